@@ -1,0 +1,28 @@
+# Two commands for a newcomer: make quickstart, make test.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: quickstart test lint clean
+
+# Draw a small data set, train every stage, test at five scales.
+quickstart: .venv/installed
+	$(PY) tools/get_data.py drawn
+	$(PY) tools/train_det.py --config configs/quickstart.yaml
+	$(PY) tools/test_det.py --config configs/quickstart.yaml --scales 5
+
+test: lint
+	$(PY) -m pytest -n auto
+
+lint: .venv/installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --editable . --group dev
+	touch $@
+
+clean:
+	rm -rf .venv runs/quickstart data/drawn

@@ -1,0 +1,254 @@
+"""Every setting of a run, its default and its allowed values.
+
+jsonargparse makes YAML keys, flags and help from these dataclasses; a value out of range stops with
+its name, the value and what is allowed. Defaults follow the paper (arXiv 1406.4729) or, where the
+paper is silent, the released code; ``docs/differences.md`` lists both.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from proposals.selective_search import SelectiveSearch
+
+
+def require(settings: Any, **allowed: tuple[float, float]) -> None:
+    """Check that number fields of a settings object lie in closed ranges.
+
+    Raises:
+        ValueError: naming the first field outside its range, its value and the range.
+    """
+    for name, (low, high) in allowed.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            owner = type(settings).__name__
+            raise ValueError(f"{owner}.{name} must be from {low:g} to {high:g}, got {value}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Annotated pictures in VOC's layout.
+
+    Attributes:
+        root: the folder with Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        train_split: name of the list in ImageSets/Main to train on.
+        test_split: name of the list to test on.
+        difficult: train on objects marked difficult too, as the released script does; otherwise
+            they are never positives and the windows on them never negatives.
+        cache: folder for windows and pooled features, shared by all runs.
+    """
+
+    root: str = "data/VOCdevkit"
+    train_split: str = "trainval"
+    test_split: str = "test"
+    difficult: bool = False
+    cache: str = "data/cache"
+
+
+@dataclass(frozen=True)
+class Network:
+    """The convolutional trunk.
+
+    Attributes:
+        name: which network.
+        weights: 'auto' (a file in the folder, torchvision's, or the package index's),
+            'torchvision', 'index', 'random', or a file.
+        folder: where weights are kept.
+        scale_rule: how a window picks its scale: the paper's pixel count nearest 224x224, or the
+            released code's rounded side length.
+    """
+
+    name: Literal["alexnet", "zf5"] = "alexnet"
+    weights: str = "auto"
+    folder: str = "data/weights"
+    scale_rule: Literal["paper", "released"] = "paper"
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Fine-tuning of fc6, fc7 and the (K+1)-way layer on windows (paper 4.1).
+
+    Attributes:
+        hidden: width of fc6 and fc7.
+        steps: batches to train on.
+        batch: windows a batch.
+        positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
+            overlap by [0.1, 0.5).
+        learning_rate: at the start; falls to a tenth after two thirds of the steps and to a
+            hundredth after nine tenths.
+        momentum: of the gradient descent.
+        weight_decay: L2 penalty on weights, not on biases.
+        dropout: share of fc6 and fc7 units dropped.
+        scale: each training window from a random scale, as the released code draws it, or from
+            its best-fit scale.
+        positives_per_view: windows with IoU in [0.5, 1] kept of a picture and of its mirror image.
+        negatives_per_view: the same for IoU in [0.1, 0.5).
+        held_back: share of the training pictures left out for the learning curve.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    hidden: int = 4096
+    steps: int = 4000
+    batch: int = 128
+    positive_share: float = 0.25
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.5
+    scale: Literal["random", "best_fit"] = "random"
+    positives_per_view: int = 32
+    negatives_per_view: int = 64
+    held_back: float = 0.1
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            hidden=(1, 65536),
+            steps=(1, 10_000_000),
+            batch=(4, 65536),
+            positive_share=(0.01, 0.99),
+            learning_rate=(0, 10),
+            momentum=(0, 0.999),
+            weight_decay=(0, 1),
+            dropout=(0, 0.95),
+            positives_per_view=(1, 2000),
+            negatives_per_view=(1, 2000),
+            held_back=(0, 0.5),
+            checkpoint_every=(1, 10_000_000),
+        )
+
+
+@dataclass(frozen=True)
+class Svm:
+    """One linear SVM a class with hard negatives (paper 4.1, released spp_train).
+
+    Attributes:
+        C: weight of the hinge loss.
+        positive_weight: how much more a positive's loss weighs.
+        bias: value of the constant feature that carries the (regularised) bias.
+        negative_iou: a window is a negative of a class below this overlap with all its objects.
+        refit_every: new hard negatives of a class that bring on a refit.
+        checkpoint_every: pictures between checkpoints.
+    """
+
+    C: float = 1e-3
+    positive_weight: float = 2.0
+    bias: float = 10.0
+    negative_iou: float = 0.3
+    refit_every: int = 2000
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            C=(1e-9, 1e9),
+            positive_weight=(1e-3, 1e3),
+            bias=(1e-3, 1e3),
+            negative_iou=(0.01, 1),
+            refit_every=(1, 1_000_000),
+            checkpoint_every=(1, 1_000_000),
+        )
+
+
+@dataclass(frozen=True)
+class BoxRegression:
+    """Ridge regression from pooled conv5 to a better box.
+
+    Attributes:
+        min_iou: windows that overlap an object by at least this are samples (R-CNN: 0.6).
+        ridge: the penalty lambda (R-CNN: 1000).
+    """
+
+    min_iou: float = 0.5
+    ridge: float = 4000.0
+
+    def __post_init__(self) -> None:
+        require(self, min_iou=(0.5, 1), ridge=(1e-6, 1e12))
+
+
+@dataclass(frozen=True)
+class Detection:
+    """From scored windows to detections.
+
+    Attributes:
+        score_threshold: windows must score above this for a class.
+        candidates: best windows of a class and picture that enter suppression.
+        nms_iou: overlap above which the lower-scored window is suppressed.
+        top_k: detections kept of a class and picture.
+    """
+
+    score_threshold: float = -1.5
+    candidates: int = 300
+    nms_iou: float = 0.3
+    top_k: int = 100
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            score_threshold=(-1e9, 1e9),
+            candidates=(1, 100_000),
+            nms_iou=(0, 1),
+            top_k=(1, 100_000),
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a test leaves besides the table.
+
+    Attributes:
+        pictures: how many test pictures are drawn with their detections.
+        csv: table to add a row of results to.
+        json: file for the results with the facts of the run.
+    """
+
+    pictures: int = 12
+    csv: str | None = None
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self, pictures=(0, 100_000))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run of the detector.
+
+    Attributes:
+        run: folder of the run: config, log, stage artefacts, detector, detections, results.
+        seed: of every random choice.
+        device: 'auto' takes a CUDA device where there is one.
+        workers: processes for windows and SVMs; 0 means one a core.
+        limit: use the first so many pictures of the split only.
+        scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
+        precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
+        data: pictures and annotations.
+        proposals: selective search.
+        network: the trunk and its weights.
+        finetune: training of fc6 and fc7.
+        svm: training of the SVMs.
+        bbox: training of the box regression.
+        detection: suppression and limits at test.
+        report: what a test leaves.
+    """
+
+    run: str = "runs/voc07_alexnet"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0
+    limit: int | None = None
+    scales: Literal[1, 5] = 5
+    precision: Literal["float32", "bfloat16"] = "float32"
+    data: Data = field(default_factory=Data)
+    proposals: SelectiveSearch = field(default_factory=SelectiveSearch)
+    network: Network = field(default_factory=Network)
+    finetune: Finetune = field(default_factory=Finetune)
+    svm: Svm = field(default_factory=Svm)
+    bbox: BoxRegression = field(default_factory=BoxRegression)
+    detection: Detection = field(default_factory=Detection)
+    report: Report = field(default_factory=Report)
+
+    def __post_init__(self) -> None:
+        require(self, seed=(0, 2**31 - 1), workers=(0, 1024))
+        if self.limit is not None:
+            require(self, limit=(1, 10**9))

@@ -1,0 +1,1 @@
+"""Annotated pictures from disk, and a drawn miniature of VOC."""

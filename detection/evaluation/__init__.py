@@ -1,0 +1,1 @@
+"""The VOC metric, result files, tables and plots."""

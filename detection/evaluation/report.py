@@ -1,0 +1,101 @@
+"""Results for people and for files: the per-class table, a JSON file, a row of a CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detection.evaluation.voc_ap import VOCResult
+from proposals.disk import save_text
+
+
+def format_table(result: VOCResult, ap50: float | None = None) -> str:
+    """The result as an aligned table, one class a line, without a newline at its end.
+
+    Columns: 11-point AP, area AP, objects that are not difficult, detections, and how many of
+    those are true and false positives (the rest is ignored). The last line is ``mAP`` and the mean
+    11-point AP to four digits; above it stand the means of the other averages.
+
+    Args:
+        result: of ``evaluate_voc``.
+        ap50: pycocotools' AP at overlap 0.5, when it was computed.
+    """
+    width = max(len(name) for name in ("class", *result.classes))
+    header = ("AP", "AP area", "objects", "detections", "tp", "fp")
+    lines = [f"{'class':<{width}}" + "".join(f"  {title:>10}" for title in header)]
+    for name, one in result.per_class.items():
+        averages = "".join(f"  {value:>10.4f}" for value in (one.ap, one.ap_area))
+        counts = "".join(f"  {n:>10}" for n in (one.npos, len(one.scores), one.ntp, one.nfp))
+        lines.append(f"{name:<{width}}{averages}{counts}")
+    if ap50 is not None:
+        lines.append(f"AP50 (pycocotools) {ap50:.4f}")
+    lines.append(f"mAP (area) {result.map_area:.4f}")
+    lines.append(f"mAP {result.map:.4f}")
+    return "\n".join(lines)
+
+
+def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -> None:
+    """Write a result as JSON, whole or not at all; numbers are not rounded.
+
+    The file holds the facts of ``extra``, ``map``, ``map_area``, and ``per_class``: ``ap``,
+    ``ap_area``, ``npos``, ``detections``, ``ntp``, ``nfp`` of each class. The curves are left out:
+    the result files give them again.
+
+    Args:
+        path: replaced if there.
+        result: of ``evaluate_voc``.
+        extra: what makes the numbers a finding, such as command, date, seconds and machine.
+
+    Raises:
+        ValueError: a fact of ``extra`` would hide one of the result's own.
+    """
+    content: dict[str, Any] = {
+        "map": result.map,
+        "map_area": result.map_area,
+        "per_class": {
+            name: {
+                "ap": one.ap,
+                "ap_area": one.ap_area,
+                "npos": one.npos,
+                "detections": len(one.scores),
+                "ntp": one.ntp,
+                "nfp": one.nfp,
+            }
+            for name, one in result.per_class.items()
+        },
+    }
+    taken = sorted(set(content) & set(extra))
+    if taken:
+        raise ValueError(f"the facts beside a result may not be named {taken}: it has those itself")
+    save_text(path, json.dumps({**extra, **content}, indent=2) + "\n")
+
+
+def append_csv(path: str | Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a CSV, which begins with the names of its columns; made if missing.
+
+    The file is written anew and moved into place, so it is never seen half written. Two writers at
+    once would lose a row.
+
+    Args:
+        path: the CSV.
+        row: values by column, in the file's order.
+
+    Raises:
+        ValueError: the file's columns are not those of ``row``.
+    """
+    path = Path(path)
+    columns = [str(column) for column in row]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    if text:
+        header = next(csv.reader(io.StringIO(text)))
+        if header != columns:
+            raise ValueError(f"{path} has the columns {header}, expected {columns}")
+        table.write(text if text.endswith("\n") else text + "\n")
+    else:
+        writer.writerow(columns)
+    writer.writerow(row.values())
+    save_text(path, table.getvalue())

@@ -1,0 +1,269 @@
+"""Average precision by the rule of the VOC 2007 development kit (``VOCevaldet.m``, ``xVOCap.m``).
+
+The rule, one class at a time. Detections of all images are sorted by falling score, ties in the
+order given. Each looks at the object of its image and class that it overlaps most (the first on
+ties; difficult and already claimed objects take part). At an overlap >= 0.5 it is ignored if that
+object is difficult, a true positive if it is the first to claim it, and a false positive otherwise;
+there is no second-best match. Below 0.5 it is a false positive. Recall is over the objects that are
+not difficult.
+
+Two averages come of it. ``ap`` is VOC 2007's: the mean over the 11 recalls ``k * 0.1`` of the
+highest precision at that recall or above. The recalls are the devkit's floating-point ``0:0.1:1``,
+so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold. ``ap_area`` is the rule
+since VOC 2010: the area under the precision made monotone.
+
+Where the devkit gives NaN for an average (no object that counts, or no detection that counts), it
+is 0 here. The mean is over every class of the list, as in the devkit: one without objects counts 0.
+
+Nothing is rounded and everything is float64.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import iou
+from detection.data.records import ImageRecord
+
+MIN_OVERLAP = 0.5
+RECALLS = np.arange(11) * 0.1
+
+Truth = dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]
+NOTHING = (np.zeros((0, 4)), np.zeros(0, dtype=bool))
+
+
+@dataclass(frozen=True)
+class ClassDetections:
+    """Detections of one class in all images of a split, in the order that breaks ties of score.
+
+    Attributes:
+        image_ids: the image of each, ``n`` names.
+        scores: ``(n,)`` float64; higher is surer.
+        boxes: ``(n, 4)`` float64, half-open pixels of the original image.
+
+    Raises:
+        ValueError: when shapes or dtypes are not those above.
+    """
+
+    image_ids: Sequence[str]
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        count = len(self.image_ids)
+        for name, shape in (("scores", (count,)), ("boxes", (count, 4))):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float64:
+                raise ValueError(
+                    f"ClassDetections.{name} must be float64 of shape {shape}, "
+                    f"got {array.dtype} of shape {array.shape}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """How one class fared; vectors have one entry a detection, by falling score.
+
+    Attributes:
+        npos: objects that are not difficult.
+        scores: ``(n,)`` float64, falling.
+        tp: ``(n,)`` int64, true positives so far; an ignored detection repeats the count before it.
+        fp: ``(n,)`` int64, false positives so far.
+        ap: 11-point average precision, 0..1.
+        ap_area: area under the monotone precision, 0..1.
+    """
+
+    npos: int
+    scores: NDArray[np.float64]
+    tp: NDArray[np.int64]
+    fp: NDArray[np.int64]
+    ap: float
+    ap_area: float
+
+    @property
+    def ntp(self) -> int:
+        """True positives among all detections."""
+        return int(self.tp[-1]) if len(self.tp) else 0
+
+    @property
+    def nfp(self) -> int:
+        """False positives among all detections."""
+        return int(self.fp[-1]) if len(self.fp) else 0
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """``(n,)`` recall so far; NaN, as in the devkit, where ``npos`` is 0."""
+        return recall_precision(self.tp, self.fp, self.npos)[0]
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """``(n,)`` precision so far; NaN, as in the devkit, while only ignored ones were seen."""
+        return recall_precision(self.tp, self.fp, self.npos)[1]
+
+
+@dataclass(frozen=True)
+class VOCResult:
+    """The result of every class, in the order of the class list."""
+
+    per_class: Mapping[str, ClassResult]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes."""
+        return tuple(self.per_class)
+
+    @property
+    def map(self) -> float:
+        """Mean over all K classes of the 11-point average precision: VOC 2007's mAP, 0..1."""
+        return float(np.mean([result.ap for result in self.per_class.values()]))
+
+    @property
+    def map_area(self) -> float:
+        """Mean over all K classes of the area average precision, 0..1."""
+        return float(np.mean([result.ap_area for result in self.per_class.values()]))
+
+
+def evaluate_voc(
+    detections: Mapping[str, ClassDetections],
+    records: Sequence[ImageRecord],
+    classes: Sequence[str],
+) -> VOCResult:
+    """Score detections against ground truth by the devkit's rule.
+
+    Args:
+        detections: of each class, by its name; a class without any has an empty entry.
+        records: every image of the split, also those without objects or detections.
+        classes: names that the records' labels point into.
+
+    Raises:
+        ValueError: the classes of ``detections`` are not ``classes``, there are none, an image is
+            there twice, or a detection names an image that is not among the records.
+    """
+    if not classes:
+        raise ValueError("expected at least one class to evaluate, got none")
+    if set(detections) != set(classes):
+        raise ValueError(
+            f"expected detections of exactly the classes {sorted(classes)}, "
+            f"got those of {sorted(detections)}"
+        )
+    known = {record.image_id for record in records}
+    if len(known) != len(records):
+        raise ValueError(f"expected each of {len(records)} records to have its own image id")
+    for name in classes:
+        _check_images(detections[name], known, name)
+    truth: list[Truth] = [{} for _ in classes]
+    for record in records:
+        for label in np.unique(record.labels):
+            of_class = record.labels == label
+            boxes = record.boxes[of_class].astype(np.float64)
+            truth[label][record.image_id] = (boxes, record.difficult[of_class])
+    return VOCResult(
+        {
+            name: evaluate_class(detections[name], of_name)
+            for name, of_name in zip(classes, truth, strict=True)
+        }
+    )
+
+
+def _check_images(detections: ClassDetections, known: Set[str], name: str) -> None:
+    for image_id in detections.image_ids:
+        if image_id not in known:
+            raise ValueError(
+                f"a detection of class {name} names image {image_id!r}, which is not among "
+                f"the {len(known)} images of the split"
+            )
+
+
+def evaluate_class(
+    detections: ClassDetections,
+    truth: Truth,
+) -> ClassResult:
+    """Score one class.
+
+    Args:
+        detections: of that class.
+        truth: for each image with objects of the class, their boxes ``(N, 4)`` in the annotation's
+            order, and which of them, ``(N,)``, are difficult.
+    """
+    order = np.argsort(-detections.scores, kind="stable")
+    boxes = detections.boxes[order]
+    ranks_of = defaultdict(list)
+    for rank, row in enumerate(order):
+        ranks_of[detections.image_ids[row]].append(rank)
+    is_tp = np.zeros(len(order), dtype=bool)
+    is_fp = np.zeros(len(order), dtype=bool)
+    for image_id, ranks in ranks_of.items():
+        is_tp[ranks], is_fp[ranks] = match_image(boxes[ranks], *truth.get(image_id, NOTHING))
+    npos = sum(int((~difficult).sum()) for _, difficult in truth.values())
+    tp, fp = is_tp.cumsum(), is_fp.cumsum()
+    recall, precision = recall_precision(tp, fp, npos)
+    return ClassResult(
+        npos=npos,
+        scores=detections.scores[order],
+        tp=tp,
+        fp=fp,
+        ap=eleven_point_ap(recall, precision),
+        ap_area=area_ap(recall, precision),
+    )
+
+
+def match_image(
+    boxes: NDArray[np.float64], objects: NDArray[np.float64], difficult: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which detections of one image and class are true and which false positives.
+
+    Because a detection only ever looks at the object it overlaps most, the objects can be found
+    for all at once; the first detection at each is the one that claims it.
+
+    Args:
+        boxes: ``(n, 4)`` detections by falling score.
+        objects: ``(N, 4)`` ground truth.
+        difficult: ``(N,)`` which objects are difficult.
+
+    Returns:
+        Two masks ``(n,)``; a detection in neither is ignored.
+    """
+    is_tp = np.zeros(len(boxes), dtype=bool)
+    if not len(objects) or not len(boxes):
+        return is_tp, ~is_tp
+    overlap = iou(boxes, objects)
+    best = overlap.argmax(axis=1)
+    found = overlap[np.arange(len(boxes)), best] >= MIN_OVERLAP
+    ignored = found & difficult[best]
+    claims = np.flatnonzero(found & ~ignored)
+    _, first = np.unique(best[claims], return_index=True)
+    is_tp[claims[first]] = True
+    return is_tp, ~(is_tp | ignored)
+
+
+def recall_precision(
+    tp: NDArray[np.int64], fp: NDArray[np.int64], npos: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall and precision, ``(n,)`` each, of running counts ``(n,)``; 0/0 is NaN."""
+    with np.errstate(invalid="ignore"):
+        return tp / np.float64(npos), tp / (tp + fp).astype(np.float64)
+
+
+def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
+    """VOC 2007's average precision of a curve ``(n,)``; NaN entries do not take part."""
+    total = 0.0
+    for threshold in RECALLS:
+        reached = precision[(recall >= threshold) & ~np.isnan(precision)]
+        total += reached.max(initial=0.0) / len(RECALLS)
+    return float(total)
+
+
+def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
+    """Area under the precision made monotone, of a curve ``(n,)``; 0 where recall is NaN."""
+    if np.isnan(recall).any():
+        return 0.0
+    steps = np.concatenate(([0.0], recall, [1.0]))
+    heights = np.concatenate(([0.0], np.nan_to_num(precision), [0.0]))
+    envelope = np.maximum.accumulate(heights[::-1])[::-1]
+    return float((np.diff(steps) * envelope[1:]).sum())

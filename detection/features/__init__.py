@@ -1,0 +1,1 @@
+"""Scales, window mapping and the spatial pyramid."""

@@ -1,0 +1,63 @@
+"""Which of the scales of an image a window is pooled from.
+
+An image is resized so that its shorter side is one of the scales; a window is taken from the scale
+at which it has about the size of a picture the network was trained on (paper, section 4.1).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCALES: dict[int, tuple[int, ...]] = {1: (688,), 5: (480, 576, 688, 864, 1200)}
+"""The paper's scales by how many there are: shorter side in pixels. The released code has 874
+where the paper prints 864."""
+
+TRAINED_SIDE = 224
+RELEASED_SIDE = 208
+"""13 cells of 16 pixels: the released code's stand-in for 224."""
+
+
+def choose_scale_paper(
+    windows: NDArray, image_size: tuple[int, int], scales: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """The scale at which a window has a number of pixels nearest to 224 x 224 (paper, 4.1).
+
+    Args:
+        windows: ``(P, 4)`` half-open pixels of the original image.
+        image_size: (height, width) of the original image.
+        scales: shorter sides in pixels.
+
+    Returns:
+        ``(P,)`` index into ``scales``; the first of equals.
+
+    Raises:
+        ValueError: a window has no area.
+    """
+    sides = np.asarray(scales, np.float64)
+    pixels = sides**2 * _areas(windows)[:, None] / min(image_size) ** 2  # [P, S]
+    return np.abs(pixels - TRAINED_SIDE**2).argmin(axis=1)
+
+
+def choose_scale_released(
+    windows: NDArray, image_size: tuple[int, int], scales: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """The scale nearest to the one that makes a window's mean side 208 (released code).
+
+    That one, ``208 * shorter side / sqrt(area)``, is rounded to whole pixels first, halves up.
+    Arguments, result and error as ``choose_scale_paper``.
+    """
+    sides = np.asarray(scales, np.float64)
+    exact = RELEASED_SIDE * min(image_size) / np.sqrt(_areas(windows))
+    wanted = np.floor(exact + 0.5)
+    return np.abs(sides - wanted[:, None]).argmin(axis=1)
+
+
+def _areas(windows: NDArray) -> NDArray[np.float64]:
+    """Areas ``(P,)``, all above 0."""
+    x1, y1, x2, y2 = np.asarray(windows, np.float64).reshape(-1, 4).T
+    empty = (x2 <= x1) | (y2 <= y1)
+    if empty.any():
+        number = int(empty.argmax())
+        raise ValueError(
+            f"windows must have x2 > x1 and y2 > y1, window {number} is {windows[number].tolist()}"
+        )
+    return (x2 - x1) * (y2 - y1)

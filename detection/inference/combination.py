@@ -1,0 +1,89 @@
+"""Model combination (paper 4.4): several detectors vote on one image.
+
+Each model scores all windows and regresses them with its own box regression; the union of the
+scored windows is suppressed at IoU 0.3, class by class. Here each model is first post-processed
+alone, and the union of their boxes is suppressed again: windows that two models move to one place
+then compete there, a model alone gives exactly its own detections, and so does a model combined
+with itself.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from detection.detections import Detections
+from detection.inference.postprocess import Candidates, by_score, postprocess, suppress
+
+
+def same_classes(classes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The class names that all runs share, in their order.
+
+    Args:
+        classes: each run's class names, by the run's name.
+
+    Raises:
+        ValueError: no run, or one whose names or order differ from the first's.
+    """
+    if not classes:
+        raise ValueError("combination needs at least one run, got none")
+    (first, names), *others = classes.items()
+    for run, found in others:
+        if tuple(found) != tuple(names):
+            raise ValueError(
+                f"runs of different classes cannot be combined: {first} has {', '.join(names)}; "
+                f"{run} has {', '.join(found)}"
+            )
+    return tuple(names)
+
+
+def combine(
+    candidates: Sequence[Candidates],
+    image_size: tuple[int, int],
+    classes: tuple[str, ...],
+    *,
+    score_threshold: float = -1.5,
+    nms_iou: float = 0.3,
+    top_k: int = 100,
+) -> Detections:
+    """Detections of several models together in one image.
+
+    Args:
+        candidates: of each model on the image; the models' scores must be comparable, as those of
+            SVMs trained alike are. The order of models matters only between equal scores.
+        image_size: (height, width).
+        classes: names of the K classes, the same for all models (``same_classes``).
+        score_threshold: strict, for each model.
+        nms_iou: a box falls when its IoU with a better one of any model is above this (strict).
+        top_k: boxes of a class kept of each model, and again of all together.
+
+    Returns:
+        Detections from high score to low; among equal scores the lower label, then the earlier
+        model, comes first.
+
+    Raises:
+        ValueError: no model, or a model of another number of classes.
+    """
+    if not candidates:
+        raise ValueError("combination needs the candidates of at least one model, got none")
+    single = [
+        postprocess(
+            model,
+            image_size,
+            classes,
+            score_threshold=score_threshold,
+            nms_iou=nms_iou,
+            top_k=top_k,
+        )
+        for model in candidates
+    ]
+    union = Detections(
+        np.concatenate([found.boxes for found in single]),
+        np.concatenate([found.scores for found in single]),
+        np.concatenate([found.labels for found in single]),
+        classes,
+    )
+    kept = [np.zeros(0, np.int64)]
+    for label in range(len(classes)):
+        rows = np.flatnonzero(union.labels == label)
+        kept.append(rows[suppress(union.boxes[rows], union.scores[rows], nms_iou)[:top_k]])
+    return by_score(union[np.concatenate(kept)])

@@ -1,0 +1,207 @@
+"""From scored windows to detections (released spp_test and its evaluation; paper 4.1).
+
+Per class: windows that score above -1.5; suppression at IoU 0.3 among the windows; the best 100;
+their regressed boxes, cut to the image; suppression at 0.3 again among those boxes, as the released
+evaluation does; boxes without area dropped.
+
+Difference from the released code: only the best 300 windows of a class enter the first suppression,
+so that a picture's candidates can be kept and scored again without the network.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import nms
+
+from detection.boxes import clip_boxes
+from detection.detections import Detections
+from proposals.disk import write_atomic
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best windows of each class in one image, before suppression.
+
+    Sorted by label, then score from high to low, then window.
+
+    Attributes:
+        windows: ``(n, 4)`` float32.
+        boxes: ``(n, 4)`` float32, regressed by the label's class, not clipped.
+        scores: ``(n,)`` float32.
+        labels: ``(n,)`` int64.
+        num_classes: K; labels are below it.
+    """
+
+    windows: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        for name, dtype, shape in (
+            ("windows", np.float32, (count, 4)),
+            ("boxes", np.float32, (count, 4)),
+            ("scores", np.float32, (count,)),
+            ("labels", np.int64, (count,)),
+        ):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"Candidates.{name} must be {np.dtype(dtype)} of shape {shape}, "
+                    f"got {array.dtype} of shape {array.shape}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def save(self, path: str | Path) -> None:
+        """Write as ``.npz`` without pickle, whole or not at all; equal candidates, equal bytes."""
+        with write_atomic(path) as file:
+            np.savez(
+                file,
+                windows=self.windows,
+                boxes=self.boxes,
+                scores=self.scores,
+                labels=self.labels,
+                num_classes=np.int64(self.num_classes),
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Candidates":
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file does not hold candidates.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no candidates at {path}; python tools/test_det.py makes them")
+        try:
+            # Opened here, because np.load leaves the file open when the archive is broken.
+            with path.open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
+                if isinstance(arrays, np.ndarray):
+                    raise ValueError("expected named arrays, found one array")
+                return cls(
+                    arrays["windows"],
+                    arrays["boxes"],
+                    arrays["scores"],
+                    arrays["labels"],
+                    int(arrays["num_classes"]),
+                )
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} does not hold candidates of a detector ({error})") from error
+
+
+def select_candidates(
+    windows: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    *,
+    per_class: int = 300,
+    score_threshold: float = -1.5,
+) -> Candidates:
+    """The best ``per_class`` windows of each class that score above the threshold.
+
+    Args:
+        windows: ``(P, 4)``.
+        scores: ``(P, K)``; of equal scores the earlier window comes first.
+        boxes: ``(P, K, 4)`` regressed boxes.
+        per_class: windows of a class kept at most.
+        score_threshold: strict.
+
+    Raises:
+        ValueError: a score or box is not finite.
+    """
+    if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+        raise ValueError("scores and regressed boxes of windows must be finite")
+    num_classes = scores.shape[1]
+    picked, labels = [], []
+    for label in range(num_classes):
+        order = np.argsort(-scores[:, label], kind="stable")[:per_class]
+        picked.append(order[scores[order, label] > score_threshold])
+        labels.append(np.full(len(picked[-1]), label, np.int64))
+    rows = np.concatenate(picked, dtype=np.int64) if picked else np.zeros(0, np.int64)
+    columns = np.concatenate(labels) if labels else np.zeros(0, np.int64)
+    return Candidates(
+        windows[rows].astype(np.float32, copy=False),
+        boxes[rows, columns].astype(np.float32, copy=False),
+        scores[rows, columns].astype(np.float32, copy=False),
+        columns,
+        num_classes,
+    )
+
+
+def suppress(boxes: NDArray, scores: NDArray, nms_iou: float) -> NDArray[np.int64]:
+    """Rows that greedy non-maximum suppression keeps, from high score to low.
+
+    A box falls when its IoU with a better kept one is above ``nms_iou`` (strict); of equal scores
+    the earlier row is the better.
+
+    Args:
+        boxes: ``(n, 4)``.
+        scores: ``(n,)``.
+        nms_iou: 0 to 1.
+    """
+    # In float64, so that an IoU of exactly 3/10 is not above 0.3, as it is once rounded to float32.
+    kept = nms(
+        torch.from_numpy(boxes.astype(np.float64)),
+        torch.from_numpy(scores.astype(np.float64)),
+        nms_iou,
+    )
+    return np.asarray(kept.numpy())
+
+
+def by_score(detections: Detections) -> Detections:
+    """The same detections from high score to low; equal scores stay in order."""
+    return detections[np.argsort(-detections.scores, kind="stable")]
+
+
+def postprocess(
+    candidates: Candidates,
+    image_size: tuple[int, int],
+    classes: tuple[str, ...],
+    *,
+    score_threshold: float = -1.5,
+    nms_iou: float = 0.3,
+    top_k: int = 100,
+) -> Detections:
+    """Detections of one image, in the released order of steps (module's head).
+
+    Args:
+        candidates: of the image.
+        image_size: (height, width).
+        classes: names of the K classes.
+        score_threshold: strict.
+        nms_iou: a window or box falls when its IoU with a better one is above this (strict).
+        top_k: windows of a class kept after the first suppression.
+
+    Returns:
+        Detections inside the image, area above 0, from high score to low; among equal scores the
+        lower label, then the earlier window, comes first.
+
+    Raises:
+        ValueError: the candidates have another number of classes.
+    """
+    if candidates.num_classes != len(classes):
+        raise ValueError(
+            f"candidates of {candidates.num_classes} classes do not fit {len(classes)} class names"
+        )
+    kept = []
+    for label in range(len(classes)):
+        rows = np.flatnonzero((candidates.labels == label) & (candidates.scores > score_threshold))
+        rows = rows[suppress(candidates.windows[rows], candidates.scores[rows], nms_iou)[:top_k]]
+        boxes = clip_boxes(candidates.boxes[rows], image_size)
+        rows = rows[suppress(boxes, candidates.scores[rows], nms_iou)]
+        kept.append(rows)
+    rows = np.concatenate(kept, dtype=np.int64) if kept else np.zeros(0, np.int64)
+    boxes = clip_boxes(candidates.boxes[rows], image_size)
+    detections = Detections(boxes, candidates.scores[rows], candidates.labels[rows], classes)
+    return by_score(detections[((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)])

@@ -1,0 +1,68 @@
+"""A detector over a whole split: candidates of every picture on disk, detections from them.
+
+Candidates are kept before suppression, so that a run can be scored again, with other limits or
+together with another run's, without touching the network.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from detection.data.records import Dataset
+from detection.detections import Detections
+from detection.inference.detector import SPPDetector
+from detection.inference.postprocess import Candidates
+from detection.run import Run
+from proposals.disk import file_digest, key_of, read_picture
+from proposals.store import WindowStore
+
+VERSION = 1
+
+
+def test_folder(run: Run) -> Path:
+    """Where a test of the run's detector at the configured split and scales leaves its files."""
+    return run.folder / f"test_{run.config.data.test_split}_{run.config.scales}scales"
+
+
+def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore) -> Path:
+    """Where the candidates lie, named by what determines them."""
+    key = key_of(
+        {
+            "version": VERSION,
+            "detector": file_digest(run.detector_path),
+            "scales": list(detector.extractor.scales),
+            "precision": detector.extractor.precision,
+            "device": detector.extractor.backbone.device.type,
+            "windows": windows.method.key,
+            "per_class": detector.detection.candidates,
+            "score_threshold": detector.detection.score_threshold,
+        }
+    )
+    return test_folder(run) / f"candidates-{key}"
+
+
+def score_split(run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore) -> Path:
+    """Score every picture that has no candidates yet; returns the folder of all.
+
+    A picture's file is written whole when it is scored, so a killed test goes on where it was.
+    """
+    folder = candidates_folder(run, detector, windows)
+    todo = [record for record in data.records if not (folder / f"{record.image_id}.npz").exists()]
+    detail = f"{len(data.records) - len(todo)} of {len(data.records)} pictures were done before"
+    with run.stage(f"detection at {len(detector.extractor.scales)} scales", detail):
+        for record in run.progress(todo, "detection", len(todo)):
+            image = read_picture(record.path)
+            found = detector.candidates(image, windows.load(record.path))
+            found.save(folder / f"{record.image_id}.npz")
+    return folder
+
+
+def split_detections(
+    detector: SPPDetector, data: Dataset, folder: Path
+) -> Mapping[str, Detections]:
+    """Detections of every picture of a split, by image id, from its candidates."""
+    return {
+        record.image_id: detector.finish(
+            Candidates.load(folder / f"{record.image_id}.npz"), record.size
+        )
+        for record in data.records
+    }

@@ -1,0 +1,1 @@
+"""SVMs and box regression: arrays in, arrays out."""

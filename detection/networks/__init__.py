@@ -1,0 +1,1 @@
+"""Convolutional trunks, their weights, and the head."""

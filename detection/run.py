@@ -1,0 +1,174 @@
+"""The run folder: what a training was told, where it ran, how it went, and what it left."""
+
+import json
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from detection.config import Config
+from proposals.disk import save_text
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+
+def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """No progress bar: the items as they are."""
+    return items
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and git state, for the record."""
+    names = ("torch", "torchvision", "opencv-contrib-python", "scikit-learn", "numpy")
+    source = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        except OSError:
+            return ""
+
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "machine": platform.machine(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": git("rev-parse", "--short=12", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def processor() -> str:
+    """The processor's model name where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+class Run:
+    """A folder with everything one training made.
+
+    Args:
+        config: settings; ``config.run`` is the folder.
+        command: the command line, for the record.
+        progress: wraps an iterable in a progress bar: ``progress(items, what, total)``.
+    """
+
+    def __init__(self, config: Config, command: str = "", progress: Progress = silent) -> None:
+        self.config = config
+        self.folder = Path(config.run)
+        self.progress = progress
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.command = command
+
+    @property
+    def detector_path(self) -> Path:
+        """Where the trained detector lies."""
+        return self.folder / "detector.safetensors"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute.
+
+        Raises:
+            RuntimeError: CUDA was asked for and there is none.
+        """
+        available = torch.cuda.is_available()
+        if self.config.device == "cuda" and not available:
+            raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
+        return torch.device("cuda" if available and self.config.device != "cpu" else "cpu")
+
+    @property
+    def workers(self) -> int:
+        """Number of processes for work that is shared out."""
+        return self.config.workers or os.cpu_count() or 1
+
+    @property
+    def cache(self) -> Path:
+        """Folder of windows and pooled features, shared by runs."""
+        return Path(self.config.data.cache)
+
+    def describe(self) -> None:
+        """Write config.yaml and environment.json, and log the command and git state first."""
+        facts = environment()
+        save_text(self.folder / "config.yaml", yaml.safe_dump(asdict(self.config), sort_keys=False))
+        save_text(self.folder / "environment.json", json.dumps(facts, indent=2) + "\n")
+        logger.info("run %s: %s", self.folder, self.command)
+        logger.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+        self.event("start", command=self.command, **facts)
+
+    def artefact(self, stage: str, key: str) -> Path:
+        """The file a stage leaves, named by the key of what made it."""
+        return self.folder / "stages" / f"{stage}-{key}.safetensors"
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append one JSON line to metrics.jsonl."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    @contextmanager
+    def stage(self, name: str, detail: str = "") -> Iterator[None]:
+        """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl."""
+        logger.info("%s%s", name, f": {detail}" if detail else "")
+        start = time.perf_counter()
+        yield
+        seconds = round(time.perf_counter() - start, 1)
+        self.event("stage", stage=name, seconds=seconds, peak_memory_mb=peak_memory_mb())
+        logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
+
+    def reused(self, name: str, path: Path) -> None:
+        """Say that a stage's artefact was there already."""
+        logger.info("%s: reused %s", name, path)
+        self.event("reused", stage=name, artefact=path.name)
+
+
+def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds and peak memory of each stage that a run's metrics.jsonl tells of, in order.
+
+    A stage that was killed and taken up again counts with its last part only; one that was reused
+    keeps the time of its making.
+    """
+    path = folder / "metrics.jsonl"
+    stages: dict[str, dict[str, float]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        event = json.loads(line)
+        if event["event"] == "stage":
+            stages[event["stage"]] = {
+                "seconds": event["seconds"],
+                "peak_memory_mb": event["peak_memory_mb"],
+            }
+    return stages
+
+
+def log_to(path: Path) -> None:
+    """Append this process's log to a file as well, with the time of each line."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.getLogger().addHandler(handler)

@@ -1,0 +1,1 @@
+"""Labels, sampling, fine-tuning, hard negatives, and the stages of a run."""

@@ -1,0 +1,78 @@
+"""Which windows are positives and negatives, of what (paper 4.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import iou
+from detection.data.records import ImageRecord
+
+POSITIVE_IOU = 0.5
+BACKGROUND_IOU = 0.1
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """How the windows of an image relate to its objects.
+
+    Attributes:
+        windows: ``(P, 4)`` ground-truth boxes of trainable objects first, then the proposals.
+        overlap: ``(P,)`` largest IoU with a trainable object; 0 where there is none.
+        nearest: ``(P,)`` int64 index of that object among the trainable ones; first on ties.
+        class_overlap: ``(P, K)`` largest IoU with any object of the class, difficult included.
+        boxes: ``(N, 4)`` the trainable objects.
+        labels: ``(N,)`` their classes.
+    """
+
+    windows: NDArray[np.float32]
+    overlap: NDArray[np.float32]
+    nearest: NDArray[np.int64]
+    class_overlap: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """Windows to fine-tune as an object: IoU in [0.5, 1]."""
+        return self.overlap >= POSITIVE_IOU
+
+    @property
+    def background(self) -> NDArray[np.bool_]:
+        """Windows to fine-tune as background: IoU in [0.1, 0.5) with a trainable object.
+
+        A window that overlaps a difficult object by 0.5 or more is not background either.
+        """
+        near = (self.overlap >= BACKGROUND_IOU) & (self.overlap < POSITIVE_IOU)
+        return near & (self.class_overlap.max(axis=1, initial=0) < POSITIVE_IOU)
+
+
+def label_windows(
+    record: ImageRecord,
+    proposals: NDArray[np.float32],
+    num_classes: int,
+    *,
+    difficult: bool = False,
+) -> WindowLabels:
+    """Overlaps of ground-truth boxes and proposals with the objects of an image.
+
+    Args:
+        record: the annotated image.
+        proposals: ``(P', 4)`` windows of it.
+        num_classes: K.
+        difficult: objects marked difficult are trainable too.
+    """
+    trainable = np.ones(len(record.labels), bool) if difficult else ~record.difficult
+    boxes, labels = record.boxes[trainable], record.labels[trainable]
+    windows = np.concatenate([boxes, proposals]).astype(np.float32)
+    overlaps = iou(windows, record.boxes)
+    class_overlap = np.zeros((len(windows), num_classes), np.float32)
+    for column, label in enumerate(record.labels):
+        np.maximum(class_overlap[:, label], overlaps[:, column], out=class_overlap[:, label])
+    if len(boxes):
+        nearest = overlaps[:, trainable].argmax(axis=1)
+        overlap = overlaps[:, trainable].max(axis=1)
+    else:
+        nearest = np.zeros(len(windows), np.int64)
+        overlap = np.zeros(len(windows), np.float32)
+    return WindowLabels(windows, overlap, nearest, class_overlap, boxes, labels)

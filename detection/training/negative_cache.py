@@ -1,0 +1,85 @@
+"""What the hard-negative pass holds: the features of windows that are negatives of some class.
+
+A window is often a hard negative of several classes, so its features are held once, with a flag a
+class. They lie in blocks of a picture each, so that dropping rows copies one block at a time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Rows of a block when a saved cache is read back.
+BLOCK = 2000
+
+
+@dataclass
+class _Block:
+    """The held windows of one picture: features ``(r, D)``, members ``(r, K)`` bool."""
+
+    features: NDArray[np.float32]
+    members: NDArray[np.bool_]
+
+
+class NegativeCache:
+    """Negatives of K classes, each window's features once, in the order they came.
+
+    Args:
+        num_classes: K.
+        dimension: D.
+    """
+
+    def __init__(self, num_classes: int, dimension: int) -> None:
+        self.num_classes = num_classes
+        self.dimension = dimension
+        self._blocks: list[_Block] = []
+
+    def add(self, features: NDArray[np.float32], members: NDArray[np.bool_]) -> None:
+        """Hold a copy of the rows ``(U, D)`` that ``members`` ``(U, K)`` gives to some class."""
+        held = members.any(axis=1)
+        if held.any():
+            self._blocks.append(_Block(features[held], members[held]))
+
+    def counts(self) -> NDArray[np.int64]:
+        """Negatives of each class, ``(K,)``."""
+        return self._members().sum(axis=0)
+
+    def rows(self) -> int:
+        """Windows held."""
+        return sum(len(block.features) for block in self._blocks)
+
+    def gather(self, label: int) -> NDArray[np.float32]:
+        """Features ``(m, D)`` of a class's negatives; a copy."""
+        parts = [block.features[block.members[:, label]] for block in self._blocks]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+
+    def keep(self, label: int, kept: NDArray[np.bool_]) -> None:
+        """Let go of a class's negatives, in gather's order, where ``kept`` ``(m,)`` is False."""
+        first = 0
+        for block in self._blocks:
+            rows = np.flatnonzero(block.members[:, label])
+            block.members[rows, label] = kept[first : first + len(rows)]
+            first += len(rows)
+
+    def compact(self) -> None:
+        """Drop the windows that are no class's negative any more."""
+        for block in self._blocks:
+            held = block.members.any(axis=1)
+            if not held.all():
+                block.features, block.members = block.features[held], block.members[held]
+        self._blocks = [block for block in self._blocks if len(block.features)]
+
+    def state(self) -> dict[str, NDArray]:
+        """All rows as one block: ``features`` ``(R, D)`` and ``members`` ``(R, K)``."""
+        parts = [block.features for block in self._blocks]
+        features = np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+        return {"features": features, "members": self._members()}
+
+    def load(self, features: NDArray[np.float32], members: NDArray[np.bool_]) -> None:
+        """Hold the rows of a ``state``, in blocks, behind those held now."""
+        for first in range(0, len(features), BLOCK):
+            self.add(features[first : first + BLOCK], members[first : first + BLOCK])
+
+    def _members(self) -> NDArray[np.bool_]:
+        parts = [block.members for block in self._blocks]
+        return np.concatenate(parts) if parts else np.zeros((0, self.num_classes), np.bool_)

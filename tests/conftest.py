@@ -1,0 +1,29 @@
+"""Fixtures: a seed, and the real pictures where there are any."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def voc07_root() -> Path:
+    for folder in (ROOT.parent / "shared/voc07/VOCdevkit/VOC2007", ROOT / "data/VOCdevkit/VOC2007"):
+        if (folder / "Annotations").is_dir():
+            return folder
+    pytest.skip("no VOC 2007 pictures in ../shared/voc07 or data/VOCdevkit")
+
+
+@pytest.fixture(scope="session")
+def voc07_golden() -> Path:
+    folder = ROOT.parent / "shared/voc07/golden"
+    if not folder.is_dir():
+        pytest.skip("no golden metric files in ../shared/voc07/golden")
+    return folder

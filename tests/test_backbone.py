@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import reference
+import torch
+from torch import nn
+from torchvision.transforms.functional import normalize
+
+from detection.features.extractor import resized_size
+from detection.networks.alexnet import alexnet_trunk
+from detection.networks.backbone import receptive_field
+from detection.networks.build import build_backbone
+from detection.networks.normalization import WithinChannelNorm
+from detection.networks.zf5 import zf5_trunk
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    return build_backbone("alexnet", "random")
+
+
+@pytest.fixture(scope="module")
+def zf5():
+    return build_backbone("zf5", "random")
+
+
+def map_size(trunk, height, width):
+    return tuple(trunk.to("meta")(torch.empty(1, 3, height, width, device="meta")).shape[2:])
+
+
+def test_what_a_backbone_states(alexnet, zf5):
+    # offset0 of the released mapping is 1-based: 16 and 21.
+    assert (alexnet.channels, alexnet.stride, alexnet.centre) == (256, 16, 15)
+    assert (zf5.channels, zf5.stride, zf5.centre) == (256, 16, 20)
+    assert zf5.field_size == 139
+    for network in (alexnet, zf5):
+        assert (network.shrink, network.standard_cells) == (6.5, 13)
+        assert network.pooled_length == 12800
+        assert not network.training
+
+
+def test_receptive_field_by_hand():
+    # Conv k5 s2 p1: centre (5-1)/2 - 1 = 1, steps of 2; pool k3 s2: + 1 * 2 = 3, steps of 4.
+    # Size: 1 + 4 = 5, then + 2 * 2 = 9.
+    field = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 5, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2)))
+    assert (field.size, field.stride, field.centre) == (9, 4, 3)
+
+
+@pytest.mark.parametrize("make", [alexnet_trunk, zf5_trunk])
+def test_receptive_field_as_gradients_measure_it(make):
+    # Averages and constant filters let every pixel a cell sees move it.
+    trunk = make().double()
+    for number, layer in enumerate(trunk):
+        if isinstance(layer, nn.Conv2d):
+            nn.init.constant_(layer.weight, 1e-3)
+            nn.init.constant_(layer.bias, 0)
+        elif isinstance(layer, nn.MaxPool2d):
+            trunk[number] = nn.AvgPool2d(layer.kernel_size, layer.stride, 0, layer.ceil_mode)
+        elif isinstance(layer, WithinChannelNorm):
+            trunk[number] = nn.Identity()
+    field = receptive_field(make())
+    picture = torch.ones(1, 3, 180, 400, dtype=torch.double, requires_grad=True)
+    trunk(picture)[0, 0, 5, 12].backward()
+    seen = picture.grad[0, 0].abs().sum(dim=0).nonzero().flatten()
+    assert (seen[0] + seen[-1]) / 2 == field.centre + 12 * field.stride
+    assert seen[-1] - seen[0] + 1 == field.size
+
+
+def test_zf5_sizes_of_the_paper():
+    sizes = []
+    rows = torch.empty(1, 3, 224, 224, device="meta")
+    for layer in zf5_trunk().to("meta"):
+        rows = layer(rows)
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            sizes.append(rows.shape[2])
+    assert sizes[:4] == [110, 55, 26, 13]
+    assert sizes[-1] == 13
+    assert map_size(zf5_trunk(), 180, 180) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("scale", "size"),
+    [(480, (29, 39)), (576, (35, 47)), (688, (42, 56)), (864, (53, 71)), (1200, (74, 99))],
+)
+def test_conv5_sizes_of_a_375x500_image(scale, size):
+    assert map_size(zf5_trunk(), *resized_size((375, 500), scale)) == size
+
+
+def test_alexnet_is_torchvisions():
+    assert map_size(alexnet_trunk(), 224, 224) == (13, 13)
+    assert sorted({int(key.split(".")[0]) for key in alexnet_trunk().state_dict()}) == [
+        0,
+        3,
+        6,
+        8,
+        10,
+    ]
+    assert isinstance(alexnet_trunk()[-1], nn.ReLU)
+
+
+def test_alexnet_preprocessing_is_torchvisions(alexnet, rng):
+    image = torch.from_numpy(rng.integers(0, 256, (5, 7, 3), np.uint8))
+    expected = normalize(image.permute(2, 0, 1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    torch.testing.assert_close(alexnet.preprocess(image)[0], expected)
+
+
+def test_zf5_preprocessing_is_bgr_less_128(zf5):
+    image = torch.tensor([[[255, 128, 0]]], dtype=torch.uint8)
+    assert zf5.preprocess(image).flatten().tolist() == [-128, 0, 127]
+
+
+def test_preprocessing_leaves_the_image_alone(alexnet):
+    image = torch.full((2, 2, 3), 7, dtype=torch.uint8)
+    alexnet.preprocess(image)
+    assert (image == 7).all()
+
+
+def test_within_channel_norm_equals_the_twin(rng):
+    # Large values and alpha, so that the norm matters.
+    x = rng.normal(0, 100, (2, 3, 6, 5))
+    for alpha, beta in ((5e-5, 0.75), (0.01, 0.5)):
+        expected = np.array(
+            [[reference.within_channel_norm(c, 3, alpha, beta) for c in one] for one in x]
+        )
+        found = WithinChannelNorm(3, alpha, beta)(torch.from_numpy(x))
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+def test_within_channel_norm_by_hand():
+    # One channel, one cell of 600: mean square 360000 / 9 = 40000, 1 + 5e-5 * 40000 = 3.
+    found = WithinChannelNorm()(torch.full((1, 1, 1, 1), 600.0))
+    assert found.item() == pytest.approx(600 / 3**0.75)
+
+
+def test_within_channel_norm_gradient():
+    x = 100 * torch.randn(
+        1, 2, 4, 4, dtype=torch.double, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.autograd.gradcheck(WithinChannelNorm(), (x.requires_grad_(),))

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detection.detections import Detections
+from detection.inference.combination import combine, same_classes
+from detection.inference.postprocess import Candidates, postprocess, select_candidates
+
+CLASSES = ("cat", "dog", "sheep")
+SIZE = (120, 160)
+
+
+def draw_model(seed: int, windows: NDArray) -> Candidates:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(-0.5, 1, (len(windows), len(CLASSES))).astype(np.float32)
+    boxes = windows[:, None] + rng.normal(0, 4, (len(windows), len(CLASSES), 4))
+    return select_candidates(windows, scores, boxes.astype(np.float32))
+
+
+def draw_windows(count: int = 80) -> NDArray[np.float32]:
+    rng = np.random.default_rng(7)
+    corners = rng.uniform(0, 100, (count, 2))
+    return np.concatenate([corners, corners + rng.uniform(5, 50, (count, 2))], 1).astype(np.float32)
+
+
+def assert_same(one: Detections, other: Detections) -> None:
+    for name in ("boxes", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("top_k", [100, 3])
+def test_one_model_alone_or_with_itself_gives_its_own_detections(seed: int, top_k: int) -> None:
+    model = draw_model(seed, draw_windows())
+    own = postprocess(model, SIZE, CLASSES, top_k=top_k)
+    assert len(own) > 5
+    assert_same(combine([model], SIZE, CLASSES, top_k=top_k), own)
+    assert_same(combine([model, model, model], SIZE, CLASSES, top_k=top_k), own)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_order_of_models_does_not_matter(seed: int) -> None:
+    models = [draw_model(3 * seed + i, draw_windows()) for i in range(3)]
+    assert_same(combine(models, SIZE, CLASSES), combine(models[::-1], SIZE, CLASSES))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_combination_equals_slow_twin(seed: int) -> None:
+    """Paper 4.4: the union of each class's scored boxes, greedily, best first."""
+    models = [draw_model(10 * seed + i, draw_windows()) for i in range(2)]
+    union = [
+        (float(score), int(label), box.astype(float).tolist())
+        for model in models
+        for found in [postprocess(model, SIZE, CLASSES)]
+        for score, label, box in zip(found.scores, found.labels, found.boxes, strict=True)
+    ]
+    kept: list[tuple[float, int, list[float]]] = []
+    for score, label, (x1, y1, x2, y2) in sorted(union, reverse=True):
+        area = (x2 - x1) * (y2 - y1)
+        falls = False
+        for _, other_label, (u1, v1, u2, v2) in kept:
+            width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+            shared = max(width, 0) * max(height, 0)
+            if label == other_label and shared > 0.3 * (area + (u2 - u1) * (v2 - v1) - shared):
+                falls = True
+        if not falls:
+            kept.append((score, label, [x1, y1, x2, y2]))
+    found = combine(models, SIZE, CLASSES)
+    assert len(union) > len(kept)
+    assert found.scores.tolist() == [score for score, _, _ in kept]
+    assert found.labels.tolist() == [label for _, label, _ in kept]
+    assert found.boxes.tolist() == [box for _, _, box in kept]
+
+
+def test_the_better_model_wins_a_place() -> None:
+    # Both models put a box at the same place (IoU 18 * 20 / (800 - 360) = 0.82): the surer stays,
+    # with its own regressed box. The first model's lone dog stays too.
+    windows = np.array([[0, 0, 20, 20], [60, 60, 90, 90]], np.float32)
+    first = Candidates(
+        windows,
+        np.array([[20, 20, 40, 40], [60, 60, 80, 80]], np.float32),
+        np.array([0.5, 0.2], np.float32),
+        np.array([0, 1]),
+        3,
+    )
+    second = Candidates(
+        windows[:1],
+        np.array([[22, 20, 42, 40]], np.float32),
+        np.array([0.9], np.float32),
+        np.array([0]),
+        3,
+    )
+    found = combine([first, second], SIZE, CLASSES)
+    assert found.boxes.tolist() == [[22, 20, 42, 40], [60, 60, 80, 80]]
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_no_candidates_no_detections() -> None:
+    empty = draw_model(0, draw_windows(0))
+    assert len(combine([empty, empty], SIZE, CLASSES)) == 0
+    model = draw_model(0, draw_windows())
+    assert_same(combine([empty, model], SIZE, CLASSES), postprocess(model, SIZE, CLASSES))
+
+
+def test_models_that_do_not_fit_are_refused() -> None:
+    model = draw_model(0, draw_windows())
+    with pytest.raises(ValueError, match="at least one model"):
+        combine([], SIZE, CLASSES)
+    with pytest.raises(ValueError, match="3 classes do not fit 2 class names"):
+        combine([model], SIZE, CLASSES[:2])
+    with pytest.raises(ValueError, match="runs/b has dog, cat"):
+        same_classes({"runs/a": ["cat", "dog"], "runs/b": ["dog", "cat"]})
+    with pytest.raises(ValueError, match="at least one run"):
+        same_classes({})
+    assert same_classes({"runs/a": ["cat", "dog"], "runs/b": ("cat", "dog")}) == ("cat", "dog")

@@ -1,0 +1,115 @@
+"""Plots: the files are there, of the right kind, and what is drawn is where it should be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.data.records import ImageRecord
+from detection.detections import Detections
+from detection.evaluation.plots import class_colour, draw_detections, plot_precision_recall
+from detection.evaluation.voc_ap import ClassResult, VOCResult
+
+CLASSES = ("cat", "dog")
+GREY = np.full((120, 160, 3), 128, np.uint8)
+
+
+def make_detections(rows):
+    """Detections of rows (x1, y1, x2, y2, score, label)."""
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), CLASSES)
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("count", [1, 4, 20])
+def test_curves_of_any_number_of_classes(tmp_path, count):
+    one = ClassResult(
+        3, np.array([3.0, 2, 1]), np.array([0, 1, 2]), np.array([0, 0, 1]), 0.5, 0.5
+    )  # the first detection is ignored: its precision is NaN
+    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0, 0.0)
+    per_class = {f"class{i}": one if i else none for i in range(count)}
+    plot_precision_recall(VOCResult(per_class), tmp_path / "new" / "curves.png")
+    picture = read(tmp_path / "new" / "curves.png")
+    assert picture.shape[0] > 250
+    assert picture.std() > 5
+
+
+def test_curves_are_png_only(tmp_path):
+    with pytest.raises(ValueError, match=r"expected a name in \.png, got .*curves\.jpg"):
+        plot_precision_recall(VOCResult({}), tmp_path / "curves.jpg")
+
+
+def test_no_detections_leave_the_image_as_it_is(tmp_path):
+    draw_detections(GREY, Detections.empty(CLASSES), tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path / "a.png"), GREY)
+
+
+def test_the_box_lies_on_its_own_pixels(tmp_path):
+    image = GREY.copy()
+    draw_detections(image, make_detections([(20, 40, 100, 90, 1, 1)]), tmp_path / "a.png")
+    picture = read(tmp_path / "a.png")
+    colour = np.array(class_colour(1))
+    for y, x in ((40, 20), (40, 99), (89, 20), (89, 99)):
+        np.testing.assert_array_equal(picture[y, x], colour)
+    for y, x in ((60, 100), (90, 60), (60, 19), (65, 60)):
+        np.testing.assert_array_equal(picture[y, x], 128)
+    np.testing.assert_array_equal(image, GREY)
+
+
+def test_only_the_best_above_the_threshold_are_drawn(tmp_path):
+    rows = [(10, 30, 50, 60, 0.5, 0), (60, 30, 100, 60, 0.9, 0), (110, 30, 150, 60, 0.7, 0)]
+    colour = np.array(class_colour(0))
+
+    def drawn(**options):
+        draw_detections(GREY, make_detections(rows), tmp_path / "a.png", **options)
+        return [bool((read(tmp_path / "a.png")[59, x] == colour).all()) for x in (10, 60, 110)]
+
+    assert drawn() == [True, True, True]
+    assert drawn(top=2) == [False, True, True]
+    assert drawn(top=0) == [False, False, False]
+    assert drawn(threshold=0.7) == [False, True, False]
+
+
+def test_boxes_over_the_edge_and_ground_truth_are_drawn(tmp_path):
+    record = ImageRecord(
+        "a",
+        Path("a.jpg"),
+        (120, 160),
+        np.array([[30, 30, 90, 100]], np.float32),
+        np.array([0]),
+        np.array([True]),
+    )
+    found = make_detections([(-50, -50, 400, 400, 1, 0), (150, 110, 150, 110, 1, 1)])
+    draw_detections(GREY, found, tmp_path / "a.png", ground_truth=record)
+    picture = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture[119, 100], class_colour(0))
+    assert {tuple(p) for p in picture[30, 30:90].tolist()} >= {(255, 255, 255), (0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.png", "PNG")]
+)
+def test_the_format_is_the_ending(tmp_path, name, form):
+    draw_detections(GREY, make_detections([(20, 40, 100, 90, 1, 1)]), tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == form
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_bad_input_is_said(tmp_path):
+    found = Detections.empty(CLASSES)
+    with pytest.raises(ValueError, match=r"uint8 image, got float64 \(4, 4, 3\)"):
+        draw_detections(np.zeros((4, 4, 3)), found, tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"expected a name in \.png, \.jpg, \.jpeg, got .*a\.gif"):
+        draw_detections(GREY, found, tmp_path / "a.gif")
+
+
+def test_twenty_classes_have_twenty_colours():
+    colours = {class_colour(label) for label in range(20)}
+    assert len(colours) == 20
+    assert all(0 <= value <= 255 for colour in colours for value in colour)

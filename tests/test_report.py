@@ -1,0 +1,80 @@
+"""Tables, JSON and CSV of results."""
+
+import json
+
+import numpy as np
+import pytest
+
+from detection.evaluation.report import append_csv, format_table, save_result
+from detection.evaluation.voc_ap import ClassResult, VOCResult
+
+
+@pytest.fixture
+def result():
+    scores = np.array([0.9, 0.8, 0.7])
+    cat = ClassResult(4, scores, np.array([1, 1, 2]), np.array([0, 1, 1]), 0.4242424242, 0.45)
+    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0, 0.0)
+    return VOCResult({"cat": cat, "diningtable": none})
+
+
+def test_table(result):
+    lines = format_table(result, ap50=0.25).splitlines()
+    assert lines[-3:] == ["AP50 (pycocotools) 0.2500", "mAP (area) 0.2250", "mAP 0.2121"]
+    assert lines[0].split() == ["class", "AP", "AP", "area", "objects", "detections", "tp", "fp"]
+    assert lines[1].split() == ["cat", "0.4242", "0.4500", "4", "3", "2", "1"]
+    assert lines[2].split() == ["diningtable", "0.0000", "0.0000", "0", "0", "0", "0"]
+    assert len({len(line) for line in lines[:3]}) == 1
+
+
+def test_table_without_a_second_opinion(result):
+    assert "pycocotools" not in format_table(result)
+    assert format_table(result).splitlines()[-1] == "mAP 0.2121"
+
+
+def test_json_holds_everything_unrounded(result, tmp_path):
+    facts = {"command": "python tools/test_det.py", "seconds": 1.5, "machine": "2 cores"}
+    save_result(tmp_path / "new" / "results.json", result, facts)
+    read = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert {key: read[key] for key in facts} == facts
+    assert read["map"] == result.map
+    assert read["map_area"] == result.map_area
+    assert list(read["per_class"]) == ["cat", "diningtable"]
+    assert read["per_class"]["cat"] == {
+        "ap": 0.4242424242,
+        "ap_area": 0.45,
+        "npos": 4,
+        "detections": 3,
+        "ntp": 2,
+        "nfp": 1,
+    }
+
+
+def test_json_refuses_facts_that_hide_the_result(result, tmp_path):
+    with pytest.raises(ValueError, match=r"may not be named \['map'\]"):
+        save_result(tmp_path / "results.json", result, {"map": 0.9})
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_grows_by_rows(tmp_path):
+    path = tmp_path / "results.csv"
+    append_csv(path, {"run": "a, b", "map": 0.5})
+    append_csv(path, {"run": "c", "map": 0.25})
+    assert path.read_text() == 'run,map\n"a, b",0.5\nc,0.25\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_mends_a_missing_last_newline(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("run,map\na,1")
+    append_csv(path, {"run": "b", "map": 2})
+    assert path.read_text() == "run,map\na,1\nb,2\n"
+
+
+def test_csv_refuses_other_columns(tmp_path):
+    path = tmp_path / "results.csv"
+    append_csv(path, {"run": "a", "map": 0.5})
+    with pytest.raises(
+        ValueError, match=r"results\.csv has the columns \['run', 'map'\], expected"
+    ):
+        append_csv(path, {"map": 0.5, "run": "a"})
+    assert path.read_text() == "run,map\na,0.5\n"

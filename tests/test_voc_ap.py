@@ -1,0 +1,274 @@
+"""The VOC metric against the devkit's own answers, and against the rule written out slowly."""
+
+import json
+import math
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.boxes import from_voc
+from detection.data.records import ImageRecord
+from detection.data.voc import VOC_CLASSES, read_voc
+from detection.evaluation.comp4 import read_comp4
+from detection.evaluation.voc_ap import (
+    ClassDetections,
+    area_ap,
+    eleven_point_ap,
+    evaluate_voc,
+    match_image,
+)
+
+NO_DETECTIONS = ClassDetections([], np.zeros(0), np.zeros((0, 4)))
+
+
+def make_record(image_id, objects, classes=("cat",), size=(200, 200)):
+    """A record of rows (class, difficult, xmin, ymin, xmax, ymax), corners 1-based inclusive."""
+    return ImageRecord(
+        image_id,
+        Path(f"{image_id}.jpg"),
+        size,
+        from_voc(np.array([row[2:] for row in objects]).reshape(-1, 4)),
+        np.array([classes.index(row[0]) for row in objects], dtype=np.int64),
+        np.array([bool(row[1]) for row in objects], dtype=bool),
+    )
+
+
+def make_detections(rows):
+    """ClassDetections of rows (image id, score, xmin, ymin, xmax, ymax)."""
+    return ClassDetections(
+        [row[0] for row in rows],
+        np.array([row[1] for row in rows], dtype=np.float64),
+        from_voc(np.array([row[2:] for row in rows]), np.float64),
+    )
+
+
+def slow_curve(rows, objects):
+    """The rule a detection at a time, on VOC corners with the devkit's +1.
+
+    ``objects``: image id -> rows (difficult, xmin, ymin, xmax, ymax). Returns running tp and fp.
+    """
+    claimed = set()
+    tp, fp, tps, fps = 0, 0, [], []
+    for image_id, _, *d in sorted(rows, key=lambda row: -row[1]):
+        best, best_overlap = None, -math.inf
+        for index, (_, *g) in enumerate(objects[image_id]):
+            width = min(d[2], g[2]) - max(d[0], g[0]) + 1
+            height = min(d[3], g[3]) - max(d[1], g[1]) + 1
+            if width > 0 and height > 0:
+                area = (d[2] - d[0] + 1) * (d[3] - d[1] + 1)
+                union = area + (g[2] - g[0] + 1) * (g[3] - g[1] + 1) - width * height
+                if width * height / union > best_overlap:
+                    best, best_overlap = index, width * height / union
+        if best_overlap < 0.5:
+            fp += 1
+        elif not objects[image_id][best][0]:
+            if (image_id, best) in claimed:
+                fp += 1
+            else:
+                tp += 1
+                claimed.add((image_id, best))
+        tps.append(tp)
+        fps.append(fp)
+    return tps, fps
+
+
+def slow_averages(tps, fps, npos):
+    points = [(t / npos, t / (t + f)) for t, f in zip(tps, fps, strict=True) if t + f]
+    eleven = sum(max((p for r, p in points if r >= k * 0.1), default=0) for k in range(11)) / 11
+    area, last = 0.0, 0.0
+    for recall, _ in points:
+        area += (recall - last) * max(p for r, p in points if r >= recall)
+        last = recall
+    return eleven, area
+
+
+def number_of(value):
+    return math.nan if value == "nan" else float(value)
+
+
+def load_toy(folder):
+    return json.loads((folder / "toy_cases.json").read_text())["cases"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", ["basics", "recall_grid", "degenerate", "ties", "random_tied"])
+def test_toy_cases_equal_the_devkit(voc07_golden, case):
+    toy = load_toy(voc07_golden)[case]
+    classes = tuple(toy["classes"])
+    records = [
+        make_record(
+            image_id,
+            [
+                (one["class"], one["difficult"], *one["bbox"])
+                for one in toy["ground_truth"].get(image_id, [])
+            ],
+            classes,
+        )
+        for image_id in toy["images"]
+    ]
+    found = {name: make_detections(toy["detections"].get(name, [])) for name in classes}
+    result = evaluate_voc(found, records, classes)
+    assert result.classes == classes
+    for name, expected in toy["expected"].items():
+        one = result.per_class[name]
+        assert (one.npos, one.ntp, one.nfp) == tuple(expected[k] for k in ("npos", "ntp", "nfp"))
+        np.testing.assert_array_equal(one.tp, expected["tp_cum"], err_msg=name)
+        np.testing.assert_array_equal(one.fp, expected["fp_cum"], err_msg=name)
+        for ours, theirs in ((one.recall, "rec"), (one.precision, "prec")):
+            values = [number_of(value) for value in expected[theirs]]
+            np.testing.assert_allclose(ours, values, rtol=0, atol=1e-15, err_msg=name)
+        # The one rule that is ours: where the devkit's average is NaN, 0.
+        for ours, theirs in ((one.ap, "ap11"), (one.ap_area, "ap_area")):
+            value = number_of(expected[theirs])
+            assert ours == pytest.approx(0 if math.isnan(value) else value, abs=1e-14)
+    assert result.map == pytest.approx(np.mean([one.ap for one in result.per_class.values()]))
+
+
+@pytest.mark.data
+def test_toy_cases_are_all_tested(voc07_golden):
+    assert set(load_toy(voc07_golden)) == {
+        *("basics", "recall_grid", "degenerate", "ties", "random_tied")
+    }
+
+
+@pytest.mark.data
+def test_real_detections_equal_the_devkit(voc07_golden, tmp_path):
+    with tarfile.open(voc07_golden / "voc2007_test_annotations.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    dataset = read_voc(tmp_path / "VOCdevkit", "test", pictures=False)
+    assert dataset.classes == VOC_CLASSES
+    assert len(dataset.records) == 4952
+    found = read_comp4(voc07_golden / "detections", "test", dataset.classes)
+    result = evaluate_voc(found, dataset.records, dataset.classes)
+    golden = json.loads((voc07_golden / "golden_devkit.json").read_text())["yolo2"]
+    assert set(golden) == set(VOC_CLASSES)
+    for name, expected in golden.items():
+        one = result.per_class[name]
+        ours = (one.npos, one.ntp, one.nfp, len(one.scores))
+        assert ours == tuple(expected[key] for key in ("npos", "ntp", "nfp", "ndet")), name
+        assert one.ap == pytest.approx(expected["ap11"], abs=1e-9)
+        assert one.ap_area == pytest.approx(expected["ap_area"], abs=1e-9)
+    assert result.map == pytest.approx(np.mean([g["ap11"] for g in golden.values()]), abs=1e-9)
+    area = np.mean([g["ap_area"] for g in golden.values()])
+    assert result.map_area == pytest.approx(area, abs=1e-9)
+
+
+def random_case(rng, images=12):
+    """Detections jittered off few, crowded objects, with scores of one digit: ties everywhere."""
+    objects, rows = {}, []
+    for index in range(images):
+        image_id = f"{index:06d}"
+        corner = rng.integers(1, 60, (rng.integers(0, 5), 2))
+        boxes = np.hstack([corner, corner + rng.integers(5, 40, corner.shape)])
+        objects[image_id] = [(int(rng.random() < 0.3), *map(int, box)) for box in boxes]
+        for _ in range(rng.integers(0, 9)):
+            base = boxes[rng.integers(len(boxes))] if len(boxes) else np.array([1, 1, 20, 20])
+            x1, y1, x2, y2 = (int(v) for v in base + rng.integers(-4, 5, 4))
+            rows.append((image_id, float(rng.integers(-5, 5)) / 10, x1, y1, x2, y2))
+    order = rng.permutation(len(rows))
+    return [rows[i] for i in order], objects
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_the_slow_rule(seed):
+    rng = np.random.default_rng(seed)
+    rows, objects = random_case(rng)
+    records = [make_record(key, [("cat", *row) for row in value]) for key, value in objects.items()]
+    one = evaluate_voc({"cat": make_detections(rows)}, records, ["cat"]).per_class["cat"]
+    tps, fps = slow_curve(rows, objects)
+    assert one.tp.tolist() == tps
+    assert one.fp.tolist() == fps
+    npos = sum(not row[0] for value in objects.values() for row in value)
+    assert one.npos == npos
+    assert (one.ap, one.ap_area) == pytest.approx(slow_averages(tps, fps, npos), abs=1e-12)
+    assert (np.diff(one.scores) <= 0).all()
+
+
+def test_order_of_records_and_of_untied_detections_does_not_matter(rng):
+    rows, objects = random_case(rng, images=30)
+    rows = [
+        (row[0], score, *row[2:]) for row, score in zip(rows, rng.random(len(rows)), strict=True)
+    ]
+    records = [make_record(key, [("cat", *row) for row in value]) for key, value in objects.items()]
+    one = evaluate_voc({"cat": make_detections(rows)}, records, ["cat"])
+    shuffled = [rows[i] for i in rng.permutation(len(rows))]
+    other = evaluate_voc({"cat": make_detections(shuffled)}, records[::-1], ["cat"])
+    assert (one.map, one.map_area) == (other.map, other.map_area)
+
+
+def test_hand_worked_curve():
+    # Two objects that count. By score: hit, miss, duplicate, hit: tp 1 1 1 2, fp 0 1 2 2.
+    # Recall .5 .5 .5 1, precision 1 1/2 1/3 1/2.
+    # 11 points: thresholds 0 .. 0.5 see 1, 0.6 .. 1 see 1/2: (6 + 5/2) / 11.
+    # Area: 0.5 * 1 + 0.5 * 1/2.
+    record = make_record("a", [("cat", 0, 1, 1, 10, 10), ("cat", 0, 101, 1, 110, 10)])
+    rows = [
+        ("a", 0.6, 101, 1, 110, 10),
+        ("a", 0.9, 1, 1, 10, 10),
+        ("a", 0.7, 1, 1, 10, 9),
+        ("a", 0.8, 50, 50, 60, 60),
+    ]
+    one = evaluate_voc({"cat": make_detections(rows)}, [record], ["cat"]).per_class["cat"]
+    assert one.tp.tolist() == [1, 1, 1, 2]
+    assert one.fp.tolist() == [0, 1, 2, 2]
+    assert one.ap == pytest.approx(8.5 / 11, abs=1e-15)
+    assert one.ap_area == 0.75
+    assert (one.npos, one.ntp, one.nfp) == (2, 2, 2)
+
+
+def test_overlap_of_exactly_a_half_is_a_match():
+    objects = np.array([[0.0, 0, 10, 10]])
+    boxes = np.array([[0.0, 0, 10, 5], [0, 0, 10, 4.999]])  # 50 / 100, and a little less
+    hits, misses = match_image(boxes, objects, np.array([False]))
+    assert hits.tolist() == [True, False]
+    assert misses.tolist() == [False, True]
+
+
+def test_recall_of_three_tenths_does_not_reach_its_threshold():
+    # Three of ten objects found at precision 1: 0, 0.1 and 0.2 are reached, 3 * 0.1 > 3 / 10 not.
+    assert eleven_point_ap(np.array([0.1, 0.2, 3 / 10]), np.ones(3)) == pytest.approx(3 / 11)
+    assert area_ap(np.array([0.1, 0.2, 3 / 10]), np.ones(3)) == pytest.approx(0.3)
+
+
+def test_an_image_without_detections_counts_its_objects():
+    records = [make_record(name, [("cat", 0, 1, 1, 10, 10)]) for name in "ab"]
+    found = make_detections([("a", 1.0, 1, 1, 10, 10)])
+    one = evaluate_voc({"cat": found}, records, ["cat"]).per_class["cat"]
+    assert one.npos == 2
+    assert one.recall.tolist() == [0.5]
+
+
+def test_nothing_found_and_nothing_there():
+    full = make_record("a", [("cat", 0, 1, 1, 10, 10)], ("cat", "dog"))
+    result = evaluate_voc({"cat": NO_DETECTIONS, "dog": NO_DETECTIONS}, [full], ("cat", "dog"))
+    assert (result.map, result.map_area) == (0, 0)
+    assert result.per_class["cat"].npos == 1
+    assert result.per_class["dog"].npos == 0
+    assert evaluate_voc({"cat": NO_DETECTIONS}, [], ["cat"]).map == 0
+
+
+def test_a_class_without_objects_counts_in_the_mean():
+    record = make_record("a", [("cat", 0, 1, 1, 10, 10)], ("cat", "dog"))
+    found = make_detections([("a", 1.0, 1, 1, 10, 10)])
+    result = evaluate_voc({"cat": found, "dog": found}, [record], ("cat", "dog"))
+    assert result.per_class["cat"].ap == pytest.approx(1)
+    assert result.map == pytest.approx(0.5)
+
+
+def test_bad_input_is_said():
+    record = make_record("a", [("cat", 0, 1, 1, 10, 10)])
+    found = make_detections([("b", 1.0, 1, 1, 10, 10)])
+    with pytest.raises(ValueError, match="class cat names image 'b', which is not among the 1"):
+        evaluate_voc({"cat": found}, [record], ["cat"])
+    with pytest.raises(ValueError, match=r"exactly the classes \['cat'\], got those of \['dog'\]"):
+        evaluate_voc({"dog": NO_DETECTIONS}, [record], ["cat"])
+    with pytest.raises(ValueError, match="at least one class"):
+        evaluate_voc({}, [record], [])
+    with pytest.raises(ValueError, match="its own image id"):
+        evaluate_voc({"cat": NO_DETECTIONS}, [record, record], ["cat"])
+    with pytest.raises(ValueError, match=r"boxes must be float64 of shape \(1, 4\), got float32"):
+        ClassDetections(["a"], np.zeros(1), np.zeros((1, 4), np.float32))
+    with pytest.raises(ValueError, match=r"scores must be float64 of shape \(1,\)"):
+        ClassDetections(["a"], np.zeros(2), np.zeros((1, 4)))

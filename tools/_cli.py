@@ -1,0 +1,96 @@
+"""What every tool shares: flags from types, logs on stderr, an expected error said in one line."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import auto_cli
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from detection.config import Config
+
+DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
+
+
+def run_tool(main: Callable[..., Any] | dict[str, Any], **options: Any) -> None:
+    """Call ``main``, or the one of several named functions asked for, with the line's flags."""
+    _guarded(lambda: auto_cli(main, as_positional=False, **options))
+
+
+def run_configured(main: Callable[[Config], None]) -> None:
+    """Call ``main`` with a Config from ``configs/voc07_alexnet.yaml``, --config and flags."""
+    files = [str(DEFAULT_CONFIG)]
+    _guarded(
+        lambda: main(
+            auto_cli(Config, as_positional=False, return_instance=True, default_config_files=files)
+        )
+    )
+
+
+def run_on_trained(main: Callable[[Config], None]) -> None:
+    """Call ``main`` with the settings a run was trained with, changed by flags.
+
+    The run is --run's folder or the one that --config (or the default configuration) names. A
+    --limit of training is not taken over.
+    """
+
+    def call() -> None:
+        config = auto_cli(
+            Config,
+            as_positional=False,
+            return_instance=True,
+            set_defaults=trained_settings(sys.argv[1:]),
+        )
+        main(config)
+
+    _guarded(call)
+
+
+def trained_settings(arguments: list[str]) -> dict[str, Any]:
+    """The settings in config.yaml of the run that the arguments name, as flat dotted keys."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", default=str(DEFAULT_CONFIG))
+    parser.add_argument("--run")
+    known, _ = parser.parse_known_args(arguments)
+    folder = known.run
+    if folder is None and Path(known.config).is_file():
+        folder = (yaml.safe_load(Path(known.config).read_text()) or {}).get("run")
+    trained = Path(folder or Config.run) / "config.yaml"
+    if not trained.is_file():
+        return {}
+    settings = _flat(yaml.safe_load(trained.read_text()))
+    settings.pop("limit", None)
+    return settings
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def with_progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """A progress bar with the time left, on stderr."""
+    with logging_redirect_tqdm():
+        yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
+
+
+def _guarded(call: Callable[[], Any]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        call()
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

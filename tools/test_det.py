@@ -1,0 +1,127 @@
+"""Test a trained detector on a split: VOC 2007 mAP, result files, plots, pictures.
+
+    python tools/test_det.py --scales 5
+    python tools/test_det.py --run runs/quickstart
+
+The settings are those the run was trained with; flags change them. Results go to
+<run>/test_<split>_<n>scales/. The last line printed is the mAP.
+"""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from _cli import run_on_trained, with_progress
+
+from detection.config import Config
+from detection.data.records import Dataset
+from detection.data.voc import read_voc
+from detection.data.windows import find_windows
+from detection.detections import Detections
+from detection.evaluation.coco_map import coco_ap50
+from detection.evaluation.comp4 import from_images, write_comp4
+from detection.evaluation.plots import draw_detections, plot_precision_recall
+from detection.evaluation.report import append_csv, format_table, save_result
+from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.inference.detector import DISPLAY_THRESHOLD, SPPDetector
+from detection.inference.testing import score_split, split_detections, test_folder
+from detection.run import Run, environment, log_to, stage_seconds
+from proposals.disk import read_picture
+
+logger = logging.getLogger("test_det")
+
+
+def main(config: Config) -> None:
+    """Score the split's windows, evaluate, and write what was found."""
+    run = Run(config, " ".join(sys.argv), with_progress)
+    detector = SPPDetector.load(
+        run.detector_path,
+        device=run.device,
+        scales=config.scales,
+        precision=config.precision,
+        detection=config.detection,
+    )
+    data = read_voc(
+        config.data.root, config.data.test_split, classes=detector.classes, limit=config.limit
+    )
+    log_to(run.folder / "log.txt")
+    windows = find_windows(run, data.records)
+    candidates = score_split(run, detector, data, windows)
+    with run.stage("evaluation"):
+        found = split_detections(detector, data, candidates)
+        by_class = from_images(found, detector.classes)
+        result = evaluate_voc(by_class, data.records, detector.classes)
+        ap50 = coco_ap50(by_class, data.records, detector.classes)
+
+    folder = test_folder(run)
+    write_comp4(folder, config.data.test_split, found, detector.classes)
+    plot_precision_recall(result, folder / "precision_recall.png")
+    draw_pictures(folder / "pictures", data, found, config.report.pictures)
+    facts = facts_of(run, detector, data, ap50)
+    save_result(folder / "results.json", result, facts)
+    keep_results(config, result, facts)
+    print(f"result files, results.json, precision_recall.png and pictures/ are in {folder}")
+    print(format_table(result, ap50))
+
+
+def facts_of(run: Run, detector: SPPDetector, data: Dataset, ap50: float) -> dict[str, Any]:
+    """What makes the numbers a finding: command, data, machine, times."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": run.command,
+        "trained": detector.trained,
+        "network": detector.extractor.backbone.name,
+        "scales": list(detector.extractor.scales),
+        "precision": detector.extractor.precision,
+        "test_split": run.config.data.test_split,
+        "pictures": len(data.records),
+        "ap50_pycocotools": ap50,
+        "stages": stage_seconds(run.folder),
+        "environment": environment(),
+    }
+
+
+def keep_results(config: Config, result: VOCResult, facts: Mapping[str, Any]) -> None:
+    """Write the results where --report.json and --report.csv ask for them."""
+    if config.report.json:
+        save_result(config.report.json, result, facts)
+    if config.report.csv:
+        trained = facts["trained"]
+        row = {
+            "date": facts["date"],
+            "commit": facts["environment"]["commit"],
+            "network": facts["network"],
+            "scales": len(facts["scales"]),
+            "precision": facts["precision"],
+            "train_split": trained["split"],
+            "train_pictures": trained["pictures"],
+            "seed": trained["seed"],
+            "test_split": facts["test_split"],
+            "test_pictures": facts["pictures"],
+            "map": round(result.map, 4),
+            "map_area": round(result.map_area, 4),
+        }
+        row |= {name: round(one.ap, 4) for name, one in result.per_class.items()}
+        append_csv(config.report.csv, row)
+
+
+def draw_pictures(folder: Path, data: Dataset, found: Mapping[str, Detections], count: int) -> None:
+    """Draw detections of pictures evenly spread over the split, with the ground truth."""
+    shutil.rmtree(folder, ignore_errors=True)
+    step = max(len(data.records) // max(count, 1), 1)
+    for record in data.records[::step][:count]:
+        draw_detections(
+            read_picture(record.path),
+            found[record.image_id],
+            folder / f"{record.image_id}.jpg",
+            ground_truth=record,
+            threshold=DISPLAY_THRESHOLD,
+        )
+
+
+if __name__ == "__main__":
+    run_on_trained(main)

@@ -1,0 +1,71 @@
+"""Train an SPP-net detector: windows, pooled features, fine-tuning, SVMs, box regression.
+
+    python tools/train_det.py                                  # configs/voc07_alexnet.yaml
+    python tools/train_det.py --config configs/quickstart.yaml
+
+Leaves detector.safetensors in the run's folder. A second call does what is missing; killed anywhere
+and started again, it ends with the same detector.
+"""
+
+import logging
+import sys
+
+from _cli import run_configured, with_progress
+
+from detection.config import Config
+from detection.data.voc import read_voc
+from detection.data.windows import find_windows
+from detection.inference.detector import SPPDetector
+from detection.networks.build import build_backbone
+from detection.networks.weights import load_weights
+from detection.run import Run, log_to
+from detection.training import linear_stages, stages
+from proposals.disk import file_digest
+
+logger = logging.getLogger("train_det")
+
+
+def main(config: Config) -> None:
+    """Run every stage in the paper's order and save the detector."""
+    run = Run(config, " ".join(sys.argv), with_progress)
+    data = read_voc(config.data.root, config.data.train_split, limit=config.limit)
+    log_to(run.folder / "log.txt")
+    run.describe()
+    logger.info(
+        "%d pictures of %s, classes: %s",
+        len(data.records),
+        config.data.train_split,
+        " ".join(data.classes),
+    )
+
+    weights = load_weights(config.network.name, config.network.weights, stages.weights_folder(run))
+    logger.info("%s weights: %s", config.network.name, weights.source)
+    extractor = stages.make_extractor(run, build_backbone(config.network.name, weights))
+
+    windows = find_windows(run, data.records)
+    bank = stages.pool_windows(run, data, windows, extractor)
+    entries = [bank.load(record) for record in data.records]
+    head, head_key = stages.finetune_stage(run, data, bank, entries, weights.classifier)
+    features = stages.feature_head(run, entries, head)
+    svms = linear_stages.svm_stage(run, data, windows, entries, extractor, features, head_key)
+    regressor = linear_stages.bbox_stage(run, data, bank, entries)
+
+    detector = SPPDetector(
+        data.classes,
+        extractor,
+        features,
+        svms,
+        regressor,
+        config.proposals,
+        config.detection,
+        {"split": config.data.train_split, "pictures": len(data.records), "seed": config.seed},
+    )
+    detector.save(run.detector_path)
+    digest = file_digest(run.detector_path)
+    run.event("detector", digest=digest)
+    print(f"detector {run.detector_path} sha256 {digest}")
+    print(f"next: python tools/test_det.py --run {config.run}")
+
+
+if __name__ == "__main__":
+    run_configured(main)
