@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser, auto_cli
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detection.config import Config
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
+
+
+class WordsParser(ArgumentParser):
+    """Takes the words of the line that are no flags for the list of strings ``main`` needs."""
+
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        """Add an argument; one that is required stands on the line without its name."""
+        if not options.pop("required", False):
+            return super().add_argument(*names, **options)
+        name = names[0].removeprefix("--")
+        return super().add_argument(name, nargs="+", type=str, help=options["help"])
 
 
 def run_tool(main: Callable[..., Any] | dict[str, Any], **options: Any) -> None:

@@ -61,15 +61,17 @@ def main(config: Config) -> None:
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
     draw_pictures(folder / "pictures", data, found, config.report.pictures)
-    facts = facts_of(run, detector, data, ap50)
+    facts = facts_of(run, detector, data, candidates, ap50)
     save_result(folder / "results.json", result, facts)
     keep_results(config, result, facts)
     print(f"result files, results.json, precision_recall.png and pictures/ are in {folder}")
     print(format_table(result, ap50))
 
 
-def facts_of(run: Run, detector: SPPDetector, data: Dataset, ap50: float) -> dict[str, Any]:
-    """What makes the numbers a finding: command, data, machine, times."""
+def facts_of(
+    run: Run, detector: SPPDetector, data: Dataset, candidates: Path, ap50: float
+) -> dict[str, Any]:
+    """What makes the numbers a finding (command, data, machine, times), and its candidates."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": run.command,
@@ -79,6 +81,8 @@ def facts_of(run: Run, detector: SPPDetector, data: Dataset, ap50: float) -> dic
         "precision": detector.extractor.precision,
         "test_split": run.config.data.test_split,
         "pictures": len(data.records),
+        "classes": list(detector.classes),
+        "candidates": candidates.name,
         "ap50_pycocotools": ap50,
         "stages": stage_seconds(run.folder),
         "environment": environment(),

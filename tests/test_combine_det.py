@@ -1,0 +1,160 @@
+"""tools/combine_det.py on runs made by hand."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.inference.postprocess import Candidates
+
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "combine_det.py"
+
+XML = """<annotation><size><width>100</width><height>100</height><depth>3</depth></size>
+<object><name>{}</name><difficult>0</difficult>
+<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>
+"""
+
+CAT, DOG = 0, 1
+OBJECT = (0, 0, 50, 50)
+BESIDE = (0, 0, 50, 40)  # IoU with the object is 40 * 50 / 2500 = 0.8
+ELSEWHERE = (60, 60, 90, 90)
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Two pictures: a cat in 1, a dog in 2, each at the same place."""
+    root = tmp_path / "VOC2007"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    for image_id, name in (("1", "cat"), ("2", "dog")):
+        (root / f"Annotations/{image_id}.xml").write_text(XML.format(name))
+        Image.new("RGB", (100, 100)).save(root / f"JPEGImages/{image_id}.png")
+    (root / "ImageSets/Main/mine.txt").write_text("1\n2\n")
+    return tmp_path
+
+
+@pytest.fixture
+def tool(voc, monkeypatch, capsys):
+    """Calls the tool in this process, on the split 'mine'; its exit status, stdout and stderr."""
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+
+    def call(*words):
+        words = [*words, "--data.root", voc, "--data.test_split", "mine"]
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, words)])
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as stopped:
+            status = stopped.code
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
+
+    return call
+
+
+def make_run(folder, found, classes=("cat", "dog")):
+    """A tested run; ``found`` has (label, score, box) by picture."""
+    test = folder / "test_mine_5scales"
+    for image_id, rows in found.items():
+        boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
+        scores = np.array([score for _, score, _ in rows], np.float32)
+        labels = np.array([label for label, _, _ in rows], np.int64)
+        candidates = Candidates(boxes, boxes, scores, labels, len(classes))
+        candidates.save(test / "candidates-0123" / f"{image_id}.npz")
+    facts = {"candidates": "candidates-0123", "classes": list(classes), "trained": {"seed": 3}}
+    (test / "results.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture
+def cats(voc):
+    """Finds the cat, and a dog where there is none."""
+    rows = {"1": [(CAT, 0.9, OBJECT)], "2": [(DOG, -0.2, ELSEWHERE)]}
+    return make_run(voc / "runs/cats", rows)
+
+
+@pytest.fixture
+def dogs(voc):
+    """Finds the dog, and the cat less surely than the other run."""
+    rows = {"1": [(CAT, 0.4, BESIDE)], "2": [(DOG, 0.7, OBJECT)]}
+    return make_run(voc / "runs/dogs", rows)
+
+
+def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
+    # Cats alone has cat 1 and dog 0; together cat 1, dog 1 as the false dog scores less than it.
+    alone = tool(cats, "--out", voc / "alone")
+    assert alone.status == 0, alone.err
+    assert alone.out.splitlines()[-1] == "mAP 0.5000"
+
+    both = tool(cats, dogs, "--out", voc / "both")
+    assert both.status == 0, both.err
+    assert both.out.splitlines()[-1] == "mAP 1.0000"
+    assert "AP50 (pycocotools) 1.0000" in both.out
+    # The surer of two boxes at one place stays; corners are VOC's.
+    cat = (voc / "both/comp4_det_mine_cat.txt").read_text()
+    assert cat.split() == ["1", "0.899999976", "1", "1", "50", "50"]
+    dog = (voc / "both/comp4_det_mine_dog.txt").read_text()
+    assert [line.split()[1] for line in dog.splitlines()] == ["0.699999988", "-0.200000003"]
+
+    results = json.loads((voc / "both/results.json").read_text())
+    assert results["map"] == pytest.approx(1)
+    assert [run["run"] for run in results["runs"]] == [str(cats), str(dogs)]
+    assert results["runs"][0]["trained"] == {"seed": 3}
+    assert results["pictures"] == 2
+
+
+def test_a_limit_leaves_later_pictures_out(voc, tool, cats):
+    made = make_run(voc / "runs/first", {"1": [(CAT, 0.3, OBJECT)]})
+    done = tool(cats, made, "--limit", 1, "--out", voc / "out")
+    assert done.status == 0, done.err
+    assert json.loads((voc / "out/results.json").read_text())["pictures"] == 1
+
+
+def test_runs_of_other_classes_are_refused(voc, tool, cats):
+    other = make_run(voc / "runs/other", {"1": []}, classes=("dog", "cat"))
+    refused = tool(cats, other)
+    assert refused.status == 1
+    assert "runs of different classes cannot be combined" in refused.err
+    assert refused.out == ""
+
+
+def test_a_picture_without_candidates_is_named(voc, tool, cats):
+    half = make_run(voc / "runs/half", {"1": []})
+    refused = tool(cats, half, "--out", voc / "out")
+    assert refused.status == 1
+    line = refused.err.splitlines()[-1]
+    assert line.startswith(f"error: run {half} has no candidates of picture 2 at ")
+    assert line.endswith(
+        f"python tools/test_det.py --run {half} --data.root {voc} --data.test_split mine --scales 5"
+    )
+    assert not (voc / "out").exists()
+
+
+def test_runs_that_were_not_tested_are_refused(voc, tool, cats):
+    missing = tool(cats, voc / "runs/none")
+    assert missing.status == 1
+    assert f"error: no run at {voc / 'runs/none'}" in missing.err
+    assert not (voc / "runs/none").exists()
+
+    other_scales = tool(cats, "--scales", 1)
+    assert other_scales.status == 1
+    assert "has no test at" in other_scales.err
+    assert other_scales.err.rstrip().endswith("--scales 1")
+
+    results = cats / "test_mine_5scales/results.json"
+    for text in ("{}", "[]", "{"):
+        results.write_text(text)
+        damaged = tool(cats)
+        assert damaged.status == 1
+        assert f"error: {results} does not name its candidates" in damaged.err
+
+
+def test_runs_must_be_named(tool):
+    refused = tool()
+    assert refused.status == 2
+    assert "the following arguments are required: runs" in refused.err

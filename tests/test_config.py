@@ -1,0 +1,256 @@
+"""Settings: their ranges, and how YAML, flags and a trained run give them."""
+
+import importlib
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detection.config import BoxRegression, Config, Detection, Finetune, Report, Svm
+from detection.run import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path):
+    """The tools' shared module, in an empty folder."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    monkeypatch.chdir(tmp_path)
+    handlers = list(logging.getLogger().handlers)
+    yield importlib.import_module("_cli")
+    logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def configured(cli, monkeypatch):
+    """Settings that a line of flags gives; on_trained takes a run's as test_det does."""
+
+    def call(*flags, on_trained=False):
+        monkeypatch.setattr(sys, "argv", ["tool.py", *map(str, flags)])
+        found = []
+        (cli.run_on_trained if on_trained else cli.run_configured)(found.append)
+        return found[0]
+
+    return call
+
+
+@pytest.fixture
+def refused(configured, capsys):
+    """What a line of flags is refused with, after the usage."""
+
+    def call(*flags):
+        with pytest.raises(SystemExit) as ended:
+            configured(*flags)
+        printed = capsys.readouterr()
+        assert ended.value.code in (1, 2)
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+        return printed.err.rpartition("error: ")[2]
+
+    return call
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert config.scales == 5
+    assert (config.finetune.hidden, config.finetune.positive_share) == (4096, 0.25)
+    assert (config.finetune.batch, config.finetune.dropout) == (128, 0.5)
+    assert (config.svm.C, config.svm.bias, config.svm.positive_weight) == (1e-3, 10, 2)
+    assert config.svm.negative_iou == 0.3
+    assert (config.bbox.min_iou, config.bbox.ridge) == (0.5, 4000)
+    assert (config.detection.score_threshold, config.detection.nms_iou) == (-1.5, 0.3)
+    assert config.data.train_split == "trainval"
+    assert config.data.test_split == "test"
+    assert config.network.scale_rule == "paper"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "words"),
+    [
+        (Finetune, "steps", 0, "from 1 to 1e+07, got 0"),
+        (Finetune, "positive_share", 1.0, "from 0.01 to 0.99, got 1.0"),
+        (Finetune, "held_back", 0.6, "from 0 to 0.5, got 0.6"),
+        (Finetune, "learning_rate", float("nan"), "from 0 to 10, got nan"),
+        (Finetune, "dropout", -0.1, "from 0 to 0.95, got -0.1"),
+        (Svm, "C", 0, "from 1e-09 to 1e+09, got 0"),
+        (Svm, "negative_iou", 2, "from 0.01 to 1, got 2"),
+        (BoxRegression, "min_iou", 0.2, "from 0.5 to 1, got 0.2"),
+        (BoxRegression, "ridge", float("inf"), "from 1e-06 to 1e+12, got inf"),
+        (Detection, "nms_iou", 1.1, "from 0 to 1, got 1.1"),
+        (Report, "pictures", -1, "from 0 to 100000, got -1"),
+        (Config, "seed", 2**31, "from 0 to 2.14748e+09, got 2147483648"),
+        (Config, "workers", -1, "from 0 to 1024, got -1"),
+        (Config, "limit", 0, "from 1 to 1e+09, got 0"),
+    ],
+)
+def test_ranges(settings, name, value, words):
+    with pytest.raises(ValueError, match=name) as refusal:
+        settings(**{name: value})
+    assert str(refusal.value) == f"{settings.__name__}.{name} must be {words}"
+
+
+def test_limits_are_allowed():
+    Finetune(positive_share=0.99, held_back=0, momentum=0, dropout=0, learning_rate=0)
+    Detection(nms_iou=1)
+    assert Config(limit=None, seed=2**31 - 1).seed == 2147483647
+    with pytest.raises(AttributeError):
+        Config().seed = 1
+
+
+def test_flags_over_file_over_defaults(configured, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 3\nfinetune:\n  steps: 5\n  batch: 64\n")
+    config = configured("--config", path, "--finetune.steps", 7, "--scales", 1, "--limit", 9)
+    expected = Config(seed=3, scales=1, limit=9, finetune=Finetune(steps=7, batch=64))
+    assert config == expected
+
+
+def test_nothing_given(configured):
+    assert configured() == Config()
+
+
+def test_the_default_file_is_read(configured, tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/voc07_alexnet.yaml").write_text("seed: 5\n")
+    assert configured() == Config(seed=5)
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001", ".001"])
+def test_numbers_with_an_exponent(configured, tmp_path, number):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"finetune:\n  learning_rate: {number}\n")
+    assert configured("--config", path).finetune.learning_rate == 0.001
+    assert configured("--finetune.learning_rate", number).finetune.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_files(configured, path):
+    text = path.read_text()
+    config = configured("--config", path)
+    assert config.run == f"runs/{path.stem}"
+    assert text.startswith("#")  # each says what it is for, and the command
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--finetune.stepz", "3"], ["--finetune.stepz"]),
+        (["--stepz", "3"], ["--stepz"]),
+        (["--finetune.steps", "many"], ["finetune.steps", "many", "int"]),
+        (["--svm.C", "soft"], ["svm.C", "soft", "float"]),
+        (["--scales", "3"], ["scales", "3", "[1, 5]"]),
+        (["--device", "tpu"], ["device", "tpu", "cpu"]),
+        (["--finetune.steps", "0"], ["Finetune.steps", "0", "from 1 to 1e+07"]),
+        (["--bbox.min_iou", "0.2"], ["min_iou", "0.2", "from 0.5 to 1"]),
+        (["--limit", "0"], ["limit", "0", "from 1"]),
+        (["--proposals.min_side", "0"], ["min_side", "0", "1 or more"]),
+        (["--config", "none.yaml"], ["none.yaml", "not exist"]),
+    ],
+)
+def test_flags_that_are_refused(refused, flags, words):
+    message = refused(*flags)
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stepz: 3", ["stepz"]),
+        ("finetune:\n  stepz: 3", ["finetune", "stepz"]),
+        ("finetune:\n  steps: many", ["finetune.steps", "many", "int"]),
+        ("finetune:\n  steps: 1.5", ["finetune.steps", "1.5", "int"]),
+        ("finetune:\n  dropout: 2", ["Finetune.dropout", "2", "from 0 to 0.95"]),
+        ("data:\n  difficult: perhaps", ["data.difficult", "perhaps", "bool"]),
+        pytest.param(
+            "svm: 3",
+            ["svm", "3"],
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="not caught by _guarded"),
+        ),
+    ],
+)
+def test_files_that_are_refused(refused, tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(f"{text}\n")
+    message = refused("--config", tmp_path / "mine.yaml")
+    for word in words:
+        assert word in message
+
+
+def test_the_dry_run(configured, capsys):
+    with pytest.raises(SystemExit) as ended:
+        configured("--finetune.steps", 7, "--print_config")
+    assert ended.value.code in (0, None)
+    assert yaml.safe_load(capsys.readouterr().out)["finetune"]["steps"] == 7
+
+
+TRAINED = Config(
+    run="runs/mine",
+    seed=4,
+    scales=1,
+    limit=10,
+    finetune=Finetune(steps=7, learning_rate=1e-5),
+    detection=Detection(top_k=20),
+)
+
+
+def test_a_trained_runs_settings_are_taken_over_but_for_its_limit(configured, cli):
+    Run(TRAINED).describe()
+    expected = replace(TRAINED, limit=None)
+    assert configured("--run", "runs/mine", on_trained=True) == expected
+    assert configured("--run=runs/mine", on_trained=True) == expected
+    settings = cli.trained_settings(["--run", "runs/mine", "--seed", "9"])
+    assert settings["seed"] == 4
+    assert settings["finetune.learning_rate"] == 1e-5
+    assert "limit" not in settings
+
+
+def test_flags_change_a_trained_runs_settings(configured):
+    Run(TRAINED).describe()
+    flags = ("--run", "runs/mine", "--scales", 5, "--limit", 2, "--detection.nms_iou", 0.5)
+    config = configured(*flags, on_trained=True)
+    changed = replace(TRAINED.detection, nms_iou=0.5)
+    assert config == replace(TRAINED, scales=5, limit=2, detection=changed)
+
+
+def test_the_run_that_a_file_names(configured, tmp_path):
+    Run(TRAINED).describe()
+    (tmp_path / "mine.yaml").write_text("run: runs/mine\n")
+    assert configured("--config", tmp_path / "mine.yaml", on_trained=True).finetune.steps == 7
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/voc07_alexnet.yaml").write_text("run: runs/mine\n")
+    assert configured(on_trained=True).finetune.steps == 7
+
+
+def test_a_run_that_was_not_trained(configured, cli, tmp_path):
+    assert cli.trained_settings([]) == {}
+    assert cli.trained_settings(["--run", "nowhere"]) == {}
+    assert configured("--run", "nowhere", on_trained=True) == Config(run="nowhere")
+    (tmp_path / "empty.yaml").write_text("")
+    assert cli.trained_settings(["--config", "empty.yaml"]) == {}
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, FileNotFoundError, OSError])
+def test_expected_errors_are_one_line(cli, monkeypatch, capsys, error):
+    def main():
+        raise error("this is wrong")
+
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_tool(main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: this is wrong\n"
+
+
+def test_interruption(cli, monkeypatch, capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_tool(main)
+    assert ended.value.code == 130
+    assert "the same command goes on from here" in capsys.readouterr().err

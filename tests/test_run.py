@@ -1,0 +1,145 @@
+"""The run folder: what it records, and what can be read back from it."""
+
+import json
+import logging
+import os
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+import yaml
+
+from detection.config import Config, Data, Finetune
+from detection.run import Run, environment, log_to, peak_memory_mb, silent, stage_seconds
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(Config(run=str(tmp_path / "runs/one"), device="cpu"), "train_det.py --seed 0")
+
+
+def events_of(run):
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_environment_can_be_written():
+    facts = environment()
+    for name in ("python", "torch", "torchvision", "opencv-contrib-python", "scikit-learn"):
+        assert facts[name][0].isdigit()
+    assert facts["threads"] >= 1
+    assert facts["machine"]
+    assert isinstance(facts["uncommitted_changes"], bool)
+    assert {"processor", "cuda", "commit"} <= facts.keys()
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_environment_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    facts = environment()
+    assert facts["commit"] == ""
+    assert facts["uncommitted_changes"] is False
+
+
+def test_description(run, caplog):
+    caplog.set_level(logging.INFO)
+    run.describe()
+    settings = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert settings == asdict(run.config)
+    assert json.loads((run.folder / "environment.json").read_text()) == environment()
+    assert f"run {run.folder}: train_det.py --seed 0" in caplog.text
+    (start,) = events_of(run)
+    assert (start["event"], start["command"]) == ("start", "train_det.py --seed 0")
+    assert start["torch"] == torch.__version__
+
+
+def test_small_numbers_are_read_back_as_numbers(tmp_path):
+    config = Config(run=str(tmp_path), finetune=Finetune(learning_rate=1e-5, weight_decay=1e-10))
+    Run(config).describe()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == asdict(config)
+
+
+def test_events_are_lines_of_json(run):
+    run.event("svm", objective=0.25, words="a\nb")
+    run.event("svm", objective=1)
+    first, second = events_of(run)
+    assert first.keys() == {"time", "event", "objective", "words"}
+    assert (first["objective"], first["words"]) == (0.25, "a\nb")
+    assert second["objective"] == 1
+
+
+def test_stages_are_timed(run, caplog):
+    caplog.set_level(logging.INFO)
+    with run.stage("SVMs", "of 3 pictures"):
+        pass
+    with run.stage("box regression"):
+        pass
+    assert [line.split(" took")[0] for line in caplog.messages] == [
+        "SVMs: of 3 pictures",
+        "SVMs",
+        "box regression",
+        "box regression",
+    ]
+    stages = stage_seconds(run.folder)
+    assert list(stages) == ["SVMs", "box regression"]
+    assert 0 <= stages["SVMs"]["seconds"] < 5
+    assert 10 < stages["SVMs"]["peak_memory_mb"] <= peak_memory_mb()
+
+
+def test_a_stage_that_fails_has_no_time(run):
+    with pytest.raises(RuntimeError), run.stage("SVMs"):
+        raise RuntimeError
+    assert stage_seconds(run.folder) == {}
+
+
+def test_reused_stages_keep_the_time_of_their_making(run, caplog):
+    caplog.set_level(logging.INFO)
+    for seconds in (5.0, 3.0):
+        run.event("stage", stage="SVMs", seconds=seconds, peak_memory_mb=9)
+    run.reused("SVMs", run.artefact("svms", "ab"))
+    assert f"SVMs: reused {run.folder}/stages/svms-ab.safetensors" in caplog.text
+    assert stage_seconds(run.folder) == {"SVMs": {"seconds": 3.0, "peak_memory_mb": 9}}
+    assert events_of(run)[-1]["artefact"] == "svms-ab.safetensors"
+
+
+def test_no_events_yet(tmp_path):
+    assert stage_seconds(tmp_path) == {}
+
+
+def test_devices(run, monkeypatch):
+    def device(name):
+        return Run(replace(run.config, device=name)).device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device("auto") == device("cpu") == torch.device("cpu")
+    with pytest.raises(RuntimeError, match=r"--device cuda was asked for, but .* no CUDA device"):
+        device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device("auto") == device("cuda") == torch.device("cuda")
+    assert device("cpu") == torch.device("cpu")
+
+
+def test_paths_and_workers(run, tmp_path):
+    assert run.detector_path == tmp_path / "runs/one/detector.safetensors"
+    assert run.workers == os.cpu_count()
+    config = replace(run.config, workers=3, data=Data(cache=str(tmp_path / "cache")))
+    assert Run(config).workers == 3
+    assert Run(config).cache == tmp_path / "cache"
+    assert list(run.progress([1, 2], "words", 2)) == list(silent([1, 2], "", 2)) == [1, 2]
+
+
+def test_the_log_is_appended_to_a_file(tmp_path):
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    root.setLevel(logging.INFO)
+    try:
+        for word in ("one", "two"):
+            log_to(tmp_path / "log.txt")
+            logging.getLogger("any").info("word %s", word)
+            added = root.handlers.pop()
+            added.close()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line[19:] for line in lines] == [" word one", " word two"]
+    assert lines[0][4] == "-"
