@@ -168,7 +168,10 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def log_to(path: Path) -> None:
-    """Append this process's log to a file as well, with the time of each line."""
+    """Append this process's log to a file, in more detail than on the screen and with times."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for screen in logging.getLogger().handlers:
+        screen.setLevel(logging.INFO)
     logging.getLogger().addHandler(handler)
+    logging.getLogger("detection").setLevel(logging.DEBUG)

@@ -45,11 +45,12 @@ def test_description(run, caplog):
     run.describe()
     settings = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert settings == asdict(run.config)
-    assert json.loads((run.folder / "environment.json").read_text()) == environment()
+    facts = json.loads((run.folder / "environment.json").read_text())
+    assert facts.keys() == environment().keys()
     assert f"run {run.folder}: train_det.py --seed 0" in caplog.text
     (start,) = events_of(run)
     assert (start["event"], start["command"]) == ("start", "train_det.py --seed 0")
-    assert start["torch"] == torch.__version__
+    assert facts.items() <= start.items()
 
 
 def test_small_numbers_are_read_back_as_numbers(tmp_path):

@@ -29,7 +29,7 @@ from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Candidates
-from detection.inference.testing import test_folder
+from detection.inference.testing import results_folder
 from detection.run import Run, environment
 
 
@@ -132,7 +132,7 @@ def read_test(run: str, data: Data, scales: Literal[1, 5]) -> RunTest:
     if not Path(run).is_dir():
         raise FileNotFoundError(f"no run at {run}; python tools/train_det.py makes one")
     split = config.Data(test_split=data.test_split)
-    path = test_folder(Run(config.Config(run=run, scales=scales, data=split))) / "results.json"
+    path = results_folder(Run(config.Config(run=run, scales=scales, data=split))) / "results.json"
     words = ["python", "tools/test_det.py", "--run", run, "--data.root", data.root]
     words += ["--data.test_split", data.test_split, "--scales", str(scales)]
     command = shlex.join(words)

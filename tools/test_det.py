@@ -28,7 +28,7 @@ from detection.evaluation.plots import draw_detections, plot_precision_recall
 from detection.evaluation.report import append_csv, format_table, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.detector import DISPLAY_THRESHOLD, SPPDetector
-from detection.inference.testing import score_split, split_detections, test_folder
+from detection.inference.testing import results_folder, score_split, split_detections
 from detection.run import Run, environment, log_to, stage_seconds
 from proposals.disk import read_picture
 
@@ -57,7 +57,7 @@ def main(config: Config) -> None:
         result = evaluate_voc(by_class, data.records, detector.classes)
         ap50 = coco_ap50(by_class, data.records, detector.classes)
 
-    folder = test_folder(run)
+    folder = results_folder(run)
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
     draw_pictures(folder / "pictures", data, found, config.report.pictures)

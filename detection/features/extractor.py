@@ -78,9 +78,6 @@ class SPPExtractor:
         self.scales = tuple(scales)
         self.scale_rule = scale_rule
         self.precision = precision
-        self.choose_scale = {"paper": choose_scale_paper, "released": choose_scale_released}[
-            scale_rule
-        ]
         self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
         trunk = backbone.trunk if precision == "float32" else copy.deepcopy(backbone.trunk)
         self._trunk = trunk.to(self._dtype).to(memory_format=torch.channels_last).eval()
@@ -110,6 +107,13 @@ class SPPExtractor:
         resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
         return self._trunk(resized)[0].float().contiguous()
 
+    def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
+        """Index ``(P,)`` of each window's scale by the extractor's rule."""
+        if self.scale_rule == "paper":
+            return choose_scale_paper(windows, image_size, self.scales)
+        standard_side = self.backbone.standard_cells * self.backbone.stride
+        return choose_scale_released(windows, image_size, self.scales, standard_side)
+
     def cells(
         self, maps: Maps, windows: NDArray, scale_index: NDArray | None = None
     ) -> NDArray[np.int64]:
@@ -125,7 +129,7 @@ class SPPExtractor:
         """
         windows = np.asarray(windows, np.float64).reshape(-1, 4)
         if scale_index is None:
-            scale_index = self.choose_scale(windows, maps.image_size, self.scales)
+            scale_index = self.best_fit(windows, maps.image_size)
         elif (
             len(scale_index) != len(windows)
             or not np.isin(scale_index, range(len(self.scales))).all()

@@ -13,7 +13,7 @@ where the paper prints 864."""
 
 TRAINED_SIDE = 224
 RELEASED_SIDE = 208
-"""13 cells of 16 pixels: the released code's stand-in for 224."""
+"""13 cells of 16 pixels: the released code's stand-in for 224 with ZF-5."""
 
 
 def choose_scale_paper(
@@ -38,15 +38,19 @@ def choose_scale_paper(
 
 
 def choose_scale_released(
-    windows: NDArray, image_size: tuple[int, int], scales: tuple[int, ...]
+    windows: NDArray,
+    image_size: tuple[int, int],
+    scales: tuple[int, ...],
+    standard_side: int = RELEASED_SIDE,
 ) -> NDArray[np.int64]:
-    """The scale nearest to the one that makes a window's mean side 208 (released code).
+    """The scale nearest to the one that makes a window's mean side the standard (released code).
 
-    That one, ``208 * shorter side / sqrt(area)``, is rounded to whole pixels first, halves up.
-    Arguments, result and error as ``choose_scale_paper``.
+    That one, ``standard_side * shorter side / sqrt(area)``, is rounded to whole pixels first,
+    halves up. The standard side is the cells of a 224-pixel picture's conv5 map times the
+    network's stride. Other arguments, result and error as ``choose_scale_paper``.
     """
     sides = np.asarray(scales, np.float64)
-    exact = RELEASED_SIDE * min(image_size) / np.sqrt(_areas(windows))
+    exact = standard_side * min(image_size) / np.sqrt(_areas(windows))
     wanted = np.floor(exact + 0.5)
     return np.abs(sides - wanted[:, None]).argmin(axis=1)
 

@@ -18,7 +18,7 @@ from proposals.store import WindowStore
 VERSION = 1
 
 
-def test_folder(run: Run) -> Path:
+def results_folder(run: Run) -> Path:
     """Where a test of the run's detector at the configured split and scales leaves its files."""
     return run.folder / f"test_{run.config.data.test_split}_{run.config.scales}scales"
 
@@ -37,7 +37,7 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore) -> 
             "score_threshold": detector.detection.score_threshold,
         }
     )
-    return test_folder(run) / f"candidates-{key}"
+    return results_folder(run) / f"candidates-{key}"
 
 
 def score_split(run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore) -> Path:

@@ -179,7 +179,7 @@ class BoxRegressor:
             samples[:, :-1] *= np.float32(scale)
             samples[:, -1] = 1
             weights[label] = fit_class(samples, encoded[rows], self.alpha)
-            logger.info("box regression: class %d, %d samples", label, len(rows))
+            logger.debug("box regression: class %d, %d samples", label, len(rows))
         self.weights_ = weights
         return self
 

@@ -203,7 +203,7 @@ class HardNegativeMiner:
             "support_vectors": svm.support_vectors,
             "seconds": svm.seconds,
         }
-        logger.info(
+        logger.debug(
             "SVM %(class)s after %(pictures)d pictures: %(positives)d positives, %(negatives)d "
             "negatives (%(new)d new, %(evicted)d evicted, %(over_bound)d over the bound), "
             "objective %(objective).6g = %(positive_loss).6g positives + %(negative_loss).6g "

@@ -1,0 +1,212 @@
+"""The commands on a drawn data set: train, train again, test; and a training killed everywhere.
+
+Each call of a tool runs in a process of its own, forked from one that has done the imports: the
+imports take longer than the training. A kill is SIGKILL to the process group of the tool, at the
+moment when a file is about to take its name, or has just taken it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from detection.data.drawn import draw_voc
+from detection.inference.detector import read_detector
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+
+FLAGS = ["--device", "cpu", "--workers", "1", "--scales", "1", "--network.weights", "random", "--data.train_split", "train", "--data.test_split", "test", "--proposals.max_windows", "60", "--finetune.hidden", "32", "--finetune.steps", "20", "--finetune.batch", "32", "--finetune.positives_per_view", "8", "--finetune.negatives_per_view", "8", "--finetune.checkpoint_every", "5", "--svm.checkpoint_every", "2"]
+
+# When a file of this name is about to appear for the n-th time, or just has.
+KILLS = {
+    "windows": ("*/windows/*.npy", 3, "before"),
+    "pooled features, between a picture's two files": ("*/bank/*.npy", 2, "after"),
+    "fine-tuning": ("*/fine-tuning.checkpoint", 2, "after"),
+    "the head": ("*/head-*.safetensors", 1, "before"),
+    "SVMs": ("*/svms.checkpoint", 1, "after"),
+    "the SVMs' end": ("*/svms-*.safetensors", 1, "before"),
+    "box regression": ("*/box-regression-*.safetensors", 1, "before"),
+    "the detector": ("*/detector.safetensors", 1, "before"),
+}
+
+DRIVER = """
+import json, os, runpy, signal, sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+tools, calls = sys.argv[1], json.load(sys.stdin)
+sys.path.insert(0, tools)
+import test_det, train_det
+
+
+def kill_at(pattern, number, when):
+    replace, seen = Path.replace, []
+
+    def replacing(self, target):
+        seen.extend([target] * fnmatch(str(target), pattern))
+        if len(seen) == number and when == "before":
+            os.killpg(0, signal.SIGKILL)
+        replace(self, target)
+        if len(seen) == number:
+            os.killpg(0, signal.SIGKILL)
+
+    Path.replace = replacing
+
+
+for call in calls:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(call[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if call["kill"]:
+            kill_at(*call["kill"])
+        sys.argv = [call["tool"], *call["flags"]]
+        status = 0
+        try:
+            runpy.run_path(f"{tools}/{call['tool']}", run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code or 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def call_of(tool, folder, name, *flags, kill=None):
+    """A call of a tool; its output goes to files of this name."""
+    out, err = (str(folder / f"{name}.{kind}") for kind in ("out", "err"))
+    flags = [str(flag) for flag in flags]
+    return {"tool": tool, "flags": flags, "kill": kill, "out": out, "err": err}
+
+
+def made_calls(folder, calls):
+    """Make the calls one after the other: each one's status, stdout and stderr."""
+    driven = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(TOOLS)],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert driven.returncode == 0, driven.stderr
+    statuses = [int(line) for line in driven.stdout.split()]
+    return [
+        SimpleNamespace(
+            status=status, out=Path(call["out"]).read_text(), err=Path(call["err"]).read_text()
+        )
+        for status, call in zip(statuses, calls, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """All calls of this file, by name."""
+    folder = tmp_path_factory.mktemp("end_to_end")
+    draw_voc(folder / "drawn", train=8, test=4, seed=0)
+
+    def trained(name, run, kill=None):
+        paths = ("--data.root", folder / "drawn", "--run", folder / run)
+        cache = ("--data.cache", folder / f"{run}_cache")
+        return call_of("train_det.py", folder, name, *FLAGS, *paths, *cache, kill=kill)
+
+    calls = {
+        "nowhere": call_of("train_det.py", folder, "nowhere", "--data.root", folder / "none"),
+        "train": trained("train", "straight"),
+        "again": trained("again", "straight"),
+        "test": call_of("test_det.py", folder, "test", "--run", folder / "straight"),
+        "retest": call_of("test_det.py", folder, "retest", "--run", folder / "straight"),
+    }
+    for number, (place, kill) in enumerate(KILLS.items()):
+        calls[place] = trained(f"killed{number}", "killed", kill)
+    calls["after kills"] = trained("after_kills", "killed")
+    found = dict(zip(calls, made_calls(folder, list(calls.values())), strict=True))
+    return SimpleNamespace(folder=folder, **{"calls": found})
+
+
+def digest_of(call):
+    (line,) = (line for line in call.out.splitlines() if " sha256 " in line)
+    return line.split(" sha256 ")[1]
+
+
+def stage_files(folder):
+    return {path.name: path.read_bytes() for path in (folder / "stages").iterdir()}
+
+
+def test_training_and_testing(ended):
+    train, test = ended.calls["train"], ended.calls["test"]
+    assert train.status == 0, train.err
+    assert train.out.startswith(f"detector {ended.folder}/straight/detector.safetensors sha256 ")
+    assert test.status == 0, test.err
+    assert test.out.splitlines()[-1].startswith("mAP ")
+    assert 0 <= float(test.out.split()[-1]) <= 1
+    results = json.loads((ended.folder / "straight/test_test_1scales/results.json").read_text())
+    assert f"mAP {results['map']:.4f}" == test.out.splitlines()[-1]
+    for line in (ended.folder / "straight/metrics.jsonl").read_text().splitlines():
+        assert {"time", "event"} <= json.loads(line).keys()
+    kinds = ["box-regression", "head", "svms"]
+    files = stage_files(ended.folder / "straight")
+    assert sorted(name.rpartition("-")[0] for name in files) == kinds
+
+
+def test_a_second_call_reuses_every_stage(ended):
+    again = ended.calls["again"]
+    assert again.status == 0, again.err
+    assert again.err.count("8 of 8 pictures were done before") == 2
+    for stage in ("fine-tuning", "SVMs", "box regression"):
+        assert f"{stage}: reused" in again.err
+    retest = ended.calls["retest"]
+    assert "detection at 1 scales: 4 of 4 pictures were done before" in retest.err
+    assert retest.out == ended.calls["test"].out
+
+
+def test_a_wrong_call_is_refused_in_a_line(ended):
+    nowhere = ended.calls["nowhere"]
+    assert nowhere.status == 1
+    (line,) = nowhere.err.splitlines()
+    assert line.startswith("error: ")
+    assert str(ended.folder / "none") in line
+    assert nowhere.out == ""
+
+
+def test_a_training_killed_everywhere_ends_the_same(ended):
+    for place in KILLS:
+        call = ended.calls[place]
+        assert call.status == -9, (place, call.err)
+        assert call.out == ""
+    for place, words in (
+        ("pooled features, between a picture's two files", "windows: 2 of 8 pictures were done"),
+        ("fine-tuning", "1 of 8 pictures were done before"),
+        ("the head", "fine-tuning goes on from step 10"),
+        ("SVMs", "fine-tuning goes on from step 15"),
+        ("the SVMs' end", "SVMs go on from picture 2"),
+        ("box regression", "SVMs go on from picture 6"),
+        ("after kills", "box regression: reused"),
+    ):
+        assert words in ended.calls[place].err
+    last = ended.calls["after kills"]
+    assert last.status == 0, last.err
+    straight, killed = ended.folder / "straight", ended.folder / "killed"
+    assert stage_files(straight) == stage_files(killed)
+    settings, tensors = read_detector(straight / "detector.safetensors")
+    others, values = read_detector(killed / "detector.safetensors")
+    assert others == settings
+    assert values.keys() == tensors.keys()
+    assert all(torch.equal(values[name], tensors[name]) for name in tensors)
+    for kind in ("windows", "bank"):
+        one, two = (
+            {
+                str(path.relative_to(folder)): path.read_bytes()
+                for path in folder.rglob("[!.]*.np[yz]")
+            }
+            for folder in (ended.folder / f"{run}_cache" / kind for run in ("straight", "killed"))
+        )
+        assert one == two
+        assert len(one) == (8 if kind == "windows" else 16)
