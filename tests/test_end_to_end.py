@@ -7,6 +7,7 @@ moment when a file is about to take its name, or has just taken it.
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,13 @@ from detection.inference.detector import read_detector
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
-FLAGS = ["--device", "cpu", "--workers", "1", "--scales", "1", "--network.weights", "random", "--data.train_split", "train", "--data.test_split", "test", "--proposals.max_windows", "60", "--finetune.hidden", "32", "--finetune.steps", "20", "--finetune.batch", "32", "--finetune.positives_per_view", "8", "--finetune.negatives_per_view", "8", "--finetune.checkpoint_every", "5", "--svm.checkpoint_every", "2"]
+FLAGS = shlex.split(
+    "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "
+    "--data.test_split test --proposals.base_k 400 --proposals.inc_k 400 "
+    "--proposals.max_windows 60 --finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
+    "--finetune.positives_per_view 8 --finetune.negatives_per_view 8 "
+    "--finetune.checkpoint_every 5 --svm.checkpoint_every 2 --report.pictures 1"
+)
 
 # When a file of this name is about to appear for the n-th time, or just has.
 KILLS = {

@@ -1,5 +1,6 @@
 """The run folder: what it records, and what can be read back from it."""
 
+import io
 import json
 import logging
 import os
@@ -128,19 +129,36 @@ def test_paths_and_workers(run, tmp_path):
     assert list(run.progress([1, 2], "words", 2)) == list(silent([1, 2], "", 2)) == [1, 2]
 
 
-def test_the_log_is_appended_to_a_file(tmp_path):
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+@pytest.fixture
+def logs():
+    """The root logger without handlers; everything about logging is put back."""
+    root, ours = logging.getLogger(), logging.getLogger("detection")
+    before, levels = root.handlers, (root.level, ours.level)
+    root.handlers = []
     root.setLevel(logging.INFO)
-    try:
-        for word in ("one", "two"):
-            log_to(tmp_path / "log.txt")
-            logging.getLogger("any").info("word %s", word)
-            added = root.handlers.pop()
-            added.close()
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
+    yield root
+    for handler in root.handlers:
+        handler.close()
+    root.handlers = before
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+def test_the_log_is_appended_to_a_file(logs, tmp_path):
+    for word in ("one", "two"):
+        log_to(tmp_path / "log.txt")
+        logging.getLogger("any").info("word %s", word)
+        logs.handlers.pop().close()
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert [line[19:] for line in lines] == [" word one", " word two"]
     assert lines[0][4] == "-"
+
+
+def test_the_file_has_more_than_the_screen(logs, tmp_path):
+    screen = io.StringIO()
+    logs.addHandler(logging.StreamHandler(screen))
+    log_to(tmp_path / "log.txt")
+    logging.getLogger("detection.run").debug("detail")
+    logging.getLogger("detection.run").info("word")
+    assert screen.getvalue() == "word\n"
+    assert "detail" in (tmp_path / "log.txt").read_text()

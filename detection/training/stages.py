@@ -23,6 +23,7 @@ from detection.features.scales import SCALES
 from detection.inference.detector import FeatureHead
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
+from detection.networks.weights import tensor_digest
 from detection.run import Run
 from detection.training import finetune
 from detection.training.finetune import finetune_head, mean_square
@@ -144,7 +145,7 @@ def finetune_stage(
             "data": data_key(bank, data),
             "settings": settings,
             "seed": config.seed,
-            "imagenet": classifier is not None,
+            "imagenet": classifier is not None and tensor_digest(classifier),
             "precision": config.precision,
             "device": run.device.type,
         }
