@@ -73,10 +73,12 @@ class Finetune:
         batch: windows a batch.
         positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
             overlap by [0.1, 0.5).
+        optimizer: 'adamw' learns fc layers from scratch in few steps; 'sgd' is the paper's, for fc
+            layers that start from ImageNet's.
         learning_rate: at the start; falls to a tenth after two thirds of the steps and to a
             hundredth after nine tenths.
-        momentum: of the gradient descent.
-        weight_decay: L2 penalty on weights, not on biases.
+        momentum: decay of the gradient's running mean.
+        weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
         scale: each training window from a random scale, as the released code draws it, or from
             its best-fit scale.
@@ -87,12 +89,13 @@ class Finetune:
     """
 
     hidden: int = 4096
-    steps: int = 4000
+    steps: int = 2500
     batch: int = 128
     positive_share: float = 0.25
-    learning_rate: float = 0.01
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-4
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float = 0.01
     dropout: float = 0.5
     scale: Literal["random", "best_fit"] = "random"
     positives_per_view: int = 32

@@ -32,8 +32,11 @@ def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
 
 
 def peak_memory_mb() -> int:
-    """Largest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Largest resident memory so far, in MB, of this process or one it waited for."""
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return peak // (1024 if sys.platform != "darwin" else 1024**2)
 
 
@@ -134,14 +137,21 @@ class Run:
             file.write(line + "\n")
 
     @contextmanager
-    def stage(self, name: str, detail: str = "") -> Iterator[None]:
-        """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl."""
-        logger.info("%s%s", name, f": {detail}" if detail else "")
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl.
+
+        The memory is that of the largest process.
+        """
+        logger.info("%s", name)
         start = time.perf_counter()
         yield
         seconds = round(time.perf_counter() - start, 1)
         self.event("stage", stage=name, seconds=seconds, peak_memory_mb=peak_memory_mb())
         logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
+
+    def done_before(self, stage: str, done: int, total: int) -> None:
+        """Say how many of a stage's pictures were there already."""
+        logger.info("%s: %d of %d pictures were done before", stage, done, total)
 
     def reused(self, name: str, path: Path) -> None:
         """Say that a stage's artefact was there already."""

@@ -25,6 +25,10 @@ from proposals.disk import key_of
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
 
+# A larger picture is searched at this longer side, the size of VOC's and of R-CNN's own search:
+# a 12-megapixel photograph would take minutes and give ten times the windows.
+WORKING_SIDE = 500
+
 # libc's generator is one for the whole process: seeding and using it must not interleave.
 _LIBC_RAND = threading.Lock()
 
@@ -87,30 +91,34 @@ class SelectiveSearch:
         is the paper's order of decreasing significance (random within a level of the hierarchy,
         by a seed made from the pixels). Of duplicates the first stays.
 
+        A picture with a side over 500 pixels is searched at that size, ``min_side`` and all.
+
         Args:
             image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
 
         Returns:
             ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels, inside the image,
-            both sides ``min_side`` or more, P at most ``max_windows``. P is never 0: when
-            ``min_side`` leaves nothing (a tiny picture, or none of its regions large enough), the
-            whole image is the only window.
+            both sides ``min_side`` or more where it is searched, P at most ``max_windows``. P is
+            never 0: when ``min_side`` leaves nothing (a tiny picture, or none of its regions large
+            enough), the whole image is the only window.
 
         Raises:
             ValueError: when the image is not ``(H, W, 3)`` uint8 or has no pixel.
             RuntimeError: when OpenCV is missing or has no ``ximgproc`` module.
         """
         _check_image(image)
-        corners = self._regions(image)[::-1]
+        searched = _shrunk(image)
+        corners = self._regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
         sides = corners[:, 2:] - corners[:, :2]
         corners = corners[(sides >= self.min_side).all(axis=1)]
         first = np.unique(corners, axis=0, return_index=True)[1]
         corners = corners[np.sort(first)][: self.max_windows]
+        height, width = searched.shape[:2]
         if not len(corners):
-            height, width = image.shape[:2]
             corners = np.array([[0, 0, width, height]])
-        return corners.astype(np.float32)
+        factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
+        return (corners * factor).astype(np.float32)
 
     def _regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first."""
@@ -138,6 +146,17 @@ DEFAULT = SelectiveSearch()
 def propose(image: NDArray[np.uint8], method: SelectiveSearch = DEFAULT) -> NDArray[np.float32]:
     """Windows ``(P, 4)`` of an RGB image ``(H, W, 3)``; see ``SelectiveSearch.__call__``."""
     return method(image)
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its longer side cut to WORKING_SIDE pixels by area averaging."""
+    height, width = image.shape[:2]
+    if max(height, width) <= WORKING_SIDE:
+        return image
+    factor = WORKING_SIDE / max(height, width)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    cv2 = _opencv()
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def _check_image(image: NDArray) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from detection.data.drawn import draw_voc
 from detection.inference.detector import read_detector
+from detection.run import stage_seconds
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
@@ -138,13 +139,13 @@ def ended(tmp_path_factory):
     return SimpleNamespace(folder=folder, **{"calls": found})
 
 
-def digest_of(call):
-    (line,) = (line for line in call.out.splitlines() if " sha256 " in line)
-    return line.split(" sha256 ")[1]
-
-
-def stage_files(folder):
-    return {path.name: path.read_bytes() for path in (folder / "stages").iterdir()}
+def files(folder, pattern):
+    """Bytes of the files of a pattern, by path; without the hidden ones a killed writer leaves."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob(pattern)
+        if not path.name.startswith(".")
+    }
 
 
 def test_training_and_testing(ended):
@@ -159,8 +160,8 @@ def test_training_and_testing(ended):
     for line in (ended.folder / "straight/metrics.jsonl").read_text().splitlines():
         assert {"time", "event"} <= json.loads(line).keys()
     kinds = ["box-regression", "head", "svms"]
-    files = stage_files(ended.folder / "straight")
-    assert sorted(name.rpartition("-")[0] for name in files) == kinds
+    made = files(ended.folder / "straight/stages", "*")
+    assert sorted(name.rpartition("-")[0] for name in made) == kinds
 
 
 def test_a_second_call_reuses_every_stage(ended):
@@ -172,6 +173,20 @@ def test_a_second_call_reuses_every_stage(ended):
     retest = ended.calls["retest"]
     assert "detection at 1 scales: 4 of 4 pictures were done before" in retest.err
     assert retest.out == ended.calls["test"].out
+
+
+@pytest.mark.xfail(strict=True, reason="calls with nothing to do write a time of 0 over the first")
+def test_a_second_call_keeps_the_times_of_the_first(ended):
+    folder = ended.folder / "straight"
+    events = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    first: dict[str, float] = {}
+    for event in events:
+        if event["event"] == "stage":
+            first.setdefault(event["stage"], event["seconds"])
+    assert first["windows"] > 0.5
+    assert first["pooled features"] > 0.5
+    for stage in ("windows", "pooled features"):
+        assert stage_seconds(folder)[stage]["seconds"] == first[stage]
 
 
 def test_a_wrong_call_is_refused_in_a_line(ended):
@@ -201,19 +216,15 @@ def test_a_training_killed_everywhere_ends_the_same(ended):
     last = ended.calls["after kills"]
     assert last.status == 0, last.err
     straight, killed = ended.folder / "straight", ended.folder / "killed"
-    assert stage_files(straight) == stage_files(killed)
+    assert files(straight / "stages", "*") == files(killed / "stages", "*")
     settings, tensors = read_detector(straight / "detector.safetensors")
     others, values = read_detector(killed / "detector.safetensors")
     assert others == settings
     assert values.keys() == tensors.keys()
     assert all(torch.equal(values[name], tensors[name]) for name in tensors)
-    for kind in ("windows", "bank"):
-        one, two = (
-            {
-                str(path.relative_to(folder)): path.read_bytes()
-                for path in folder.rglob("[!.]*.np[yz]")
-            }
-            for folder in (ended.folder / f"{run}_cache" / kind for run in ("straight", "killed"))
-        )
-        assert one == two
-        assert len(one) == (8 if kind == "windows" else 16)
+    for kind, count in (("windows", 8), ("bank", 16)):
+        one = files(ended.folder / "straight_cache" / kind, "*.np[yz]")
+        if kind == "windows":
+            one = {name: rows for name, rows in one.items() if "train" in name}
+        assert one == files(ended.folder / "killed_cache" / kind, "*.np[yz]")
+        assert len(one) == count

@@ -29,7 +29,7 @@ from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Candidates
-from detection.inference.testing import results_folder
+from detection.inference.testing import candidates_file, results_folder
 from detection.run import Run, environment
 
 
@@ -70,7 +70,7 @@ class RunTest:
         Raises:
             FileNotFoundError: the run has none of this picture.
         """
-        path = self.candidates / f"{record.image_id}.npz"
+        path = candidates_file(self.candidates, record)
         if not path.is_file():
             raise FileNotFoundError(
                 f"run {self.run} has no candidates of picture {record.image_id} at {path}; "

@@ -49,7 +49,7 @@ def main(config: Config) -> None:
         config.data.root, config.data.test_split, classes=detector.classes, limit=config.limit
     )
     log_to(run.folder / "log.txt")
-    windows = find_windows(run, data.records)
+    windows = find_windows(run, config.data.test_split, data.records)
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
         found = split_detections(detector, data, candidates)

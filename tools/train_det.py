@@ -42,7 +42,7 @@ def main(config: Config) -> None:
     logger.info("%s weights: %s", config.network.name, weights.source)
     extractor = stages.make_extractor(run, build_backbone(config.network.name, weights))
 
-    windows = find_windows(run, data.records)
+    windows = find_windows(run, config.data.train_split, data.records)
     bank = stages.pool_windows(run, data, windows, extractor)
     entries = [bank.load(record) for record in data.records]
     head, head_key = stages.finetune_stage(run, data, bank, entries, weights.classifier)

@@ -28,7 +28,7 @@ from proposals import propose
 from proposals.disk import read_picture, write_atomic
 from proposals.selective_search import SelectiveSearch
 
-FORMAT = 1
+FORMAT = "sppnet-detection 1"
 DISPLAY_THRESHOLD = -0.5
 Precision = Literal["float32", "bfloat16"]
 
@@ -161,6 +161,7 @@ class SPPDetector:
             "bbox.weights": torch.from_numpy(self.regressor.weights_),
         }
         settings = {
+            "format": FORMAT,
             "classes": self.classes,
             "network": backbone.name,
             "weights_digest": backbone.digest,
@@ -173,7 +174,8 @@ class SPPDetector:
             "detection": asdict(self.detection),
             "trained": dict(self.trained),
         }
-        metadata = {"format": f"sppnet-detection {FORMAT}", "settings": json.dumps(settings)}
+        # One entry only: safetensors writes several in an order that changes from save to save.
+        metadata = {"settings": json.dumps(settings)}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with write_atomic(path) as file:
             file.write(to_safetensors(tensors, metadata))
@@ -241,16 +243,15 @@ def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no detector at {path}; python tools/train_det.py trains one")
-    expected = f"sppnet-detection {FORMAT}"
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != expected:
-                found = metadata.get("format", "no format mark")
-                raise ValueError(f"{path} is not a detector: expected '{expected}', found {found}")
+            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
+            if settings.get("format") != FORMAT:
+                found = settings.get("format", "no format mark")
+                raise ValueError(f"{path} is not a detector: expected '{FORMAT}', found {found}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a detector file ({error}); expected a run's detector.safetensors"
         ) from error
-    return json.loads(metadata["settings"]), tensors
+    return settings, tensors

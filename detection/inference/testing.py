@@ -7,7 +7,7 @@ together with another run's, without touching the network.
 from collections.abc import Mapping
 from pathlib import Path
 
-from detection.data.records import Dataset
+from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
@@ -40,19 +40,27 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore) -> 
     return results_folder(run) / f"candidates-{key}"
 
 
+def candidates_file(folder: Path, record: ImageRecord) -> Path:
+    """A picture's candidates, named by its id and its bytes: an edited picture is scored anew."""
+    return folder / f"{record.image_id}_{file_digest(record.path)[:16]}.npz"
+
+
 def score_split(run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore) -> Path:
     """Score every picture that has no candidates yet; returns the folder of all.
 
     A picture's file is written whole when it is scored, so a killed test goes on where it was.
     """
     folder = candidates_folder(run, detector, windows)
-    todo = [record for record in data.records if not (folder / f"{record.image_id}.npz").exists()]
-    detail = f"{len(data.records) - len(todo)} of {len(data.records)} pictures were done before"
-    with run.stage(f"detection at {len(detector.extractor.scales)} scales", detail):
+    todo = [record for record in data.records if not candidates_file(folder, record).exists()]
+    name = f"detection at {len(detector.extractor.scales)} scales"
+    run.done_before(name, len(data.records) - len(todo), len(data.records))
+    if not todo:
+        return folder
+    with run.stage(name):
         for record in run.progress(todo, "detection", len(todo)):
             image = read_picture(record.path)
             found = detector.candidates(image, windows.load(record.path))
-            found.save(folder / f"{record.image_id}.npz")
+            found.save(candidates_file(folder, record))
     return folder
 
 
@@ -62,7 +70,7 @@ def split_detections(
     """Detections of every picture of a split, by image id, from its candidates."""
     return {
         record.image_id: detector.finish(
-            Candidates.load(folder / f"{record.image_id}.npz"), record.size
+            Candidates.load(candidates_file(folder, record)), record.size
         )
         for record in data.records
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -15,18 +16,24 @@ from torch.nn.functional import cross_entropy
 from detection.config import Finetune
 from detection.networks.head import Head
 from detection.run import Progress, silent
-from detection.training.window_bank import BankEntry, StackedRows
+from detection.training.window_bank import BankEntry
 from proposals.disk import write_atomic
 
 VERSION = 1
 CURVE_EVERY = 250
 CURVE_BATCHES = 16
+PICTURES_AT_ONCE = 400
 
 logger = logging.getLogger(__name__)
 
 
 class BatchSampler:
-    """Draws training batches from the bank's fine-tuning rows.
+    """Draws training batches from the bank's fine-tuning rows, some pictures at a time.
+
+    As in the released code, batches come from part of the pictures at a time, held in memory: at
+    most ``PICTURES_AT_ONCE``, from an endless sequence of permutations of all pictures, in which
+    each step moves on by one. So memory is bounded whatever the number of pictures, and each file
+    is read whole instead of in scattered rows.
 
     Args:
         entries: pictures' rows.
@@ -49,33 +56,64 @@ class BatchSampler:
         positive_share: float,
         seed: int,
     ) -> None:
+        self.entries = entries
+        self.background = background
         self.seed = seed
         self.positives = max(1, round(batch * positive_share))
         self.negatives = batch - self.positives
-        self.labels = np.concatenate([entry.labels for entry in entries])
-        self.rows = StackedRows([entry.finetune_rows for entry in entries])
-        self.positive_rows = np.flatnonzero(self.labels != background)
-        self.negative_rows = np.flatnonzero(self.labels == background)
-        for name, rows in (("objects", self.positive_rows), ("background", self.negative_rows)):
-            if not len(rows):
+        self._rows: dict[int, NDArray[np.float16]] = {}
+        labels = np.concatenate([entry.labels for entry in entries])
+        for name, found in (
+            ("objects", (labels != background).any()),
+            ("background", (labels == background).any()),
+        ):
+            if not found:
                 raise ValueError(
                     f"fine-tuning found no windows on {name} in {len(entries)} pictures; "
                     "expected annotated objects that the proposals overlap: "
                     "run python tools/make_proposals.py --report to see how many they cover"
                 )
 
+    def pictures_at(self, step: int) -> list[int]:
+        """Indices of the pictures that batch ``step`` is drawn from."""
+        count = len(self.entries)
+        if count <= PICTURES_AT_ONCE:
+            return list(range(count))
+        epochs = range(step // count, (step + PICTURES_AT_ONCE) // count + 1)
+        orders = [
+            np.random.default_rng([self.seed, 1, epoch]).permutation(count) for epoch in epochs
+        ]
+        first = step % count
+        # A picture can be at the end of one permutation and the beginning of the next.
+        window = np.concatenate(orders)[first : first + PICTURES_AT_ONCE]
+        return list(dict.fromkeys(window.tolist()))
+
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """Batch number ``step``: pooled rows ``(B, D)`` float32 and labels ``(B,)`` int64."""
-        rng = np.random.default_rng([self.seed, step])
-        rows = np.concatenate(
+        pictures = self.pictures_at(step)
+        self._rows = {
+            picture: self._rows[picture]
+            if picture in self._rows
+            else self.entries[picture].finetune_rows.read()
+            for picture in pictures
+        }
+        labels = np.concatenate([self.entries[picture].labels for picture in pictures])
+        rng = np.random.default_rng([self.seed, 0, step])
+        chosen = np.concatenate(
             [
-                rng.choice(self.positive_rows, self.positives),
-                rng.choice(self.negative_rows, self.negatives),
+                rng.choice(np.flatnonzero(labels != self.background), self.positives),
+                rng.choice(np.flatnonzero(labels == self.background), self.negatives),
             ]
         )
-        return torch.from_numpy(self.rows[rows].astype(np.float32)), torch.from_numpy(
-            self.labels[rows]
+        starts = np.cumsum([0] + [len(self.entries[picture].labels) for picture in pictures])
+        owner = np.searchsorted(starts, chosen, side="right") - 1
+        pooled = np.stack(
+            [
+                self._rows[pictures[place]][row - starts[place]]
+                for place, row in zip(owner, chosen, strict=True)
+            ]
         )
+        return torch.from_numpy(pooled.astype(np.float32)), torch.from_numpy(labels[chosen])
 
 
 def learning_rate_at(step: int, settings: Finetune) -> float:
@@ -139,15 +177,7 @@ def finetune_head(
         entries, background, batch=settings.batch, positive_share=settings.positive_share, seed=seed
     )
     curve = curve_batches(held_back, background, settings)
-    decayed = [layer.weight for layer in (head.fc6, head.fc7, head.fc8)]
-    plain = [layer.bias for layer in (head.fc6, head.fc7, head.fc8)]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain},
-    ]
-    optimizer = torch.optim.SGD(
-        groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True
-    )
+    optimizer = make_optimizer(head, settings)
     first = resume(checkpoint, key, head, optimizer)
     losses: list[float] = []
     for step in progress(range(first, settings.steps), "fine-tuning", settings.steps - first):
@@ -172,6 +202,19 @@ def finetune_head(
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             save_checkpoint(checkpoint, key, done, head, optimizer)
     return head.eval()
+
+
+def make_optimizer(head: Head, settings: Finetune) -> torch.optim.Optimizer:
+    """Gradient descent with momentum, plain or scaled by AdamW; biases do not decay."""
+    layers = (head.fc6, head.fc7, head.fc8)
+    groups: list[dict[str, Any]] = [
+        {"params": [layer.weight for layer in layers], "weight_decay": settings.weight_decay},
+        {"params": [layer.bias for layer in layers], "weight_decay": 0.0},
+    ]
+    rate, momentum = settings.learning_rate, settings.momentum
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=True)
 
 
 def finite_loss(logits: Tensor, labels: Tensor, background: int, step: int) -> Tensor:
@@ -233,18 +276,20 @@ def curve_point(
 
 
 def save_checkpoint(
-    path: Path, key: str, step: int, head: Head, optimizer: torch.optim.SGD
+    path: Path, key: str, step: int, head: Head, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write weights, momentum and step, whole or not at all."""
+    """Write weights, the optimizer's averages and the step, whole or not at all."""
     tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
     for name, parameter in head.named_parameters():
-        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"]
+        for kind, value in optimizer.state[parameter].items():
+            if value is not None:
+                tensors[f"optimizer.{kind}.{name}"] = value
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with write_atomic(path) as file:
         file.write(to_safetensors(tensors, {"key": key, "step": str(step)}))
 
 
-def resume(path: Path, key: str, head: Head, optimizer: torch.optim.SGD) -> int:
+def resume(path: Path, key: str, head: Head, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint of the same training, if there is one; returns the next step.
 
     Raises:
@@ -265,8 +310,11 @@ def resume(path: Path, key: str, head: Head, optimizer: torch.optim.SGD) -> int:
     head.load_state_dict(
         {name[5:]: value for name, value in tensors.items() if name.startswith("head.")}
     )
-    for name, parameter in head.named_parameters():
-        momentum = tensors[f"momentum.{name}"].to(parameter.device)
-        optimizer.state[parameter]["momentum_buffer"] = momentum
+    parameters = dict(head.named_parameters())
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, kind, parameter = name.split(".", 2)
+            place = parameters[parameter].device
+            optimizer.state[parameters[parameter]][kind] = value.to(place)
     logger.info("fine-tuning goes on from step %s", facts["step"])
     return int(facts["step"])

@@ -19,7 +19,8 @@ class WindowLabels:
     Attributes:
         windows: ``(P, 4)`` ground-truth boxes of trainable objects first, then the proposals.
         overlap: ``(P,)`` largest IoU with a trainable object; 0 where there is none.
-        nearest: ``(P,)`` int64 index of that object among the trainable ones; first on ties.
+        nearest: ``(P,)`` int64 index of that object among the trainable ones; first on ties,
+            but an object's own box is its own.
         class_overlap: ``(P, K)`` largest IoU with any object of the class, difficult included.
         boxes: ``(N, 4)`` the trainable objects.
         labels: ``(N,)`` their classes.
@@ -75,4 +76,6 @@ def label_windows(
     else:
         nearest = np.zeros(len(windows), np.int64)
         overlap = np.zeros(len(windows), np.float32)
+    # Of two objects in one place each stays its own.
+    nearest[: len(boxes)] = np.arange(len(boxes))
     return WindowLabels(windows, overlap, nearest, class_overlap, boxes, labels)

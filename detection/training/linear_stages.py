@@ -49,7 +49,7 @@ def svm_stage(
     if path.exists():
         run.reused("SVMs", path)
     else:
-        with run.stage("SVMs", f"hard negatives of {len(data.records)} pictures"):
+        with run.stage("SVMs"):
             svms = _train_svms(run, data, windows, entries, extractor, features, key)
             write_tensors(path, {"weights": svms.coef_, "bias": svms.intercept_})
         _svm_checkpoint(run).unlink(missing_ok=True)

@@ -91,8 +91,10 @@ def pool_windows(
     )
     missing = [record for record in data.records if not bank.has(record)]
     done = len(data.records) - len(missing)
-    detail = f"{bank.folder}, {done} of {len(data.records)} pictures were done before"
-    with run.stage("pooled features", detail):
+    run.done_before("pooled features", done, len(data.records))
+    if not missing:
+        return bank
+    with run.stage("pooled features"):
         for _ in run.progress(_pool_all(run, bank, windows, missing), "pooling", len(missing)):
             pass
     return bank
@@ -156,7 +158,7 @@ def finetune_stage(
     if path.exists():
         run.reused("fine-tuning", path)
     else:
-        with run.stage("fine-tuning", f"{config.finetune.steps} batches"):
+        with run.stage("fine-tuning"):
             head = _finetune(run, entries, head, classifier, key)
             write_tensors(path, {n: v.cpu().numpy() for n, v in head.state_dict().items()})
         _checkpoint(run).unlink(missing_ok=True)

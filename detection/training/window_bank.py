@@ -11,6 +11,7 @@ first, at their best-fit scale; and a few windows drawn at random, for the mean 
 """
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,7 +258,7 @@ class WindowBank:
         pooled, facts = self._pool(record, proposals, name)
         save_array(self.folder / f"{name}.npy", pooled)
         with write_atomic(self.folder / f"{name}.npz") as file:
-            np.savez(file, allow_pickle=False, **facts)
+            np.savez(file, **facts)  # type: ignore[arg-type]
 
     def load(self, record: ImageRecord) -> BankEntry:
         """The rows of a picture.
@@ -268,7 +269,7 @@ class WindowBank:
         name = self.folder / self.name_of(record)
         try:
             pooled = RowFile.open(name.with_suffix(".npy"))
-            with np.load(name.with_suffix(".npz")) as facts:
+            with name.with_suffix(".npz").open("rb") as file, np.load(file) as facts:
                 return BankEntry(
                     pooled,
                     facts["labels"],
@@ -277,7 +278,7 @@ class WindowBank:
                     facts["targets"],
                     facts["classes"],
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{name}.npy/.npz is damaged ({error}); delete both and run the same command again"
             ) from error
