@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from detection.config import Config
-from proposals.disk import save_text
+from proposals.disk import remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def processor() -> str:
 
 
 class Run:
-    """A folder with everything one training made.
+    """A folder with everything one training made; it is made when something is written to it.
 
     Args:
         config: settings; ``config.run`` is the folder.
@@ -87,7 +87,6 @@ class Run:
         self.config = config
         self.folder = Path(config.run)
         self.progress = progress
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.command = command
 
     @property
@@ -118,13 +117,19 @@ class Run:
         return Path(self.config.data.cache)
 
     def describe(self) -> None:
-        """Write config.yaml and environment.json, and log the command and git state first."""
+        """Write config.yaml and environment.json, and log the command and git state first.
+
+        What a killed run left half written, up to gigabytes, is deleted.
+        """
         facts = environment()
         save_text(self.folder / "config.yaml", yaml.safe_dump(asdict(self.config), sort_keys=False))
         save_text(self.folder / "environment.json", json.dumps(facts, indent=2) + "\n")
         logger.info("run %s: %s", self.folder, self.command)
         logger.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
         self.event("start", command=self.command, **facts)
+        for folder in (self.folder, self.folder / "stages"):
+            for path in remove_leftovers(folder):
+                logger.info("deleted %s, left by a run that was killed", path)
 
     def artefact(self, stage: str, key: str) -> Path:
         """The file a stage leaves, named by the key of what made it."""
@@ -133,6 +138,7 @@ class Run:
     def event(self, kind: str, **facts: Any) -> None:
         """Append one JSON line to metrics.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
+        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(line + "\n")
 
@@ -179,6 +185,7 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
 
 def log_to(path: Path) -> None:
     """Append this process's log to a file, in more detail than on the screen and with times."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     for screen in logging.getLogger().handlers:

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,6 +70,24 @@ def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | Path, older_than: float = 3600.0) -> list[Path]:
+    """Delete what killed writers left in a folder, not below it; returns what was deleted.
+
+    Args:
+        folder: where ``write_atomic`` wrote; need not exist.
+        older_than: seconds since a temporary file was last written to. A younger one may still be
+            in another process's hands and stays.
+    """
+    newest = time.time() - older_than
+    deleted = []
+    for path in Path(folder).glob(".*.part"):
+        with suppress(FileNotFoundError):  # its writer may just be done
+            if path.stat().st_mtime < newest:
+                path.unlink()
+                deleted.append(path)
+    return deleted
 
 
 def save_array(path: str | Path, array: NDArray) -> None:

@@ -1,12 +1,22 @@
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from proposals.disk import file_digest, key_of, read_picture, save_array, save_text, write_atomic
+from proposals.disk import (
+    file_digest,
+    key_of,
+    read_picture,
+    remove_leftovers,
+    save_array,
+    save_text,
+    write_atomic,
+)
 
 
 @pytest.fixture
@@ -133,6 +143,31 @@ def test_kill_in_the_middle_leaves_the_old_file(tmp_path):
     assert [each.suffix for each in leftover] == [".part"]
     save_text(path, "next")
     assert path.read_text() == "next"
+
+
+def test_only_what_was_left_long_ago_is_deleted(tmp_path):
+    """Made by write_atomic itself, so that the names are the ones it gives."""
+    left = {}
+    for name, age in (("old", 4000), ("young", 3000)):
+        with write_atomic(tmp_path / name) as file:
+            (temporary,) = (path for path in tmp_path.glob(".*") if path not in left.values())
+            left[name] = temporary.with_name(f".{name}.left.part")
+            left[name].write_bytes(b"half")
+            file.write(b"whole")
+        os.utime(left[name], (time.time() - age,) * 2)
+        os.utime(tmp_path / name, (time.time() - 9999,) * 2)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / left["old"].name).write_bytes(b"")
+    os.utime(tmp_path / "below" / left["old"].name, (0, 0))
+    assert remove_leftovers(tmp_path) == [left["old"]]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "old",
+        "young",
+        left["young"].name,
+        "below",
+    }
+    assert len(list((tmp_path / "below").iterdir())) == 1
+    assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 4), ()])

@@ -13,7 +13,9 @@ from detection.config import Finetune
 from detection.networks.head import Head
 from detection.training import finetune
 from detection.training.finetune import (
+    PICTURES_AT_ONCE,
     BatchSampler,
+    curve_batches,
     finetune_head,
     finite_loss,
     learning_rate_at,
@@ -25,6 +27,7 @@ from proposals.disk import save_array
 CLASSES = 3
 LENGTH = 50
 SETTINGS = Finetune(hidden=8, steps=20, batch=16, learning_rate=0.05, checkpoint_every=3)
+OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 
 
 class Killed(Exception):
@@ -125,6 +128,61 @@ def test_every_row_is_drawn(tmp_path):
     assert len(torch.unique(drawn, dim=0)) == len(everything) == 24
 
 
+def pictures_in_order(count, seed, epochs):
+    """Permutation after permutation of all pictures."""
+    return np.concatenate(
+        [np.random.default_rng([seed, 1, epoch]).permutation(count) for epoch in range(epochs)]
+    ).tolist()
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(7, 3), (7, 6), (8, 1), (3, 2)])
+def test_pictures_of_a_step(tmp_path, monkeypatch, count, at_once):
+    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", at_once)
+    entries = made_entries(tmp_path, count)
+    sampler = made_sampler(entries, seed=5)
+    steps = range(4 * count)
+    found = [sampler.pictures_at(step) for step in steps]
+    order = pictures_in_order(count, 5, 6)
+    for step, pictures in zip(steps, found, strict=True):
+        # The sequence moves on by a picture a step; a picture twice among these is held once.
+        assert pictures == list(dict.fromkeys(order[step : step + at_once]))
+        assert at_once / 2 <= len(pictures) <= at_once
+        assert len(set(pictures)) == len(pictures)
+    for epoch in range(4):
+        assert set().union(*found[epoch * count : (epoch + 1) * count]) == set(range(count))
+    other = made_sampler(entries, seed=5)
+    assert [other.pictures_at(step) for step in reversed(steps)][::-1] == found
+    other = made_sampler(entries, seed=6)
+    assert [other.pictures_at(step) for step in steps] != found
+
+
+def test_few_pictures_are_all_drawn_from(tmp_path, monkeypatch):
+    sampler = made_sampler(made_entries(tmp_path))
+    assert len(sampler.entries) <= PICTURES_AT_ONCE
+    assert [sampler.pictures_at(step) for step in (0, 1, 999)] == [[0, 1, 2, 3]] * 3
+    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 4)
+    assert sampler.pictures_at(3) == [0, 1, 2, 3]
+
+
+def test_rows_come_from_the_pictures_of_the_step_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 2)
+    entries = made_entries(tmp_path, 7)
+    rows = [entry.finetune_rows.read().astype(np.float32).tolist() for entry in entries]
+    sampler, alone = made_sampler(entries), [made_sampler(entries) for _ in range(14)]
+    drawn = set()
+    for step in range(14):
+        pooled, labels = sampler.draw(step)
+        assert torch.equal(pooled, alone[step].draw(step)[0])
+        assert torch.equal(pooled.view(-1, 5, 10).mean(dim=2).argmax(dim=1), labels)
+        owners = {
+            picture for row in pooled.tolist() for picture in range(7) if row in rows[picture]
+        }
+        assert owners <= set(sampler.pictures_at(step))
+        assert len(sampler._rows) <= 2
+        drawn |= owners
+    assert drawn == set(range(7))
+
+
 @pytest.mark.parametrize(("labels", "kind"), [((3, 3), "objects"), ((0, 1), "background")])
 def test_nothing_to_draw_from(tmp_path, train, labels, kind):
     entries = made_entries(tmp_path, 2, labels, seed=1)
@@ -168,8 +226,9 @@ def test_the_loss_falls(tmp_path, train, monkeypatch):
     assert torch.equal(head(pooled).argmax(dim=1), labels)
 
 
-def test_one_step_by_hand(tmp_path, train):
-    settings = replace(SETTINGS, steps=1, dropout=0.0, weight_decay=0.1)
+@OPTIMIZERS
+def test_one_step_by_hand(tmp_path, train, optimizer):
+    settings = replace(SETTINGS, steps=1, dropout=0.0, weight_decay=0.1, optimizer=optimizer)
     head = made_head(0.0)
     start = copy.deepcopy(head)
     train(settings, head)
@@ -177,20 +236,27 @@ def test_one_step_by_hand(tmp_path, train):
     cross_entropy(start(pooled), labels).backward()
     for name, value in start.named_parameters():
         decay = 0.0 if name.endswith("bias") else 0.1
-        expected = value - 0.05 * (value.grad + decay * value)
+        # AdamW's first step: both running means are corrected to the gradient and its square.
+        pull = value.grad / (value.grad.abs() + 1e-8) if optimizer == "adamw" else value.grad
+        expected = value - 0.05 * (pull + decay * value)
         torch.testing.assert_close(head.get_parameter(name), expected, msg=name)
     assert head.input_scale == start.input_scale
 
 
-@pytest.mark.parametrize("kills", [(1,), (3,), (6, 7, 19), (5, 5), (13, 13)])
-def test_a_killed_training_ends_with_the_same_bits(tmp_path, train, caplog, kills):
-    undisturbed = train()
+@OPTIMIZERS
+@pytest.mark.parametrize("kills", [(1,), (6, 7, 19), (13, 13)])
+def test_a_killed_training_ends_with_the_same_bits(
+    tmp_path, train, monkeypatch, caplog, optimizer, kills
+):
+    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 3)  # of 4
+    settings = replace(SETTINGS, optimizer=optimizer)
+    undisturbed = train(settings)
     (tmp_path / "head.checkpoint").unlink()
     caplog.set_level(logging.INFO)
     for step in kills:
         with pytest.raises(Killed):
-            train(progress=dies_at(step))
-    assert same(train(), undisturbed)
+            train(settings, progress=dies_at(step))
+    assert same(train(settings), undisturbed)
     last = kills[-1] // 3 * 3
     assert (f"fine-tuning goes on from step {last}" in caplog.text) == (last > 0)
 
@@ -215,9 +281,15 @@ def test_a_checkpoint_of_another_training_is_ignored(train):
     assert same(train(), undisturbed)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="without momentum SGD keeps no buffer")
-def test_a_checkpoint_without_momentum(tmp_path, train):
-    settings = replace(SETTINGS, momentum=0.0)
+def test_optimizers_differ(tmp_path, train):
+    one = train()
+    (tmp_path / "head.checkpoint").unlink()
+    assert not same(one, train(replace(SETTINGS, optimizer="sgd")))
+
+
+@OPTIMIZERS
+def test_a_checkpoint_without_momentum(train, optimizer):
+    settings = replace(SETTINGS, momentum=0.0, optimizer=optimizer)
     undisturbed = train(replace(settings, checkpoint_every=100))
     with pytest.raises(Killed):
         train(settings, progress=dies_at(10))
@@ -259,12 +331,23 @@ def test_parts_of_a_loss_that_is_not_finite():
         finite_loss(logits, torch.tensor([1, 0]), 1, 4)
 
 
-@pytest.mark.parametrize("labels", [None, (3, 3)])
-def test_no_curve_without_held_back_objects(tmp_path, train, labels):
+@pytest.mark.parametrize("labels", [None, (3, 3), (0, 1), ()])
+def test_no_curve_without_held_back_objects_and_background(tmp_path, train, labels):
     events = []
     held_back = [] if labels is None else made_entries(tmp_path, 2, labels, seed=3)
     train(held_back=held_back, report=events.append)
     assert [event.keys() for event in events] == [{"step", "train_loss"}]
+
+
+def test_the_curve_has_the_same_batches_each_time(tmp_path):
+    held_back = made_entries(tmp_path, 2, seed=3)
+    one, other = (curve_batches(held_back, CLASSES, SETTINGS) for _ in range(2))
+    assert len(one) == finetune.CURVE_BATCHES
+    for first, second in zip(one, other, strict=True):
+        assert all(map(torch.equal, first, second))
+    # An object in one picture and background in another are enough.
+    apart = made_entries(tmp_path, 1, (0, 1), 4) + made_entries(tmp_path, 1, (3, 3), 5)
+    assert len(curve_batches(apart, CLASSES, SETTINGS)) == finetune.CURVE_BATCHES
 
 
 def test_the_curve_changes_no_bit(tmp_path, train, monkeypatch):

@@ -1,6 +1,8 @@
 import hashlib
 import http.server
 import io
+import runpy
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -209,3 +211,26 @@ def test_tool(
     get_data.voc07(tmp_path, server.base)
     assert f"{NAME}: already unpacked" in capsys.readouterr().out
     assert len(server.asked) == 1
+
+
+def test_tool_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tools = Path(__file__).parent.parent / "tools"
+    monkeypatch.syspath_prepend(str(tools))
+    draw_voc(tmp_path / "twin", train=2, test=1, seed=3)
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        words = f"get_data.py drawn --folder {folder} --train 2 --test 1 --seed 3"
+        monkeypatch.setattr(sys, "argv", words.split())
+        runpy.run_path(str(tools / "get_data.py"), run_name="__main__")
+        out = capsys.readouterr().out
+        assert out == f"2 train and 1 test pictures are in {folder}\n"
+        assert len(read_voc(folder, "train").records) == 2
+        assert len(read_voc(folder, "test").records) == 1
+        assert contents(folder) == contents(tmp_path / "twin")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

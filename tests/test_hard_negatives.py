@@ -1,12 +1,13 @@
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.learners.svm import ClassSVMs, fit_svm
+from detection.learners.svm import ClassSVMs, LinearSVM, fit_svm, fit_svms
+from detection.training import hard_negatives
 from detection.training.hard_negatives import HardNegativeMiner
 from detection.training.negative_cache import NegativeCache
 
@@ -159,10 +160,23 @@ def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
             miner = new_miner().start(positives).load_state(miner.state())
 
 
-def test_workers_change_no_byte() -> None:
+def test_workers_are_no_more_than_classes_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That they change no byte is a test of fit_svms."""
+    asked = []
+
+    def fit_alone(samples: Iterable, workers: int, **settings: Any) -> Iterator[LinearSVM]:
+        samples = list(samples)
+        asked.append((workers, len(samples)))
+        return fit_svms(samples, workers=1, **settings)
+
+    monkeypatch.setattr(hard_negatives, "fit_svms", fit_alone)
     positives, images = draw(0, images=4)
     one = mine(HardNegativeMiner(CLASSES, DIMENSION, refit_every=30), positives, images)
+    assert {workers for workers, _ in asked} == {1}
+    asked.clear()
     two = mine(HardNegativeMiner(CLASSES, DIMENSION, refit_every=30, workers=2), positives, images)
+    assert (2, len(CLASSES)) in asked
+    assert all(workers == min(2, count) for workers, count in asked)
     assert one.coef_.tobytes() == two.coef_.tobytes()
     assert one.intercept_.tobytes() == two.intercept_.tobytes()
 
@@ -171,7 +185,7 @@ def test_refits_are_logged_with_the_parts_of_the_objective(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     events: list[dict[str, Any]] = []
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         mine(HardNegativeMiner(CLASSES, DIMENSION, on_refit=events.append), *draw(0))
     assert "SVM cat after 1 pictures" in caplog.text
     assert "regularisation" in caplog.text

@@ -133,6 +133,14 @@ def test_ground_truth_comes_first():
     assert found.nearest[:2].tolist() == [0, 1]
 
 
+def test_of_objects_in_one_place_each_is_its_own():
+    boxes = [(0, 0, 10, 10), (0, 0, 10, 10), (0, 0, 10, 10)]
+    found = label_windows(made_record(boxes, [2, 0, 1]), windows_of((0, 0, 10, 9)), CLASSES)
+    # The proposal is as near to all three: the first.
+    assert found.nearest.tolist() == [0, 1, 2, 0]
+    assert found.overlap[:3].tolist() == [1, 1, 1]
+
+
 def test_difficult_objects():
     # 100 pixels each: an easy object, and a difficult one 8 pixels lower.
     record = made_record([(0, 0, 10, 10), (0, 8, 10, 18)], [0, 1], [False, True])

@@ -71,7 +71,7 @@ def figures(text):
 
 def test_windows_are_made_kept_and_reported(run, tree, tmp_path):
     flags = ("--cache", tmp_path / "cache", "--csv", tmp_path / "table.csv", "--report")
-    first = run(tree, *flags, "--limit", 2, "--workers", 2)
+    first = run(tree, *flags, "--limit", 2, "--workers", 1)
     assert first.status == 0, first.err
     assert "windows of 2 pictures made, 0 reused" in first.err
     assert "2/2" in first.err

@@ -71,12 +71,12 @@ def test_events_are_lines_of_json(run):
 
 def test_stages_are_timed(run, caplog):
     caplog.set_level(logging.INFO)
-    with run.stage("SVMs", "of 3 pictures"):
+    with run.stage("SVMs"):
         pass
     with run.stage("box regression"):
         pass
     assert [line.split(" took")[0] for line in caplog.messages] == [
-        "SVMs: of 3 pictures",
+        "SVMs",
         "SVMs",
         "box regression",
         "box regression",
@@ -103,8 +103,39 @@ def test_reused_stages_keep_the_time_of_their_making(run, caplog):
     assert events_of(run)[-1]["artefact"] == "svms-ab.safetensors"
 
 
+def test_what_was_done_before_is_said_and_is_no_event(run, caplog):
+    caplog.set_level(logging.INFO)
+    run.done_before("windows", 8, 8)
+    assert caplog.messages == ["windows: 8 of 8 pictures were done before"]
+    assert not run.folder.exists()
+
+
 def test_no_events_yet(tmp_path):
     assert stage_seconds(tmp_path) == {}
+
+
+def test_a_run_makes_its_folder_when_it_writes(run):
+    """A mistyped --run of a test leaves nothing behind."""
+    assert (run.detector_path.parent, run.artefact("svms", "ab").parent.parent) == (run.folder,) * 2
+    assert not run.folder.parent.exists()
+    run.event("start")
+    assert [path.name for path in run.folder.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_training_deletes_what_a_killed_one_left(run, caplog):
+    caplog.set_level(logging.INFO)
+    stages = run.folder / "stages"
+    stages.mkdir(parents=True)
+    old, young = (stages / f".fine-tuning.checkpoint.{name}.part" for name in ("old", "young"))
+    for path in (old, young, run.folder / ".detector.safetensors.old.part"):
+        path.write_bytes(b"half")
+        if "old" in path.name:
+            os.utime(path, (0, 0))
+    (stages / "svms.checkpoint").write_bytes(b"whole")
+    run.describe()
+    assert sorted(path.name for path in stages.iterdir()) == [young.name, "svms.checkpoint"]
+    assert not list(run.folder.glob(".*"))
+    assert f"deleted {old}, left by a run that was killed" in caplog.text
 
 
 def test_devices(run, monkeypatch):
@@ -146,10 +177,10 @@ def logs():
 
 def test_the_log_is_appended_to_a_file(logs, tmp_path):
     for word in ("one", "two"):
-        log_to(tmp_path / "log.txt")
+        log_to(tmp_path / "new/log.txt")
         logging.getLogger("any").info("word %s", word)
         logs.handlers.pop().close()
-    lines = (tmp_path / "log.txt").read_text().splitlines()
+    lines = (tmp_path / "new/log.txt").read_text().splitlines()
     assert [line[19:] for line in lines] == [" word one", " word two"]
     assert lines[0][4] == "-"
 

@@ -35,6 +35,13 @@ def test_released_rule_rounds_halves_up():
     assert choose_scale_released(windows, (100, 100), (6, 7)).tolist() == [1]
 
 
+def test_released_rule_of_another_network():
+    # 100 * 50 / 40 = 125 is nearer to 120 than to 160; 208 * 50 / 40 = 260 is not.
+    windows = np.array([[0, 0, 40, 40]], np.float32)
+    assert choose_scale_released(windows, (50, 90), (120, 160), 100).tolist() == [0]
+    assert choose_scale_released(windows, (50, 90), (120, 160)).tolist() == [1]
+
+
 @BOTH
 def test_first_of_equals(choose):
     windows = np.array([[0, 0, 50, 50]], np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 from proposals import SelectiveSearch, propose
 from proposals.disk import read_picture
-from proposals.selective_search import _seed_of
+from proposals.selective_search import _seed_of, _shrunk
 
 
 def draw(height=96, width=128, seed=0):
@@ -136,6 +136,62 @@ def test_elongated_picture():
     windows = propose(draw(60, 400))
     assert len(windows) > 1
     assert (windows[:, 2:] <= (400, 60)).all()
+
+
+LARGE = pytest.mark.parametrize(
+    ("size", "searched"),
+    # 900 * 500 / 1200 = 375; 100 * 500 / 3000 = 16.7, rounded 17; 3 * 500 / 3000 = 0.5, rounded 0
+    # and made 1; 501 * 333 / 501 = 332.3
+    [
+        ((900, 1200), (375, 500)),
+        ((100, 3000), (17, 500)),
+        ((3000, 100), (500, 17)),
+        ((3, 3000), (1, 500)),
+        ((333, 501), (332, 500)),
+    ],
+)
+
+
+def draw_large(size):
+    """Blocks of colour, cheap at any size."""
+    blocks = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    return cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+@LARGE
+def test_a_large_picture_is_searched_shrunk(size, searched):
+    large = draw_large(size)
+    shrunk = cv2.resize(large, searched[::-1], interpolation=cv2.INTER_AREA)
+    assert shrunk.shape[:2] == searched
+    method = SelectiveSearch(base_k=300, inc_k=300, min_side=10)
+    windows = propose(large, method)
+    expected = slow_windows(shrunk, method)
+    if not len(expected):
+        expected = np.array([[0, 0, searched[1], searched[0]]], np.float32)
+    factor = np.array([size[1] / searched[1], size[0] / searched[0]] * 2)
+    np.testing.assert_array_equal(windows, (expected * factor).astype(np.float32))
+    assert windows.dtype == np.float32
+    assert (windows[:, :2] >= 0).all()
+    assert (windows[:, 2:] <= size[::-1]).all()
+    # The sides of the picture are met exactly.
+    assert (windows == np.array([0, 0, size[1], size[0]])).any(axis=0).all()
+
+
+def test_a_picture_of_500_pixels_is_searched_as_it_is():
+    image = draw_large((60, 500))
+    assert _shrunk(image) is image
+    method = SelectiveSearch(base_k=300, inc_k=300)
+    np.testing.assert_array_equal(propose(image, method), slow_windows(image, method))
+    assert _shrunk(draw_large((60, 501))).shape == (60, 500, 3)
+
+
+def test_a_large_picture_in_any_layout():
+    large = draw_large((300, 800))
+    large.setflags(write=False)
+    method = SelectiveSearch(base_k=300, inc_k=300)
+    windows = propose(large, method)
+    np.testing.assert_array_equal(propose(np.asfortranarray(large), method), windows)
+    np.testing.assert_array_equal(propose(large[:, ::-1].copy()[:, ::-1], method), windows)
 
 
 def test_a_drawn_object_is_found():

@@ -1,5 +1,6 @@
 """The stages of training: their keys, what they reuse, and that a kill changes no byte."""
 
+import json
 import logging
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from detection.config import BoxRegression, Config, Finetune, Svm
+from detection.config import BoxRegression, Config, Data, Finetune, Svm
 from detection.data.records import Dataset, ImageRecord
+from detection.data.windows import find_windows
 from detection.features.extractor import WindowFeatures
 from detection.inference.detector import FeatureHead
 from detection.learners.bbox_regression import BoxRegressor
@@ -188,6 +190,28 @@ def test_keys_of_the_training_data(world):
     assert len(others | {key}) == 4
 
 
+def test_windows_are_made_once(world, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    run = world.run(data=Data(cache=str(tmp_path / "cache")))
+    records = world.data.records
+    find_windows(run, "train", records[:2])
+    store = find_windows(run, "train", records)
+    assert store.method == run.config.proposals
+    # One colour all over: the whole picture is the only window.
+    assert store.load(records[4].path).tolist() == [[0, 0, 40, 40]]
+    find_windows(run, "train", records)
+    said = [line for line in caplog.messages if line.startswith("windows: ")]
+    counts = ((0, 2), (2, 5), (5, 5))
+    assert said == [f"windows: {done} of {n} pictures were done before" for done, n in counts]
+    # A call with nothing to do is no stage.
+    assert stages_of(run) == ["windows of train"] * 2
+
+
+def stages_of(run):
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    return [event["stage"] for event in map(json.loads, lines) if event["event"] == "stage"]
+
+
 def test_fine_tuning_is_reused(world, caplog):
     caplog.set_level(logging.INFO)
     run = world.run()
@@ -338,7 +362,8 @@ def test_resuming_the_miner(tmp_path):
     assert linear_stages.resume_miner(path, "key", other) == 1
     assert other.visited() == {0}
     np.testing.assert_array_equal(other.finish().coef_, miner.finish().coef_)
-    with pytest.raises(ValueError, match="made with other classes, settings or positives"):
+    message = rf"{path} cannot be gone on from: .* other classes, settings or positives; delete it"
+    with pytest.raises(ValueError, match=message):
         linear_stages.resume_miner(path, "key", made_miner(C=1.0))
 
 

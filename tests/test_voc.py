@@ -102,15 +102,17 @@ def test_missing_difficult(difficult: str | None, write: Callable[..., Path]) ->
 
 def test_classes(write: Callable[..., Path]) -> None:
     root = write(a=object_xml("dog"), b="")
-    assert read_voc(root, "train").classes == VOC_CLASSES
-    assert read_voc(root, "train").records[0].labels.tolist() == [VOC_CLASSES.index("dog")]
+    assert read_voc(root, "train").classes == ("dog",)
+    assert read_voc(root, "train").records[0].labels.tolist() == [0]
     write(c=object_xml("zebra") + object_xml("gnu"))
     assert read_voc(root, "train").classes == ("dog", "gnu", "zebra")
     assert read_voc(root, "train", ["zebra", "gnu", "dog", "ox"]).records[2].labels.tolist() == [
         0,
         1,
     ]
-    assert read_voc(root, "train", limit=2).classes == VOC_CLASSES  # of the records read
+    assert read_voc(root, "train", limit=2).classes == ("dog",)  # of the records read
+    (root / "ImageSets/Main/nothing.txt").write_text("b\n")
+    assert read_voc(root, "nothing").classes == VOC_CLASSES
     with pytest.raises(ValueError, match=r"c\.xml has an object of class 'gnu'.* dog, zebra"):
         read_voc(root, "train", ("dog", "zebra"))
     for wrong in ([], ["dog", "dog"]):

@@ -201,8 +201,11 @@ class SPPDetector:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is not a detector of this format.
+            ValueError: the file is not a detector of this format, or no such number of scales.
         """
+        if scales is not None and scales not in SCALES:
+            known = " or ".join(map(str, SCALES))
+            raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
         settings, tensors = read_detector(Path(path))
         trunk = Weights(part(tensors, "trunk."), str(path), settings["weights_digest"])
         backbone = build_backbone(settings["network"], trunk)

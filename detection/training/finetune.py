@@ -239,8 +239,12 @@ def finite_loss(logits: Tensor, labels: Tensor, background: int, step: int) -> T
 def curve_batches(
     entries: Sequence[BankEntry], background: int, settings: Finetune
 ) -> list[tuple[Tensor, Tensor]]:
-    """The fixed held-back batches of the learning curve; none without held-back pictures."""
-    if not any((entry.labels != background).any() for entry in entries):
+    """The fixed held-back batches of the learning curve.
+
+    None without held-back pictures, or where these have no windows on objects or on background.
+    """
+    objects = any((entry.labels != background).any() for entry in entries)
+    if not objects or not any((entry.labels == background).any() for entry in entries):
         return []
     sampler = BatchSampler(
         entries, background, batch=settings.batch, positive_share=settings.positive_share, seed=1

@@ -117,7 +117,11 @@ def object_features(
 
 
 def resume_miner(path: Path, key: str, miner: HardNegativeMiner) -> int:
-    """Load a checkpoint of the same mining, if there is one; returns the pictures already done."""
+    """Load a checkpoint of the same mining, if there is one; returns the pictures already done.
+
+    Raises:
+        ValueError: the file is no checkpoint, or one of other settings or positives.
+    """
     if not path.exists():
         return 0
     try:
@@ -125,11 +129,15 @@ def resume_miner(path: Path, key: str, miner: HardNegativeMiner) -> int:
             facts = file.metadata() or {}
             if facts.get("key") != key:
                 return 0
-            miner.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not an SVM checkpoint ({error}); delete it and run again"
         ) from error
+    try:
+        miner.load_state(state)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be gone on from: {error}") from error
     logger.info("SVMs go on from picture %s", facts["pictures"])
     return int(facts["pictures"])
 
