@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from detection.inference.postprocess import Candidates
+from proposals.disk import file_digest
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "combine_det.py"
 
@@ -58,14 +59,16 @@ def tool(voc, monkeypatch, capsys):
 
 
 def make_run(folder, found, classes=("cat", "dog")):
-    """A tested run; ``found`` has (label, score, box) by picture."""
+    """A tested run beside the pictures; ``found`` has (label, score, box) by picture."""
     test = folder / "test_mine_5scales"
+    pictures = folder.parent.parent / "VOC2007/JPEGImages"
     for image_id, rows in found.items():
         boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
         scores = np.array([score for _, score, _ in rows], np.float32)
         labels = np.array([label for label, _, _ in rows], np.int64)
         candidates = Candidates(boxes, boxes, scores, labels, len(classes))
-        candidates.save(test / "candidates-0123" / f"{image_id}.npz")
+        digest = file_digest(pictures / f"{image_id}.png")[:16]
+        candidates.save(test / "candidates-0123" / f"{image_id}_{digest}.npz")
     facts = {"candidates": "candidates-0123", "classes": list(classes), "trained": {"seed": 3}}
     (test / "results.json").write_text(json.dumps(facts))
     return folder
@@ -133,6 +136,13 @@ def test_a_picture_without_candidates_is_named(voc, tool, cats):
         f"python tools/test_det.py --run {half} --data.root {voc} --data.test_split mine --scales 5"
     )
     assert not (voc / "out").exists()
+
+
+def test_a_picture_edited_after_the_test_is_named(voc, tool, cats):
+    Image.new("RGB", (100, 100), "red").save(voc / "VOC2007/JPEGImages/2.png")
+    refused = tool(cats, "--out", voc / "out")
+    assert refused.status == 1
+    assert f"error: run {cats} has no candidates of picture 2 at " in refused.err
 
 
 def test_runs_that_were_not_tested_are_refused(voc, tool, cats):
