@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.data.voc import VOC_CLASSES
-
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "evaluate_det.py"
 
 XML = """<annotation><size><width>100</width><height>100</height><depth>3</depth></size>
 <object><name>cat</name><difficult>0</difficult>
-<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>
+<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object>
+<object><name>dog</name><difficult>0</difficult>
+<bndbox><xmin>60</xmin><ymin>60</ymin><xmax>90</xmax><ymax>90</ymax></bndbox></object></annotation>
 """
 
 
@@ -34,7 +34,7 @@ def tool(monkeypatch):
 
 @pytest.fixture
 def small(tmp_path):
-    """One picture's annotation, no picture, and result files that find its cat."""
+    """A cat and a dog annotated, no picture, and result files that find the cat."""
     voc = tmp_path / "VOC2007"
     (voc / "Annotations").mkdir(parents=True)
     (voc / "ImageSets" / "Main").mkdir(parents=True)
@@ -42,7 +42,7 @@ def small(tmp_path):
     (voc / "ImageSets" / "Main" / "mine.txt").write_text("000001\n")
     found = tmp_path / "found"
     found.mkdir()
-    for name in VOC_CLASSES:
+    for name in ("cat", "dog"):
         line = "000001 0.5 1 1 50 50\n" if name == "cat" else ""
         (found / f"comp4_det_mine_{name}.txt").write_text(line)
     return tmp_path
@@ -52,14 +52,14 @@ def test_scores_a_folder_without_pictures(small, tool, capsys, caplog):
     (small / "found" / "comp4_det_mine_unicorn.txt").write_text("")
     arguments = ("--detections", small / "found", "--data.root", small, "--data.test_split", "mine")
     tool(*arguments, "--out", small / "out")
-    # One class of twenty is found whole.
+    # The cat is found and the dog is not.
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "AP50 (pycocotools) 0.0500",
-        "mAP (area) 0.0500",
-        "mAP 0.0500",
+        "AP50 (pycocotools) 0.5000",
+        "mAP (area) 0.5000",
+        "mAP 0.5000",
     ]
     assert "comp4_det_mine_unicorn.txt is not scored" in caplog.text
-    assert json.loads((small / "out" / "results.json").read_text())["map"] == pytest.approx(0.05)
+    assert json.loads((small / "out" / "results.json").read_text())["map"] == pytest.approx(0.5)
     assert (small / "out" / "precision_recall.png").is_file()
 
 

@@ -37,7 +37,7 @@ def voc07(folder: Path = Path("data"), url: str | None = None) -> None:
 
 
 def drawn(
-    folder: Path = Path("data/drawn"), train: int = 60, test: int = 40, seed: int = 0
+    folder: Path = Path("data/drawn"), train: int = 48, test: int = 24, seed: int = 0
 ) -> None:
     """Draw pictures of five classes of textured things, in VOC's layout.
 
