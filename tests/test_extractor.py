@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import reference
@@ -6,6 +8,7 @@ from test_scales import random_windows
 from test_weights import KEPT, needs_kept_filters
 
 from detection.features.extractor import SPPExtractor, resized_size
+from detection.features.scales import choose_scale_released
 from detection.networks.build import build_backbone
 from proposals.disk import read_picture
 
@@ -66,6 +69,19 @@ def test_pooled_windows_equal_the_twins(backbone, maps, rng, rule, twin):
         map = maps.maps[number]
         cells = reference.cells_of_window(window, SIZE, SCALES[number], map.shape[1:], offset0=16)
         assert torch.equal(features.pooled[row], reference.adaptive_pyramid(map, cells))
+
+
+def test_the_released_rule_is_the_networks(backbone, rng):
+    windows = random_windows(rng, 40, SIZE)
+    small = copy.copy(backbone)
+    small.standard_cells = 6
+    found = [
+        SPPExtractor(each, SCALES, "released").best_fit(windows, SIZE) for each in (backbone, small)
+    ]
+    for each, cells in zip(found, (13, 6), strict=True):
+        expected = choose_scale_released(windows, SIZE, SCALES, cells * 16)
+        np.testing.assert_array_equal(each, expected)
+    assert (found[0] != found[1]).any()
 
 
 def test_windows_on_the_same_cells_are_pooled_once(extractor, maps, rng):

@@ -140,14 +140,14 @@ def test_elongated_picture():
 
 LARGE = pytest.mark.parametrize(
     ("size", "searched"),
-    # 900 * 500 / 1200 = 375; 100 * 500 / 3000 = 16.7, rounded 17; 3 * 500 / 3000 = 0.5, rounded 0
-    # and made 1; 501 * 333 / 501 = 332.3
+    # 240 * 500 / 1200 = 100; 100 * 500 / 3000 = 16.7, rounded 17; 3 * 500 / 3000 = 0.5, rounded 0
+    # and made 1; 130 * 500 / 502 = 129.5
     [
-        ((900, 1200), (375, 500)),
+        ((240, 1200), (100, 500)),
         ((100, 3000), (17, 500)),
         ((3000, 100), (500, 17)),
         ((3, 3000), (1, 500)),
-        ((333, 501), (332, 500)),
+        ((130, 502), (129, 500)),
     ],
 )
 
@@ -186,7 +186,7 @@ def test_a_picture_of_500_pixels_is_searched_as_it_is():
 
 
 def test_a_large_picture_in_any_layout():
-    large = draw_large((300, 800))
+    large = draw_large((100, 800))
     large.setflags(write=False)
     method = SelectiveSearch(base_k=300, inc_k=300)
     windows = propose(large, method)

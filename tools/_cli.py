@@ -102,6 +102,9 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def with_progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """A progress bar with the time left, on stderr."""
     with logging_redirect_tqdm():
+        for handler in logging.getLogger().handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.INFO)  # tqdm's own handler forgets the level
         yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
 
 

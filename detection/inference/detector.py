@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -50,6 +51,15 @@ class FeatureHead:
             self._compute = copy.deepcopy(head).eval()
             for layer in (self._compute.fc6, self._compute.fc7):
                 layer.to(torch.bfloat16)
+
+    @classmethod
+    def load(cls, path: str | Path, scale: float, precision: Precision) -> "FeatureHead":
+        """From a head's tensors, as the fine-tuning stage leaves them; on the CPU."""
+        state = load_file(path)
+        outputs, hidden = state["fc8.weight"].shape
+        head = Head(state["fc6.weight"].shape[1], outputs - 1, hidden, dropout=0.0)
+        head.load_state_dict(state)
+        return cls(head, scale, precision)
 
     @property
     def length(self) -> int:

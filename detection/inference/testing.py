@@ -4,12 +4,19 @@ Candidates are kept before suppression, so that a run can be scored again, with 
 together with another run's, without touching the network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from numpy.typing import NDArray
+
+from detection.config import Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
-from detection.inference.detector import SPPDetector
+from detection.inference.detector import Precision, SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
 from proposals.disk import file_digest, key_of, read_picture
@@ -57,11 +64,57 @@ def score_split(run: Run, detector: SPPDetector, data: Dataset, windows: WindowS
     if not todo:
         return folder
     with run.stage(name):
-        for record in run.progress(todo, "detection", len(todo)):
-            image = read_picture(record.path)
-            found = detector.candidates(image, windows.load(record.path))
-            found.save(candidates_file(folder, record))
+        for _ in run.progress(_score_all(run, detector, todo, windows, folder), name, len(todo)):
+            pass
     return folder
+
+
+def _score_all(
+    run: Run,
+    detector: SPPDetector,
+    records: Sequence[ImageRecord],
+    windows: WindowStore,
+    folder: Path,
+) -> Iterator[Path]:
+    """Score pictures: on the CPU by processes of one thread, each with its own detector."""
+    jobs = (
+        (record.path, windows.load(record.path), candidates_file(folder, record))
+        for record in records
+    )
+    if run.device.type != "cpu" or run.workers == 1:
+        for job in jobs:
+            yield _score(detector, *job)
+        return
+    config = run.config
+    source = (
+        run.detector_path,
+        file_digest(run.detector_path),
+        config.scales,
+        config.precision,
+        config.detection,
+    )
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=run.workers, return_as="generator_unordered")
+        yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
+
+
+def _score(detector: SPPDetector, picture: Path, windows: NDArray[np.float32], path: Path) -> Path:
+    detector.candidates(read_picture(picture), windows).save(path)
+    return path
+
+
+def _score_in_process(
+    source: tuple[Any, ...], picture: Path, windows: NDArray[np.float32], path: Path
+) -> Path:
+    return _score(_detector_of_process(*source), picture, windows, path)
+
+
+@lru_cache(maxsize=1)
+def _detector_of_process(
+    path: Path, digest: str, scales: Literal[1, 5], precision: Precision, detection: Detection
+) -> SPPDetector:
+    """A run's detector, loaded once a process; the digest tells one training from the next."""
+    return SPPDetector.load(path, scales=scales, precision=precision, detection=detection)
 
 
 def split_detections(

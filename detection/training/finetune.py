@@ -186,14 +186,7 @@ def finetune_head(
         pooled, labels = (tensor.to(device) for tensor in sampler.draw(step))
         # Dropout's masks depend on the step alone, so that a resumed run repeats them.
         torch.manual_seed(seed * 1_000_003 + step)
-        head.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            logits = head(pooled)
-        loss = finite_loss(logits.float(), labels, background, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(train_step(head, optimizer, pooled, labels, step, autocast))
         done = step + 1
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
@@ -202,6 +195,29 @@ def finetune_head(
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             save_checkpoint(checkpoint, key, done, head, optimizer)
     return head.eval()
+
+
+def train_step(
+    head: Head,
+    optimizer: torch.optim.Optimizer,
+    pooled: Tensor,
+    labels: Tensor,
+    step: int,
+    autocast: bool,
+) -> float:
+    """One step of descent on a batch; returns its loss.
+
+    Raises:
+        RuntimeError: the loss is not finite.
+    """
+    head.train()
+    with torch.autocast(pooled.device.type, torch.bfloat16, enabled=autocast):
+        logits = head(pooled)
+    loss = finite_loss(logits.float(), labels, head.fc8.out_features - 1, step)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def make_optimizer(head: Head, settings: Finetune) -> torch.optim.Optimizer:

@@ -1,20 +1,22 @@
 """The stages that fit the linear parts: SVMs with hard negatives, and box regression."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from detection.config import Config
-from detection.data.records import Dataset
+from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
-from detection.inference.detector import FeatureHead
+from detection.inference.detector import FeatureHead, Precision
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.run import Run
@@ -50,7 +52,8 @@ def svm_stage(
         run.reused("SVMs", path)
     else:
         with run.stage("SVMs"):
-            svms = _train_svms(run, data, windows, entries, extractor, features, key)
+            head_path = run.artefact("head", head_key)
+            svms = _train_svms(run, data, windows, entries, extractor, head_path, features, key)
             write_tensors(path, {"weights": svms.coef_, "bias": svms.intercept_})
         _svm_checkpoint(run).unlink(missing_ok=True)
     arrays = load_file(path)
@@ -67,40 +70,101 @@ def _train_svms(
     windows: WindowStore,
     entries: Sequence[BankEntry],
     extractor: SPPExtractor,
+    head_path: Path,
     features: FeatureHead,
     key: str,
 ) -> ClassSVMs:
     config = run.config
     miner = HardNegativeMiner(
         data.classes,
-        features.head.fc7.out_features,
+        features.length,
         C=config.svm.C,
         bias=config.svm.bias,
         positive_weight=config.svm.positive_weight,
         refit_every=config.svm.refit_every,
-        workers=run.workers,
         seed=config.seed,
         on_refit=lambda event: run.event("svm", **event),
     )
     miner.start(object_features(entries, features, len(data.classes)))
     first = resume_miner(_svm_checkpoint(run), key, miner)
     rest = data.records[first:]
-    for index, record in enumerate(run.progress(rest, "SVMs", len(rest)), start=first):
-        labels = label_windows(
-            record,
-            windows.load(record.path),
-            len(data.classes),
-            difficult=config.data.difficult,
-        )
-        pooled = extractor.pool(extractor.maps(read_picture(record.path)), labels.windows)
-        # Windows on the same cells are one row, which is a negative only if all of them are.
-        overlap = np.zeros((len(pooled.pooled), len(data.classes)), np.float32)
-        np.maximum.at(overlap, pooled.index, labels.class_overlap)
-        miner.add_image(index, features(pooled.pooled), overlap < config.svm.negative_iou)
+    mined = mine_pictures(run, rest, windows, len(data.classes), extractor, head_path, features)
+    for index, (rows, overlap) in enumerate(run.progress(mined, "SVMs", len(rest)), start=first):
+        miner.add_image(index, rows, overlap < config.svm.negative_iou)
         done = index + 1
         if done % config.svm.checkpoint_every == 0 and done < len(data.records):
             write_tensors(_svm_checkpoint(run), miner.state(), {"key": key, "pictures": str(done)})
     return miner.finish()
+
+
+def mine_pictures(
+    run: Run,
+    records: Sequence[ImageRecord],
+    windows: WindowStore,
+    num_classes: int,
+    extractor: SPPExtractor,
+    head_path: Path,
+    features: FeatureHead,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """What ``picture_features`` gives of each picture, in order.
+
+    On the CPU pictures are shared out to processes of one thread, which compute ahead while this
+    one refits SVMs; they read the head from its file rather than with every picture.
+    """
+    alone = run.device.type != "cpu" or run.workers == 1
+    head = features if alone else None
+    source = (head_path, features.scale, run.config.precision)
+    jobs = (
+        (
+            head,
+            source,
+            extractor,
+            record,
+            windows.load(record.path),
+            num_classes,
+            run.config.data.difficult,
+        )
+        for record in records
+    )
+    if alone:
+        yield from (picture_features(*job) for job in jobs)
+        return
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=run.workers, return_as="generator")
+        yield from pool(delayed(picture_features)(*job) for job in jobs)
+
+
+def picture_features(
+    head: FeatureHead | None,
+    source: tuple[Path, float, Precision],
+    extractor: SPPExtractor,
+    record: ImageRecord,
+    proposals: NDArray[np.float32],
+    num_classes: int,
+    difficult: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """fc7 ``(U, hidden)`` of a picture's windows and ``(U, K)`` their overlap with each class.
+
+    Windows on the same cells are one row, with the largest of their overlaps: it is a negative
+    only if all of them are.
+
+    Args:
+        head: makes the features; None loads it from the source, once a process.
+        source: arguments of ``FeatureHead.load``.
+        extractor: makes the pooled windows.
+        record: the picture.
+        proposals: ``(P, 4)`` its windows.
+        num_classes: K.
+        difficult: as for ``label_windows``.
+    """
+    labels = label_windows(record, proposals, num_classes, difficult=difficult)
+    pooled = extractor.pool(extractor.maps(read_picture(record.path)), labels.windows)
+    overlap = np.zeros((len(pooled.pooled), num_classes), np.float32)
+    np.maximum.at(overlap, pooled.index, labels.class_overlap)
+    return (head or _head_of_process(*source))(pooled.pooled), overlap
+
+
+_head_of_process = lru_cache(maxsize=1)(FeatureHead.load)
 
 
 def object_features(
