@@ -2,11 +2,9 @@
 
 import importlib
 import logging
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -233,21 +231,6 @@ def test_a_run_that_was_not_trained(configured, cli, tmp_path):
     assert configured("--run", "nowhere", on_trained=True) == Config(run="nowhere")
     (tmp_path / "empty.yaml").write_text("")
     assert cli.trained_settings(["--config", "empty.yaml"]) == {}
-
-
-def test_freed_memory_is_kept_here_and_in_processes_started(cli, monkeypatch):
-    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "")
-    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
-    asked = []
-    libc = SimpleNamespace(mallopt=lambda *words: asked.append(words))
-    monkeypatch.setattr(cli.ctypes, "CDLL", lambda name: libc)
-    cli.keep_freed_memory()
-    assert os.environ["MALLOC_MMAP_MAX_"] == "7"  # what the user set stays
-    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "2147483647"
-    assert asked == [(-4, 0), (-1, 2147483647)]
-    del libc.mallopt  # another C library
-    cli.keep_freed_memory()
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, FileNotFoundError, OSError])

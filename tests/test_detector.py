@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -253,7 +254,7 @@ def test_bad_pictures(detector, tmp_path):
 @pytest.fixture
 def split(detector, tmp_path):
     """A run with the detector, two test pictures, and their windows."""
-    run = Run(Config(run=str(tmp_path / "run"), device="cpu", scales=1))
+    run = Run(Config(run=str(tmp_path / "run"), device="cpu", scales=1, workers=1))
     detector.save(run.detector_path)
 
     def made_data(folder, seed):
@@ -313,6 +314,47 @@ def test_a_killed_test_goes_on(detector, split):
     counting = Counting(detector)
     testing.score_split(split.run, counting, split.data, split.windows)
     assert counting.scored == 1
+
+
+def test_workers_score_with_the_saved_detector(split, monkeypatch):
+    """With threads in place of processes, which would import everything first."""
+    monkeypatch.setattr(
+        testing, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+    )
+    saved = SPPDetector.load(split.run.detector_path, scales=1)
+    alone = testing.score_split(split.run, saved, split.data, split.windows)
+    files = {path.name: path.read_bytes() for path in alone.iterdir()}
+    assert len(files) == 2
+    for path in alone.iterdir():
+        path.unlink()
+    counting = Counting(saved)
+    shared = Run(replace(split.run.config, workers=2))
+    assert testing.score_split(shared, counting, split.data, split.windows) == alone
+    assert counting.scored == 0
+    assert {path.name: path.read_bytes() for path in alone.iterdir()} == files
+
+
+def test_a_process_loads_a_detector_once(detector, saved):
+    def loaded():
+        source = (saved, file_digest(saved), 1, "float32", Detection())
+        return testing._detector_of_process(*source)
+
+    first = loaded()
+    assert loaded() is first
+    replace(detector, trained={"seed": 1}).save(saved)
+    assert loaded().trained == {"seed": 1}
+
+
+def test_a_head_comes_back_from_its_file(detector, tmp_path):
+    """The head alone, as the fine-tuning stage writes it."""
+    head = detector.features.head
+    save_file({n: v.numpy() for n, v in head.state_dict().items()}, tmp_path / "head.safetensors")
+    pooled = torch.rand(5, 12800, generator=torch.Generator().manual_seed(0))
+    for precision in ("float32", "bfloat16"):
+        found = FeatureHead.load(tmp_path / "head.safetensors", 3.0, precision)
+        expected = FeatureHead(head, 3.0, precision)
+        np.testing.assert_array_equal(found(pooled), expected(pooled))
+        assert found.length == 16
 
 
 def test_limits_after_suppression_need_no_network(detector, split):

@@ -48,6 +48,9 @@ from pathlib import Path
 tools, calls = sys.argv[1], json.load(sys.stdin)
 sys.path.insert(0, tools)
 import test_det, train_det
+from detection.features.scales import SCALES
+
+SCALES[1] = (240,)  # a tenth of the pixels of 688
 
 
 def kill_at(pattern, number, when):
@@ -180,10 +183,8 @@ def test_a_second_call_keeps_the_times_of_the_first(ended):
     for event in events:
         if event["event"] == "stage":
             first.setdefault(event["stage"], event["seconds"])
-    assert first["windows of train"] > 0.5
-    assert first["windows of test"] > 0.1
-    assert first["pooled features"] > 0.5
     for stage in ("windows of train", "windows of test", "pooled features"):
+        assert first[stage] > 0
         assert stage_seconds(folder)[stage]["seconds"] == first[stage]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -84,22 +83,17 @@ def test_an_annotation_without_a_size_is_said(small, tool, capsys):
 
 
 @pytest.mark.data
-def test_golden_detections(voc07_golden, tmp_path):
-    """As a command of its own, from the archive to the last line."""
+def test_golden_detections(voc07_golden, tool, capsys, tmp_path):
+    """From the archive to the last line."""
     with tarfile.open(voc07_golden / "voc2007_test_annotations.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    command = [
-        *(sys.executable, TOOL),
+    tool(
         *("--detections", voc07_golden / "detections"),
         *("--data.root", tmp_path / "VOCdevkit"),
         *("--data.test_split", "test"),
-    ]
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
     golden = json.loads((voc07_golden / "golden_devkit.json").read_text())["yolo2"]
-    lines = done.stdout.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"mAP {np.mean([one['ap11'] for one in golden.values()]):.4f}"
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:21]}
     for name, one in golden.items():

@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -282,6 +283,22 @@ def test_svms_are_reused(world, caplog):
     every = replace(CONFIG.svm, checkpoint_every=1)
     assert svms_of(world, world.run(svm=every)) == found
     assert len(artefacts(world.run(), "svms")) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_workers_change_no_byte_of_the_svms(world, monkeypatch, precision):
+    """With threads in place of processes, which would import everything first."""
+    monkeypatch.setattr(
+        linear_stages, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+    )
+    world.features = FeatureHead(world.features.head, 3.0, precision)
+    state = {name: value.numpy() for name, value in world.features.head.state_dict().items()}
+    found = []
+    for workers in (1, 2):
+        run = world.run(f"with {workers}", workers=workers, precision=precision)
+        stages.write_tensors(run.artefact("head", "key"), state)
+        found.append(svms_of(world, run, "key"))
+    assert found[0] == found[1]
 
 
 def test_keys_of_svms(world):

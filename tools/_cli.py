@@ -1,9 +1,7 @@
 """What every tool shares: flags from types, logs on stderr, an expected error said in one line."""
 
 import argparse
-import ctypes
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,10 +13,6 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detection.config import Config
-
-# glibc's malloc.h
-M_TRIM_THRESHOLD = -1
-M_MMAP_MAX = -4
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
 
@@ -108,23 +102,7 @@ def with_progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
         yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
 
 
-def keep_freed_memory() -> None:
-    """Make glibc keep large freed blocks, in this process and those it starts.
-
-    By default it hands them back to the system and gets them again, page by page, for the next
-    tensor: a fine-tuning step took 0.47 s instead of 0.21 (docs/LOG.md). Elsewhere than on glibc
-    this does nothing.
-    """
-    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def _guarded(call: Callable[[], Any]) -> None:
-    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         call()

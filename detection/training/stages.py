@@ -27,6 +27,7 @@ from detection.networks.weights import tensor_digest
 from detection.run import Run
 from detection.training import finetune
 from detection.training.finetune import finetune_head, mean_square
+from detection.training.memory import freed_memory_kept
 from detection.training.window_bank import BankEntry, Sampling, WindowBank
 from proposals.disk import key_of, write_atomic
 from proposals.store import WindowStore
@@ -158,7 +159,7 @@ def finetune_stage(
     if path.exists():
         run.reused("fine-tuning", path)
     else:
-        with run.stage("fine-tuning"):
+        with run.stage("fine-tuning"), freed_memory_kept():
             head = _finetune(run, entries, head, classifier, key)
             write_tensors(path, {n: v.cpu().numpy() for n, v in head.state_dict().items()})
         _checkpoint(run).unlink(missing_ok=True)
