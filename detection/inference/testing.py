@@ -85,13 +85,12 @@ def _score_all(
         for job in jobs:
             yield _score(detector, *job)
         return
-    config = run.config
     source = (
         run.detector_path,
         file_digest(run.detector_path),
-        config.scales,
-        config.precision,
-        config.detection,
+        len(detector.extractor.scales),
+        detector.extractor.precision,
+        detector.detection,
     )
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=run.workers, return_as="generator_unordered")

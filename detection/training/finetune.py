@@ -56,7 +56,8 @@ class BatchSampler:
         positive_share: float,
         seed: int,
     ) -> None:
-        self.entries = entries
+        # Both kinds of rows need an object: pictures without one have none.
+        self.entries = [entry for entry in entries if len(entry.labels)]
         self.background = background
         self.seed = seed
         self.positives = max(1, round(batch * positive_share))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from proposals.disk import key_of, read_picture
 from proposals.store import WindowStore
 
 BBOX_VERSION = 1
+AHEAD = 8
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +131,13 @@ def mine_pictures(
     if alone:
         yield from (picture_features(*job) for job in jobs)
         return
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=run.workers, return_as="generator")
-        yield from pool(delayed(picture_features)(*job) for job in jobs)
+    # A generator of joblib's does not wait for its reader: short runs of jobs bound what piles up.
+    with (
+        parallel_config(backend="loky", inner_max_num_threads=1),
+        Parallel(n_jobs=run.workers, return_as="generator") as pool,
+    ):
+        while some := list(islice(jobs, AHEAD * run.workers)):
+            yield from pool(delayed(picture_features)(*job) for job in some)
 
 
 def picture_features(
