@@ -46,6 +46,7 @@ def environment() -> dict[str, Any]:
     source = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
+        """What a git command prints about the source's checkout; empty where there is none."""
         command = ["git", "-C", str(source), *arguments]
         try:
             return subprocess.run(command, capture_output=True, text=True).stdout.strip()

@@ -48,6 +48,7 @@ class _Placed:
 
     @property
     def area_seen(self) -> int:
+        """Pixels of the object that nothing covers."""
         return int(self.seen.sum())
 
 

@@ -189,6 +189,7 @@ class _Pictures:
         self.others: dict[str, Path] | None = None
 
     def find(self, image_id: str) -> Path:
+        """The picture of an id: ``<id>.jpg``, else .jpeg or .png, in any case of the suffix."""
         path = self.folder / f"{image_id}.jpg"
         if path.is_file():
             return path

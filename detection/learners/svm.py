@@ -118,6 +118,20 @@ def _stacked(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
     return samples
 
 
+def _solve(solver: LinearSVC, samples: NDArray[np.float64], targets: NDArray[np.int64]) -> None:
+    """Fit in place; not converging is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            solver.fit(samples, targets)
+        except ConvergenceWarning as warning:
+            raise RuntimeError(
+                f"an SVM on {int((targets > 0).sum())} positives and {int((targets < 0).sum())} "
+                f"negatives did not converge in {solver.max_iter} passes; expected features at "
+                f"mean norm 20, got {np.linalg.norm(samples, axis=1).mean():.3g}"
+            ) from warning
+
+
 def fit_svm(
     positives: NDArray,
     negatives: NDArray,
@@ -162,16 +176,7 @@ def fit_svm(
         tol=tol,
         max_iter=max_iter,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            solver.fit(samples, targets)
-        except ConvergenceWarning as warning:
-            raise RuntimeError(
-                f"an SVM on {len(positives)} positives and {len(negatives)} negatives did not "
-                f"converge in {max_iter} passes; expected features at mean norm 20, got "
-                f"{np.linalg.norm(samples, axis=1).mean():.3g}"
-            ) from warning
+    _solve(solver, samples, targets)
     weights, intercept = solver.coef_[0], float(solver.intercept_[0])
     # einsum rather than matmul: no BLAS, so the number of threads cannot change the last bit.
     scores = np.einsum("nd,d->n", samples, weights) + intercept

@@ -19,7 +19,7 @@ from detection.run import Progress, silent
 from detection.training.window_bank import BankEntry
 from proposals.disk import write_atomic
 
-VERSION = 1
+VERSION = 2
 CURVE_EVERY = 250
 CURVE_BATCHES = 16
 PICTURES_AT_ONCE = 400

@@ -187,6 +187,7 @@ def _finetune(
     train, held = split_held_back(len(entries), config.finetune.held_back, config.seed)
 
     def report(event: Mapping[str, Any]) -> None:
+        """A point of the learning curve, to the log and to metrics.jsonl."""
         run.event("fine-tuning", **event)
         logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in event.items()))
 
