@@ -65,60 +65,68 @@ class Network:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Fine-tuning of fc6, fc7 and the (K+1)-way layer on windows (paper 4.1).
+    """Fine-tuning on windows (paper 4.1).
 
     Attributes:
+        layers: what is trained: 'fc' is the paper's fc6, fc7 and (K+1)-way layer; 'conv3' the
+            convolutions from the third on too, through the pyramid (as Fast R-CNN showed to pay).
         hidden: width of fc6 and fc7.
         steps: batches to train on.
         batch: windows a batch.
+        pictures: how many pictures they come from.
         positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
             overlap by [0.1, 0.5).
         optimizer: 'adamw' learns fc layers from scratch in few steps; 'sgd' is the paper's, for fc
             layers that start from ImageNet's.
         learning_rate: at the start; falls to a tenth after two thirds of the steps and to a
             hundredth after nine tenths.
+        conv_rate: the convolutions' rate as a share of the fc layers'.
         momentum: decay of the gradient's running mean.
         weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
-        scale: each training window from a random scale, as the released code draws it, or from
-            its best-fit scale.
-        positives_per_view: windows with IoU in [0.5, 1] kept of a picture and of its mirror image.
-        negatives_per_view: the same for IoU in [0.1, 0.5).
+        scale: each picture's windows from the best-fit scale of one of its objects, or from a
+            random scale, as the released code draws one for each window.
         held_back: share of the training pictures left out for the learning curve.
         checkpoint_every: steps between checkpoints.
     """
 
+    layers: Literal["fc", "conv5", "conv4", "conv3", "conv2"] = "fc"
     hidden: int = 4096
-    steps: int = 2500
-    batch: int = 128
+    steps: int = 5000
+    batch: int = 256
+    pictures: int = 4
     positive_share: float = 0.25
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-4
+    conv_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.01
     dropout: float = 0.5
-    scale: Literal["random", "best_fit"] = "random"
-    positives_per_view: int = 32
-    negatives_per_view: int = 64
-    held_back: float = 0.1
-    checkpoint_every: int = 500
+    scale: Literal["random", "best_fit"] = "best_fit"
+    held_back: float = 0.0
+    checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
         require(
             self,
             hidden=(1, 65536),
             steps=(1, 10_000_000),
-            batch=(4, 65536),
+            batch=(2 * self.pictures, 65536),
+            pictures=(1, 65536),
             positive_share=(0.01, 0.99),
             learning_rate=(0, 10),
+            conv_rate=(0, 10),
             momentum=(0, 0.999),
             weight_decay=(0, 1),
             dropout=(0, 0.95),
-            positives_per_view=(1, 2000),
-            negatives_per_view=(1, 2000),
             held_back=(0, 0.5),
             checkpoint_every=(1, 10_000_000),
         )
+        if self.batch % self.pictures:
+            raise ValueError(
+                f"Finetune.batch must be a multiple of Finetune.pictures, as every picture gives "
+                f"as many windows; got {self.batch} and {self.pictures}"
+            )
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ class Svm:
     """One linear SVM a class with hard negatives (paper 4.1, released spp_train).
 
     Attributes:
+        layers: on whose features SVMs are trained; one pass over the pictures serves all.
         C: weight of the hinge loss.
         positive_weight: how much more a positive's loss weighs.
         bias: value of the constant feature that carries the (regularised) bias.
@@ -134,6 +143,7 @@ class Svm:
         checkpoint_every: pictures between checkpoints.
     """
 
+    layers: tuple[Literal["pool5", "fc6", "fc7"], ...] = ("fc7",)
     C: float = 1e-3
     positive_weight: float = 2.0
     bias: float = 10.0
@@ -171,15 +181,20 @@ class BoxRegression:
 
 @dataclass(frozen=True)
 class Detection:
-    """From scored windows to detections.
+    """From windows to detections.
 
     Attributes:
+        layer: whose SVMs score windows, or the network's own softmax; None takes the last layer
+            that SVMs were trained on.
+        bbox: move the detected windows by box regression (``--no-bbox`` for false).
         score_threshold: windows must score above this for a class.
         candidates: best windows of a class and picture that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.
         top_k: detections kept of a class and picture.
     """
 
+    layer: Literal["pool5", "fc6", "fc7", "softmax"] | None = None
+    bbox: bool = True
     score_threshold: float = -1.5
     candidates: int = 300
     nms_iou: float = 0.3
@@ -223,6 +238,7 @@ class Config:
         device: 'auto' takes a CUDA device where there is one.
         workers: processes for windows and SVMs; 0 means one a core.
         limit: use the first so many pictures of the split only.
+        features: SPP-net's, or R-CNN's: every window warped and sent through the network.
         scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
         precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
         data: pictures and annotations.
@@ -240,6 +256,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
     limit: int | None = None
+    features: Literal["spp", "rcnn"] = "spp"
     scales: Literal[1, 5] = 5
     precision: Literal["float32", "bfloat16"] = "float32"
     data: Data = field(default_factory=Data)

@@ -68,8 +68,8 @@ def make_run(folder, found, classes=("cat", "dog")):
         labels = np.array([label for label, _, _ in rows], np.int64)
         candidates = Candidates(boxes, boxes, scores, labels, len(classes))
         digest = file_digest(pictures / f"{image_id}.png")[:16]
-        candidates.save(test / "candidates-0123" / f"{image_id}_{digest}.npz")
-    facts = {"candidates": "candidates-0123", "classes": list(classes), "trained": {"seed": 3}}
+        candidates.save(test / "candidates-fc7-0123" / f"{image_id}_{digest}.npz")
+    facts = {"candidates": "candidates-fc7-0123", "classes": list(classes), "trained": {"seed": 3}}
     (test / "results.json").write_text(json.dumps(facts))
     return folder
 

@@ -58,7 +58,10 @@ def test_defaults_are_the_papers():
     config = Config()
     assert config.scales == 5
     assert (config.finetune.hidden, config.finetune.positive_share) == (4096, 0.25)
-    assert (config.finetune.batch, config.finetune.dropout) == (128, 0.5)
+    assert (config.finetune.layers, config.finetune.dropout) == ("fc", 0.5)
+    assert config.features == "spp"
+    assert config.svm.layers == ("fc7",)
+    assert (config.detection.layer, config.detection.bbox) == (None, True)
     assert (config.svm.C, config.svm.bias, config.svm.positive_weight) == (1e-3, 10, 2)
     assert config.svm.negative_iou == 0.3
     assert (config.bbox.min_iou, config.bbox.ridge) == (0.5, 4000)
@@ -76,6 +79,8 @@ def test_defaults_are_the_papers():
         (Finetune, "held_back", 0.6, "from 0 to 0.5, got 0.6"),
         (Finetune, "learning_rate", float("nan"), "from 0 to 10, got nan"),
         (Finetune, "dropout", -0.1, "from 0 to 0.95, got -0.1"),
+        (Finetune, "conv_rate", -1, "from 0 to 10, got -1"),
+        (Finetune, "pictures", 0, "from 1 to 65536, got 0"),
         (Svm, "C", 0, "from 1e-09 to 1e+09, got 0"),
         (Svm, "negative_iou", 2, "from 0.01 to 1, got 2"),
         (BoxRegression, "min_iou", 0.2, "from 0.5 to 1, got 0.2"),
@@ -111,6 +116,45 @@ def test_flags_over_file_over_defaults(configured, tmp_path):
 
 def test_nothing_given(configured):
     assert configured() == Config()
+
+
+def test_layers_are_a_tuple_wherever_they_come_from(configured, tmp_path):
+    expected = Config(svm=Svm(layers=("pool5", "fc6")))
+    assert configured("--svm.layers", "[pool5,fc6]") == expected
+    assert configured("--svm.layers=[pool5, fc6]") == expected
+    path = tmp_path / "mine.yaml"
+    for text in ("[pool5, fc6]", "\n  - pool5\n  - fc6"):
+        path.write_text(f"svm:\n  layers: {text}\n")
+        assert configured("--config", path) == expected
+    alone = configured("--config", path, "--svm.layers", "[pool5]")
+    assert alone == Config(svm=Svm(layers=("pool5",)))
+
+
+def test_what_is_trained_and_what_scores(configured):
+    flags = ("--features", "rcnn", "--finetune.layers", "conv3", "--finetune.conv_rate", 0.5)
+    flags += ("--finetune.pictures", 2, "--detection.layer", "softmax")
+    expected = Config(
+        features="rcnn",
+        finetune=Finetune(layers="conv3", conv_rate=0.5, pictures=2),
+        detection=Detection(layer="softmax"),
+    )
+    assert configured(*flags) == expected
+
+
+@pytest.mark.parametrize("flag", ["--no-bbox", "--detection.bbox=false"])
+def test_no_box_regression(configured, flag):
+    assert configured(flag, "--seed", 3) == Config(seed=3, detection=Detection(bbox=False))
+    assert configured(flag, "--detection.bbox", "true") == Config()
+
+
+def test_batches_are_shared_out_evenly():
+    assert Finetune(batch=12, pictures=6).batch == 12
+    for batch, pictures, words in (
+        (18, 4, "Finetune.batch must be a multiple of Finetune.pictures, .* got 18 and 4"),
+        (6, 6, "Finetune.batch must be from 12 to 65536, got 6"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Finetune(batch=batch, pictures=pictures)
 
 
 def test_the_default_file_is_read(configured, tmp_path):
@@ -152,6 +196,16 @@ def test_shipped_files(configured, path):
         (["--bbox.min_iou", "0.2"], ["min_iou", "0.2", "from 0.5 to 1"]),
         (["--limit", "0"], ["limit", "0", "from 1"]),
         (["--proposals.min_side", "0"], ["min_side", "0", "1 or more"]),
+        (["--features", "cnn"], ["features", "cnn", "spp", "rcnn"]),
+        (["--finetune.layers", "conv1"], ["finetune.layers", "conv1", "conv2"]),
+        (["--finetune.conv_rate", "11"], ["Finetune.conv_rate", "11", "from 0 to 10"]),
+        (["--finetune.batch", "30"], ["Finetune.batch", "multiple", "30 and 4"]),
+        (["--finetune.batch", "4"], ["Finetune.batch", "from 8 to 65536, got 4"]),
+        (["--svm.layers", "[fc6,fc8]"], ["svm.layers", "fc8", "pool5"]),
+        (["--svm.layers", "fc6"], ["svm.layers", "fc6"]),
+        (["--detection.layer", "conv5"], ["detection.layer", "conv5", "softmax"]),
+        (["--detection.bbox", "perhaps"], ["detection.bbox", "perhaps", "bool"]),
+        (["--bbox", "false"], ["bbox", "false"]),
         (["--config", "none.yaml"], ["none.yaml", "not exist"]),
     ],
 )
@@ -192,7 +246,8 @@ TRAINED = Config(
     seed=4,
     scales=1,
     limit=10,
-    finetune=Finetune(steps=7, learning_rate=1e-5),
+    finetune=Finetune(layers="conv4", steps=7, learning_rate=1e-5),
+    svm=Svm(layers=("pool5", "fc7")),
     detection=Detection(top_k=20),
 )
 
@@ -214,6 +269,9 @@ def test_flags_change_a_trained_runs_settings(configured):
     config = configured(*flags, on_trained=True)
     changed = replace(TRAINED.detection, nms_iou=0.5)
     assert config == replace(TRAINED, scales=5, limit=2, detection=changed)
+    flags = ("--run", "runs/mine", "--detection.layer", "pool5", "--no-bbox")
+    changed = replace(TRAINED.detection, layer="pool5", bbox=False)
+    assert configured(*flags, on_trained=True) == replace(TRAINED, limit=None, detection=changed)
 
 
 def test_the_run_that_a_file_names(configured, tmp_path):

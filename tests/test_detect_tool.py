@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from detection.features.extractor import SPPExtractor
-from detection.inference.detector import FeatureHead, SPPDetector
+from detection.inference.detector import SPPDetector
+from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
@@ -31,8 +32,8 @@ def detector(tmp_path_factory):
     made = SPPDetector(
         ("nothing", "thing"),
         SPPExtractor(backbone, (HEIGHT,)),
-        FeatureHead(head, 1.0),
-        ClassSVMs.from_arrays(np.zeros((2, 16)), np.array([-2, 1])),
+        LayerFeatures(head, {}),
+        {"fc7": ClassSVMs.from_arrays(np.zeros((2, 16)), np.array([-2, 1]))},
         BoxRegressor.from_arrays(np.zeros((2, backbone.pooled_length + 1, 4))),
     )
     path = tmp_path_factory.mktemp("run") / "detector.safetensors"

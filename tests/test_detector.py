@@ -9,13 +9,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from detection.config import Config, Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
+from detection.features.rcnn import RCNNExtractor
 from detection.inference import testing
-from detection.inference.detector import FeatureHead, SPPDetector
+from detection.inference.detector import SPPDetector
+from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
@@ -25,6 +27,7 @@ from proposals.disk import file_digest, save_text
 from proposals.selective_search import SelectiveSearch
 
 CLASSES = ("cat", "dog", "sheep")
+LAYERS = ("pool5", "fc6", "fc7", "softmax")
 SIZE = (60, 80)
 ALL = -1e9
 
@@ -42,26 +45,64 @@ def made_windows(count=40, seed=0):
     return np.hstack([first, first + rng.integers(4, 20, (count, 2))]).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def detector():
+def made_detector(extractor, hidden=16):
+    """A detector of random SVMs on every layer; without fc layers where ``hidden`` is None."""
     rng = np.random.default_rng(0)
-    backbone = build_backbone("alexnet", "random")
-    extractor = SPPExtractor(backbone, (96, 128))
-    pooled = extractor.pool(extractor.maps(made_image()), made_windows()).pooled
-    head = Head(backbone.pooled_length, len(CLASSES), hidden=16)
-    head.initialise(torch.Generator().manual_seed(0), pooled.square().mean().item())
-    scale = 20 / np.linalg.norm(FeatureHead(head, 1.0)(pooled), axis=1).mean()
-    bbox = rng.standard_normal((len(CLASSES), backbone.pooled_length + 1, 4))
+    pooled = extractor.features(made_image(), made_windows()).pooled.float()
+    head = None
+    if hidden is not None:
+        head = Head(extractor.length, len(CLASSES), hidden)
+        head.initialise(torch.Generator().manual_seed(0), pooled.square().mean().item())
+        head.fc8.weight.data.normal_(generator=torch.Generator().manual_seed(1))
+    layers = ("pool5",) if head is None else ("pool5", "fc6", "fc7")
+    found = LayerFeatures(head, {})(pooled, layers)
+    factors = {
+        layer: float(20 / np.linalg.norm(rows, axis=1).mean()) for layer, rows in found.items()
+    }
+    svms = {
+        layer: ClassSVMs.from_arrays(
+            rng.standard_normal((3, rows.shape[1])) / 10, np.array([0, -0.2, 0.2])
+        )
+        for layer, rows in found.items()
+    }
+    bbox = rng.standard_normal((len(CLASSES), extractor.length + 1, 4))
     return SPPDetector(
         CLASSES,
         extractor,
-        FeatureHead(head, float(scale)),
-        ClassSVMs.from_arrays(rng.standard_normal((3, 16)) / 10, np.array([0, -0.2, 0.2])),
+        LayerFeatures(head, factors),
+        svms,
         BoxRegressor.from_arrays(bbox * 2e-3 / pooled.norm(dim=1).mean().item()),
         SelectiveSearch(min_side=8),
-        Detection(),
+        Detection() if hidden else Detection(layer="pool5"),
         {"split": "train", "pictures": 2, "seed": 0},
     )
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return build_backbone("alexnet", "random")
+
+
+@pytest.fixture(scope="module")
+def detector(backbone):
+    return made_detector(SPPExtractor(backbone, (96, 128)))
+
+
+@pytest.fixture(scope="module")
+def headless(backbone):
+    """SVMs on pool5, and no fc layer."""
+    return made_detector(SPPExtractor(backbone, (96,)), hidden=None)
+
+
+@pytest.fixture(scope="module")
+def rcnn(backbone):
+    """The same with R-CNN's features."""
+    return made_detector(RCNNExtractor(backbone), hidden=None)
+
+
+def scoring_by(detector, layer, **changes):
+    settings = asdict(detector.detection) | {"layer": layer} | changes
+    return replace(detector, detection=Detection(**settings))
 
 
 @pytest.fixture
@@ -91,20 +132,90 @@ def test_it_finds_something(detector):
 
 def test_scores_by_hand(detector):
     image, windows = made_image(), made_windows()
-    scores, boxes = detector.score(image, windows)
-    assert scores.shape == (40, 3)
+    scores, boxes = detector.score(image, windows, LAYERS)
+    assert list(scores) == list(LAYERS)
     assert boxes.shape == (40, 3, 4)
-    features = detector.extractor.pool(detector.extractor.maps(image), windows)
+    found = detector.extractor.features(image, windows)
+    head = detector.features.head
     for row in (0, 7, 39):
-        pooled = features.pooled[features.index[row]][None]
-        fc7 = detector.features(pooled)[0]
-        np.testing.assert_allclose(
-            scores[row], detector.svms.coef_ @ fc7 + detector.svms.intercept_, rtol=1e-4, atol=1e-5
-        )
+        pooled = found.pooled[found.index[row]][None]
+        for layer in ("pool5", "fc6", "fc7"):
+            features = detector.features(pooled, [layer])[layer][0]
+            svms = detector.svms[layer]
+            expected = svms.coef_ @ features + svms.intercept_
+            np.testing.assert_allclose(scores[layer][row], expected, rtol=1e-4, atol=1e-4)
+        with torch.no_grad():
+            expected = head(pooled).softmax(dim=1)[0, :3]
+        np.testing.assert_allclose(scores["softmax"][row], expected, rtol=1e-4)
         expected = detector.regressor.predict(pooled.numpy(), windows[row][None])[0]
         np.testing.assert_allclose(boxes[row], expected, rtol=1e-4, atol=1e-3)
-    alone = detector.score(image, windows[7:8])
-    np.testing.assert_allclose(alone[0][0], scores[7], rtol=1e-4, atol=1e-5)
+    for layer in LAYERS:
+        assert scores[layer].shape == (40, 3)
+        assert scores[layer].std() > 0
+        one = detector.score(image, windows[7:8], [layer])[0]
+        assert list(one) == [layer]
+        np.testing.assert_allclose(one[layer][0], scores[layer][7], rtol=1e-4, atol=1e-4)
+
+
+def test_the_layer_of_the_settings_scores(detector):
+    image, windows = made_image(), made_windows()
+    assert detector.layers == LAYERS
+    assert list(detector.score(image, windows)[0]) == ["fc7"]
+    every = detector.candidates(image, windows, LAYERS)
+    assert list(every) == list(LAYERS)
+    seen = []
+    for layer in LAYERS:
+        chosen = scoring_by(detector, layer)
+        (own,) = chosen.candidates(image, windows).values()
+        # One pass for all layers gives what each would find.
+        np.testing.assert_allclose(own.scores, every[layer].scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(own.labels, every[layer].labels)
+        np.testing.assert_array_equal(own.windows, every[layer].windows)
+        found = chosen.detect(image, windows, ALL)
+        assert_same(found, chosen.finish(own, SIZE))
+        seen.append(found.scores[:10].tolist())
+    assert len({tuple(scores) for scores in seen}) == len(LAYERS)
+
+
+def test_without_box_regression_the_windows_are_the_boxes(detector):
+    plain = scoring_by(detector, "fc7", bbox=False)
+    found = plain.detect(made_image(), made_windows(), ALL)
+    assert len(found) > 10
+    assert (found.boxes[:, None] == made_windows()).all(axis=2).any(axis=1).all()
+    # The candidates are those with box regression: it is the end of the way that differs.
+    candidates = detector.candidates(made_image(), made_windows())["fc7"]
+    before = candidates.boxes.copy()
+    assert_same(plain.finish(candidates, SIZE), found)
+    np.testing.assert_array_equal(candidates.boxes, before)
+    assert_same(
+        detector.finish(candidates, SIZE), detector.detect(made_image(), made_windows(), ALL)
+    )
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7", "softmax"])
+def test_a_layer_that_was_not_trained(headless, layer):
+    assert headless.layers == ("pool5",)
+    message = f"this detector scores by pool5, not by {layer}: train it with {layer} in --svm.layer"
+    with pytest.raises(ValueError, match=message):
+        headless.score(made_image(), made_windows(), ["pool5", layer])
+    with pytest.raises(ValueError, match=message):
+        headless.candidates(made_image(), made_windows(), [layer])
+    with pytest.raises(ValueError, match=message):
+        scoring_by(headless, layer).detect(made_image(), made_windows())
+
+
+def test_some_layers_only(detector, tmp_path):
+    some = replace(detector, svms={"fc6": detector.svms["fc6"]})
+    assert some.layers == ("fc6", "softmax")
+    assert some.layer == "fc6"
+    assert scoring_by(some, "softmax").display_threshold == 0.5
+    with pytest.raises(ValueError, match=r"scores by fc6, softmax, not by fc7"):
+        scoring_by(some, "fc7").detect(made_image(), made_windows())
+    some.save(tmp_path / "detector")
+    loaded = SPPDetector.load(tmp_path / "detector", detection=Detection(layer="fc6"))
+    assert loaded.layers == ("fc6", "softmax")
+    expected = scoring_by(detector, "fc6").detect(made_image(), made_windows(), ALL)
+    assert_same(loaded.detect(made_image(), made_windows(), ALL), expected)
 
 
 def test_saved_and_loaded(detector, saved):
@@ -118,7 +229,43 @@ def test_saved_and_loaded(detector, saved):
     assert loaded.proposals == detector.proposals
     assert loaded.detection == detector.detection
     assert loaded.trained == detector.trained
+    assert loaded.layers == detector.layers
+    for layer in LAYERS:
+        assert_same(
+            scoring_by(loaded, layer).detect(made_image(), made_windows(), ALL),
+            scoring_by(detector, layer).detect(made_image(), made_windows(), ALL),
+        )
     assert loaded.extractor.backbone.digest == detector.extractor.backbone.digest
+
+
+@pytest.mark.parametrize("features", ["spp", "rcnn"])
+def test_saved_and_loaded_without_a_head(headless, rcnn, tmp_path, features):
+    made = {"spp": headless, "rcnn": rcnn}[features]
+    path = tmp_path / "detector.safetensors"
+    made.save(path)
+    loaded = SPPDetector.load(path)
+    assert loaded.features.head is None
+    assert loaded.layers == ("pool5",)
+    assert loaded.extractor.facts == made.extractor.facts
+    assert loaded.extractor.facts["features"] == features
+    assert loaded.features.factors == made.features.factors
+    windows = made_windows(8)
+    found = loaded.detect(made_image(), windows, ALL)
+    assert len(found)
+    assert_same(found, made.detect(made_image(), windows, ALL))
+    loaded.save(tmp_path / "again")
+    assert file_digest(tmp_path / "again") == file_digest(path)
+    assert not [name for name in load_file(path) if name.startswith("head.")]
+
+
+def test_rcnn_knows_no_scales(rcnn, tmp_path):
+    rcnn.save(tmp_path / "detector")
+    loaded = SPPDetector.load(tmp_path / "detector", scales=5, precision="bfloat16")
+    assert isinstance(loaded.extractor, RCNNExtractor)
+    assert loaded.extractor.scales == ()
+    windows = made_windows(6)
+    exact, rough = (each.score(made_image(), windows)[0]["pool5"] for each in (rcnn, loaded))
+    assert 0 < np.abs(exact - rough).max() < 0.1 * np.abs(exact).max()
 
 
 def test_what_is_saved_is_the_same_each_time(detector, saved, tmp_path):
@@ -132,7 +279,7 @@ def test_the_settings_are_one_entry_that_begins_with_the_format(saved):
     with safe_open(saved, "pt") as file:
         (entry,) = file.metadata().items()
     assert entry[0] == "settings"
-    assert entry[1].startswith('{"format": "sppnet-detection 1", ')
+    assert entry[1].startswith('{"format": "sppnet-detection 2", ')
 
 
 def test_loaded_with_other_settings(detector, saved):
@@ -141,8 +288,17 @@ def test_loaded_with_other_settings(detector, saved):
     found = loaded.detect(made_image(), made_windows(), ALL)
     assert sorted(found.labels) == [0, 1, 2]
     near = SPPDetector.load(saved, precision="bfloat16")
-    exact, rough = (each.score(made_image(), made_windows())[0] for each in (detector, near))
-    assert 0 < np.abs(exact - rough).max() < 0.1
+    assert near.extractor.precision == "bfloat16"
+    pooled = near.extractor.features(made_image(), made_windows()).pooled
+    halved = LayerFeatures(detector.features.head, detector.features.factors, "bfloat16")
+    for layer, expected in halved(pooled, LAYERS).items():
+        np.testing.assert_array_equal(near.features(pooled, [layer])[layer], expected)
+    exact, rough = (
+        each.score(made_image(), made_windows(), LAYERS)[0] for each in (detector, near)
+    )
+    for layer in LAYERS:
+        spread = exact[layer].std()
+        assert 0 < np.abs(exact[layer] - rough[layer]).max() < 0.2 * spread, layer
 
 
 @pytest.mark.parametrize("scales", [3, 0, -1])
@@ -172,14 +328,15 @@ def test_a_damaged_detector(saved, damage):
     ("metadata", "found"),
     [
         (None, "found no format mark"),
-        ({"format": "sppnet-detection 1"}, "found no format mark"),
+        ({"format": "sppnet-detection 2"}, "found no format mark"),
+        ({"settings": '{"format": "sppnet-detection 1"}'}, "found sppnet-detection 1"),
         ({"settings": '{"format": "sppnet-detection 99"}'}, "found sppnet-detection 99"),
     ],
 )
 def test_another_safetensors_file(tmp_path, metadata, found):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros(3, np.float32)}, path, metadata)
-    message = rf"{path} is not a detector: expected 'sppnet-detection 1', .*{found}"
+    message = rf"{path} is not a detector: expected 'sppnet-detection 2', .*{found}"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)
 
@@ -287,25 +444,35 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self.detector, name)
 
-    def candidates(self, image, windows):
+    def candidates(self, image, windows, layers):
         if self.scored == self.dies_at:
             raise KeyboardInterrupt
         self.scored += 1
-        return self.detector.candidates(image, windows)
+        return self.detector.candidates(image, windows, layers)
 
 
-def test_a_split_is_scored_once(detector, split):
+def test_a_split_is_scored_once_for_all_layers(detector, split):
     counting = Counting(detector)
-    folder = testing.score_split(split.run, counting, split.data, split.windows)
+    folders = testing.score_split(split.run, counting, split.data, split.windows)
     assert counting.scored == 2
-    assert folder.parent.name == "test_test_1scales"
-    assert testing.score_split(split.run, counting, split.data, split.windows) == folder
+    assert list(folders) == list(LAYERS)
+    for layer, folder in folders.items():
+        assert folder.parent.name == "test_test_1scales"
+        assert folder.name.startswith(f"candidates-{layer}-")
+    assert testing.score_split(split.run, counting, split.data, split.windows) == folders
+    other = scoring_by(counting.detector, "softmax", bbox=False)
+    assert testing.score_split(split.run, other, split.data, split.windows) == folders
     assert counting.scored == 2
-    found = testing.split_detections(detector, split.data, folder)
-    assert found.keys() == {"000000", "000001"}
-    for record in split.data.records:
-        expected = detector.detect(record.path, made_windows(), ALL)
-        assert_same(found[record.image_id], expected)
+    for layer, folder in folders.items():
+        for bbox in (True, False):
+            cell = scoring_by(detector, layer, bbox=bbox)
+            found = testing.split_detections(cell, split.data, folder)
+            assert found.keys() == {"000000", "000001"}
+            for record in split.data.records:
+                expected = cell.detect(record.path, made_windows(), ALL)
+                np.testing.assert_array_equal(found[record.image_id].labels, expected.labels)
+                close = found[record.image_id].scores, expected.scores
+                np.testing.assert_allclose(*close, rtol=1e-4, atol=1e-4)
 
 
 def test_a_killed_test_goes_on(detector, split):
@@ -316,6 +483,17 @@ def test_a_killed_test_goes_on(detector, split):
     assert counting.scored == 1
 
 
+def test_a_picture_that_lacks_a_layer_is_scored_anew(detector, split):
+    folders = testing.score_split(split.run, detector, split.data, split.windows)
+    path = testing.candidates_file(folders["fc6"], split.data.records[1])
+    before = path.read_bytes()
+    path.unlink()
+    counting = Counting(detector)
+    testing.score_split(split.run, counting, split.data, split.windows)
+    assert counting.scored == 1
+    assert path.read_bytes() == before
+
+
 def test_workers_score_with_the_saved_detector(split, monkeypatch):
     """With threads in place of processes, which would import everything first."""
     monkeypatch.setattr(
@@ -323,15 +501,16 @@ def test_workers_score_with_the_saved_detector(split, monkeypatch):
     )
     saved = SPPDetector.load(split.run.detector_path, scales=1)
     alone = testing.score_split(split.run, saved, split.data, split.windows)
-    files = {path.name: path.read_bytes() for path in alone.iterdir()}
-    assert len(files) == 2
-    for path in alone.iterdir():
+    paths = [path for folder in alone.values() for path in folder.iterdir()]
+    files = {path: path.read_bytes() for path in paths}
+    assert len(files) == 2 * len(LAYERS)
+    for path in paths:
         path.unlink()
     counting = Counting(saved)
     shared = Run(replace(split.run.config, workers=2))
     assert testing.score_split(shared, counting, split.data, split.windows) == alone
     assert counting.scored == 0
-    assert {path.name: path.read_bytes() for path in alone.iterdir()} == files
+    assert {path: path.read_bytes() for path in paths} == files
 
 
 def test_a_process_loads_a_detector_once(detector, saved):
@@ -345,25 +524,13 @@ def test_a_process_loads_a_detector_once(detector, saved):
     assert loaded().trained == {"seed": 1}
 
 
-def test_a_head_comes_back_from_its_file(detector, tmp_path):
-    """The head alone, as the fine-tuning stage writes it."""
-    head = detector.features.head
-    save_file({n: v.numpy() for n, v in head.state_dict().items()}, tmp_path / "head.safetensors")
-    pooled = torch.rand(5, 12800, generator=torch.Generator().manual_seed(0))
-    for precision in ("float32", "bfloat16"):
-        found = FeatureHead.load(tmp_path / "head.safetensors", 3.0, precision)
-        expected = FeatureHead(head, 3.0, precision)
-        np.testing.assert_array_equal(found(pooled), expected(pooled))
-        assert found.length == 16
-
-
 def test_limits_after_suppression_need_no_network(detector, split):
     counting = Counting(detector)
     testing.score_split(split.run, counting, split.data, split.windows)
     other = Counting(replace(detector, detection=Detection(nms_iou=0.9, top_k=2)))
-    folder = testing.score_split(split.run, other, split.data, split.windows)
+    folders = testing.score_split(split.run, other, split.data, split.windows)
     assert other.scored == 0
-    found = testing.split_detections(other, split.data, folder)
+    found = testing.split_detections(other, split.data, folders["fc7"])
     assert len(found["000000"]) == 6
 
 
@@ -377,29 +544,33 @@ def test_limits_before_suppression_are_scored_anew(detector, split, change):
 
 
 def test_damaged_candidates(detector, split):
-    folder = testing.score_split(split.run, detector, split.data, split.windows)
+    folder = testing.score_split(split.run, detector, split.data, split.windows)["fc7"]
     path = testing.candidates_file(folder, split.data.records[1])
     save_text(path, "no candidates")
     with pytest.raises(ValueError, match=f"{path} does not hold candidates"):
         testing.split_detections(detector, split.data, folder)
 
 
+def folder_of(detector, split, data):
+    return testing.score_split(split.run, detector, data, split.windows)["fc7"]
+
+
 def test_other_pictures_of_the_same_names_are_scored_anew(detector, split):
     testing.score_split(split.run, detector, split.data, split.windows)
-    folder = testing.score_split(split.run, detector, split.other_data, split.windows)
+    folder = folder_of(detector, split, split.other_data)
     found = testing.split_detections(detector, split.other_data, folder)
     for record in split.other_data.records:
         assert_same(found[record.image_id], detector.detect(record.path, made_windows(), ALL))
 
 
 def test_an_edited_picture_is_scored_anew_and_no_other(detector, split):
-    folder = testing.score_split(split.run, detector, split.data, split.windows)
+    folder = folder_of(detector, split, split.data)
     first, second = split.data.records
     names = [f"{record.image_id}_{file_digest(record.path)[:16]}.npz" for record in (first, second)]
     assert sorted(path.name for path in folder.iterdir()) == names
     Image.fromarray(made_image(8)).save(second.path)
     counting = Counting(detector)
-    assert testing.score_split(split.run, counting, split.data, split.windows) == folder
+    assert folder_of(counting, split, split.data) == folder
     assert counting.scored == 1
     found = testing.split_detections(detector, split.data, folder)
     assert_same(found["000001"], detector.detect(second.path, made_windows(), ALL))

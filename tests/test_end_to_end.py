@@ -5,6 +5,7 @@ imports take longer than the training. A kill is SIGKILL to the process group of
 moment when a file is about to take its name, or has just taken it.
 """
 
+import csv
 import json
 import os
 import shlex
@@ -24,18 +25,19 @@ FLAGS = shlex.split(
     "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "
     "--data.test_split test --proposals.base_k 400 --proposals.inc_k 400 "
     "--proposals.max_windows 60 --finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
-    "--finetune.positives_per_view 8 --finetune.negatives_per_view 8 "
-    "--finetune.checkpoint_every 5 --svm.checkpoint_every 2 --report.pictures 1"
+    "--finetune.pictures 2 --finetune.checkpoint_every 5 --svm.layers [pool5,fc6,fc7] "
+    "--svm.checkpoint_every 2 --report.pictures 1"
 )
 
 # When a file of this name is about to appear for the n-th time, or just has.
 KILLS = {
     "windows": ("*/windows/*.npy", 3, "before"),
-    "pooled features, between a picture's two files": ("*/bank/*.npy", 2, "after"),
     "fine-tuning": ("*/fine-tuning.checkpoint", 2, "after"),
     "the head": ("*/head-*.safetensors", 1, "before"),
+    "training windows, between a picture's two files": ("*/bank/*.npy", 2, "after"),
     "SVMs": ("*/svms.checkpoint", 1, "after"),
     "the SVMs' end": ("*/svms-*.safetensors", 1, "before"),
+    "the SVMs of one layer": ("*/svms-*.safetensors", 1, "after"),
     "box regression": ("*/box-regression-*.safetensors", 1, "before"),
     "the detector": ("*/detector.safetensors", 1, "before"),
 }
@@ -126,12 +128,29 @@ def ended(tmp_path_factory):
         cache = ("--data.cache", folder / f"{run}_cache")
         return call_of("train_det.py", folder, name, *FLAGS, *paths, *cache, kill=kill)
 
+    rcnn = [*FLAGS, "--data.root", folder / "drawn", "--data.cache", folder / "rcnn_cache"]
+    rcnn += ["--run", folder / "rcnn", "--features", "rcnn", "--svm.layers", "[pool5]"]
+    rcnn += ["--detection.layer", "pool5", "--proposals.max_windows", "5"]
     calls = {
         "nowhere": call_of("train_det.py", folder, "nowhere", "--data.root", folder / "none"),
         "train": trained("train", "straight"),
         "again": trained("again", "straight"),
-        "test": call_of("test_det.py", folder, "test", "--run", folder / "straight"),
+        "test": call_of(
+            "test_det.py",
+            folder,
+            "test",
+            *("--run", folder / "straight", "--report.json", folder / "first.json"),
+        ),
         "retest": call_of("test_det.py", folder, "retest", "--run", folder / "straight"),
+        "other cell": call_of(
+            "test_det.py",
+            folder,
+            "other_cell",
+            *("--run", folder / "straight", "--detection.layer", "softmax", "--no-bbox"),
+            *("--report.csv", folder / "table.csv", "--report.json", folder / "cell.json"),
+        ),
+        "train rcnn": call_of("train_det.py", folder, "train_rcnn", *rcnn),
+        "test rcnn": call_of("test_det.py", folder, "test_rcnn", "--run", folder / "rcnn"),
     }
     for number, (place, kill) in enumerate(KILLS.items()):
         calls[place] = trained(f"killed{number}", "killed", kill)
@@ -156,11 +175,12 @@ def test_training_and_testing(ended):
     assert test.status == 0, test.err
     assert test.out.splitlines()[-1].startswith("mAP ")
     assert 0 <= float(test.out.split()[-1]) <= 1
-    results = json.loads((ended.folder / "straight/test_test_1scales/results.json").read_text())
+    results = json.loads((ended.folder / "first.json").read_text())
+    assert (results["layer"], results["bbox"]) == ("fc7", True)
     assert f"mAP {results['map']:.4f}" == test.out.splitlines()[-1]
     for line in (ended.folder / "straight/metrics.jsonl").read_text().splitlines():
         assert {"time", "event"} <= json.loads(line).keys()
-    kinds = ["box-regression", "head", "svms"]
+    kinds = ["box-regression", "head", "svms-fc6", "svms-fc7", "svms-pool5"]
     made = files(ended.folder / "straight/stages", "*")
     assert sorted(name.rpartition("-")[0] for name in made) == kinds
 
@@ -169,11 +189,43 @@ def test_a_second_call_reuses_every_stage(ended):
     again = ended.calls["again"]
     assert again.status == 0, again.err
     assert again.err.count("8 of 8 pictures were done before") == 2
-    for stage in ("fine-tuning", "SVMs", "box regression"):
+    layers = [f"SVMs on {layer}" for layer in ("pool5", "fc6", "fc7")]
+    for stage in ("fine-tuning", *layers, "box regression"):
         assert f"{stage}: reused" in again.err
     retest = ended.calls["retest"]
     assert "detection at 1 scales: 4 of 4 pictures were done before" in retest.err
     assert retest.out == ended.calls["test"].out
+
+
+def test_another_cell_needs_no_network(ended):
+    cell = ended.calls["other cell"]
+    assert cell.status == 0, cell.err
+    assert "detection at 1 scales: 4 of 4 pictures were done before" in cell.err
+    facts = json.loads((ended.folder / "cell.json").read_text())
+    results = (ended.folder / "straight/test_test_1scales/results.json").read_text()
+    assert facts == json.loads(results)
+    assert (facts["layer"], facts["bbox"]) == ("softmax", False)
+    assert facts["candidates"].startswith("candidates-softmax-")
+    assert f"mAP {facts['map']:.4f}" == cell.out.splitlines()[-1]
+    with (ended.folder / "table.csv").open(newline="") as file:
+        rows = {(row["layer"], row["bbox"]): row["map"] for row in csv.DictReader(file)}
+    layers = ("pool5", "fc6", "fc7", "softmax")
+    assert list(rows) == [(layer, bbox) for layer in layers for bbox in ("false", "true")]
+    assert float(rows["softmax", "false"]) == round(facts["map"], 4)
+    first = ended.calls["test"].out.splitlines()[-1]
+    assert f"mAP {float(rows['fc7', 'true']):.4f}" == first
+
+
+def test_rcnns_features(ended):
+    train, test = ended.calls["train rcnn"], ended.calls["test rcnn"]
+    assert train.status == 0, train.err
+    made = files(ended.folder / "rcnn/stages", "*")
+    assert sorted(name.rpartition("-")[0] for name in made) == ["box-regression", "svms-pool5"]
+    assert test.status == 0, test.err
+    facts = json.loads((ended.folder / "rcnn/test_test_1scales/results.json").read_text())
+    assert facts["features"]["features"] == "rcnn"
+    assert facts["layer"] == "pool5"
+    assert f"mAP {facts['map']:.4f}" == test.out.splitlines()[-1]
 
 
 def test_a_second_call_keeps_the_times_of_the_first(ended):
@@ -183,7 +235,7 @@ def test_a_second_call_keeps_the_times_of_the_first(ended):
     for event in events:
         if event["event"] == "stage":
             first.setdefault(event["stage"], event["seconds"])
-    for stage in ("windows of train", "windows of test", "pooled features"):
+    for stage in ("windows of train", "windows of test", "training windows"):
         assert first[stage] > 0
         assert stage_seconds(folder)[stage]["seconds"] == first[stage]
 
@@ -203,12 +255,14 @@ def test_a_training_killed_everywhere_ends_the_same(ended):
         assert call.status == -9, (place, call.err)
         assert call.out == ""
     for place, words in (
-        ("pooled features, between a picture's two files", "windows: 2 of 8 pictures were done"),
-        ("fine-tuning", "1 of 8 pictures were done before"),
+        ("fine-tuning", "windows: 2 of 8 pictures were done before"),
         ("the head", "fine-tuning goes on from step 10"),
-        ("SVMs", "fine-tuning goes on from step 15"),
+        ("training windows, between a picture's two files", "fine-tuning goes on from step 15"),
+        ("SVMs", "training windows: 1 of 8 pictures were done before"),
         ("the SVMs' end", "SVMs go on from picture 2"),
-        ("box regression", "SVMs go on from picture 6"),
+        ("the SVMs of one layer", "SVMs go on from picture 8"),
+        ("box regression", "SVMs on pool5: reused"),
+        ("the detector", "SVMs on fc7: reused"),
         ("after kills", "box regression: reused"),
     ):
         assert words in ended.calls[place].err

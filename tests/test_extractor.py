@@ -1,4 +1,5 @@
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ import torch
 from test_scales import random_windows
 from test_weights import KEPT, needs_kept_filters
 
-from detection.features.extractor import SPPExtractor, resized_size
+from detection.features.extractor import SPPExtractor, prepare, resized_size, trunk_in
 from detection.features.scales import choose_scale_released
+from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.build import build_backbone
 from proposals.disk import read_picture
 
@@ -34,6 +36,43 @@ def extractor(backbone):
 @pytest.fixture(scope="module")
 def maps(extractor, image):
     return extractor.maps(image)
+
+
+def tiny_backbone(seed=0):
+    """Five small convolutions; a cell is four pixels."""
+    layers = []
+    for place, channels in enumerate((3, 4, 4, 4, 4)):
+        layers.append(torch.nn.Conv2d(channels, 4, 3, stride=2 if place < 2 else 1, padding=1))
+        layers.append(torch.nn.ReLU(inplace=True))
+    trunk = torch.nn.Sequential(*layers)
+    with torch.no_grad():
+        for number, parameter in enumerate(trunk.parameters()):
+            generator = torch.Generator().manual_seed(100 * seed + number)
+            parameter.normal_(0, 0.3, generator=generator)
+    return Backbone("tiny", trunk, Preprocessing("rgb", (128.0,) * 3, (64.0,) * 3))
+
+
+def twin_features_at(backbone, image, windows, scale):
+    """Window by window, by torch's own layers."""
+    size = image.shape[:2]
+    resized = torch.nn.functional.interpolate(
+        backbone.preprocess(torch.from_numpy(image)),
+        size=resized_size(size, scale),
+        mode="bilinear",
+        antialias=False,
+    )
+    map = backbone(resized)[0]
+    offset0, step = backbone.centre + 1, backbone.stride
+    rows = [
+        reference.adaptive_pyramid(
+            map,
+            reference.cells_of_window(
+                window, size, scale, map.shape[1:], offset0=offset0, step=step
+            ),
+        )
+        for window in windows
+    ]
+    return torch.stack(rows)
 
 
 def test_resized_sizes():
@@ -114,17 +153,62 @@ def test_one_by_one_and_in_any_order(extractor, maps, rng):
     assert shuffled.index.tolist() == features.index[order].tolist()
 
 
-def test_a_scale_can_be_given_for_each_window(extractor, maps, rng):
+def test_features_are_the_pooled_maps(extractor, maps, image, rng):
     windows = random_windows(rng, 20, SIZE)
-    scale_index = rng.integers(0, len(SCALES), 20)
-    assert extractor.cells(maps, windows, scale_index)[:, 0].tolist() == scale_index.tolist()
-    best = extractor.cells(maps, windows)[:, 0]
-    assert torch.equal(
-        extractor.pool(maps, windows, best).pooled, extractor.pool(maps, windows).pooled
-    )
-    for bad in (np.full(20, 3), np.full(20, -1), np.zeros(7, np.int64)):
-        with pytest.raises(ValueError, match=r"scale_index must hold 0\.\.2 for each of 20"):
-            extractor.pool(maps, windows, bad)
+    found, expected = extractor.features(image, windows), extractor.pool(maps, windows)
+    assert torch.equal(found.pooled, expected.pooled)
+    np.testing.assert_array_equal(found.index, expected.index)
+    assert not found.pooled.requires_grad
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_features_at_a_scale_equal_the_twins(backbone, extractor, maps, image, rng, number):
+    windows = random_windows(rng, 20, SIZE)
+    windows = np.concatenate([windows, windows[:3]])
+    with torch.no_grad():
+        found = extractor.features_at(image, windows, number)
+        expected = twin_features_at(backbone, image, windows, SCALES[number])
+    assert found.shape == (23, 12800)
+    torch.testing.assert_close(found, expected)
+    # Bit for bit the rows of an extractor that has this scale alone.
+    alone = SPPExtractor(backbone, SCALES[number : number + 1]).features(image, windows)
+    assert torch.equal(found, alone.pooled[alone.index])
+    assert extractor.features_at(image, windows[:0], number).shape == (0, 12800)
+
+
+def test_features_at_a_scale_train_the_trunk(image, rng):
+    windows = random_windows(rng, 12, SIZE)
+    backbone, twin = tiny_backbone(), tiny_backbone()
+    weights = torch.rand(12, 200, generator=torch.Generator().manual_seed(1))
+    for each in (backbone, twin):
+        for frozen in (0, 2):
+            each.trunk[frozen].requires_grad_(False)
+    extractor = SPPExtractor(backbone, (30, 60))
+    found = extractor.features_at(image, windows, 1)
+    (found * weights).sum().backward()
+    (twin_features_at(twin, image, windows, 60) * weights).sum().backward()
+    for (name, value), other in zip(backbone.named_parameters(), twin.parameters(), strict=True):
+        if name.split(".")[1] in ("0", "2"):
+            assert value.grad is None
+        else:
+            assert value.grad.abs().sum() > 0
+            torch.testing.assert_close(value.grad, other.grad, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_training_changes_the_features(image, rng):
+    windows = random_windows(rng, 12, SIZE)
+    backbone = tiny_backbone()
+    extractor = SPPExtractor(backbone, (60,))
+    before = extractor.features(image, windows).pooled
+    extractor.features_at(image, windows, 0).sum().backward()
+    with torch.no_grad():
+        for value in backbone.parameters():
+            value -= 1e-3 * value.grad
+    after = extractor.features(image, windows).pooled
+    assert not torch.equal(before, after)
+    assert not after.requires_grad
+    # The trunk's weights may require gradients; maps never do.
+    assert not extractor.maps(image).maps[0].requires_grad
 
 
 def test_no_windows(extractor, maps):
@@ -144,8 +228,80 @@ def test_bfloat16_is_near_and_leaves_the_backbone_alone(backbone, maps, image):
     half = SPPExtractor(backbone, SCALES, precision="bfloat16").maps(image)
     assert next(backbone.trunk.parameters()).dtype == torch.float32
     for map, exact in zip(half.maps, maps.maps, strict=True):
-        assert map.dtype == torch.float32
-        assert (map - exact).norm() < 0.02 * exact.norm()
+        assert map.dtype == torch.bfloat16
+        assert (map.float() - exact).norm() < 0.02 * exact.norm()
+
+
+def test_bfloat16_features_are_maxima_of_bfloat16_maps(backbone, image, rng):
+    windows = random_windows(rng, 30, SIZE)
+    extractor = SPPExtractor(backbone, SCALES, precision="bfloat16")
+    maps = extractor.maps(image)
+    found = extractor.features(image, windows)
+    assert found.pooled.dtype == torch.bfloat16
+    places = extractor.cells(maps, windows)
+    for row, (number, *cells) in zip(found.index, places.tolist(), strict=True):
+        expected = reference.adaptive_pyramid(maps.maps[number].float(), cells)
+        assert torch.equal(found.pooled[row].float(), expected)
+    at = extractor.features_at(image, windows, 2)
+    here = places[:, 0] == 2
+    assert here.sum() > 5
+    assert at.dtype == torch.bfloat16
+    assert torch.equal(at[here], found.pooled[found.index[here]])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_trunk_in(precision):
+    backbone = tiny_backbone()
+    backbone.trunk.train()
+    before = {name: value.clone() for name, value in backbone.trunk.state_dict().items()}
+    trunk, dtype = trunk_in(backbone, precision)
+    assert dtype == {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    assert (trunk is backbone.trunk) == (precision == "float32")
+    assert not trunk.training
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(value, before[name].to(dtype))
+        assert torch.equal(backbone.trunk.state_dict()[name], before[name])
+        assert backbone.trunk.state_dict()[name].dtype == torch.float32
+        if value.dim() == 4:
+            assert value.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_prepared_pictures(backbone, image):
+    found = prepare(backbone, image)
+    assert found.shape == (1, 3, *SIZE)
+    assert found.dtype == torch.float32
+    mean, std = (
+        np.array(each) for each in (backbone.preprocessing.mean, backbone.preprocessing.std)
+    )
+    expected = ((image - mean) / std).transpose(2, 0, 1)[None]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    assert torch.equal(prepare(backbone, frozen), found)
+    assert torch.equal(prepare(backbone, image[:, ::-1]), found.flip(3))
+
+
+def test_what_is_known_of_an_extractor(backbone, extractor, image, rng):
+    assert extractor.length == 12800
+    assert extractor.device == torch.device("cpu")
+    assert extractor.backbone is backbone
+    assert extractor.precision == "float32"
+    facts = extractor.facts
+    assert json.loads(json.dumps(facts)) == facts
+    others = [
+        SPPExtractor(backbone, SCALES[:2]),
+        SPPExtractor(backbone, SCALES, "released"),
+        SPPExtractor(backbone, SCALES, precision="bfloat16"),
+        SPPExtractor(build_backbone("zf5", "random"), SCALES),
+    ]
+    trained = copy.copy(backbone)
+    trained.digest = "trained"
+    others.append(SPPExtractor(trained, SCALES))
+    found = [json.dumps(each.facts, sort_keys=True) for each in (extractor, *others)]
+    assert len(set(found)) == 6
+    assert SPPExtractor(backbone, list(SCALES)).facts == facts
+    tiny = SPPExtractor(tiny_backbone(), (60,))
+    assert tiny.length == tiny.features(image, random_windows(rng, 3, SIZE)).pooled.shape[1] == 200
 
 
 def test_mirrored_and_read_only_images(extractor, maps, image):
@@ -162,11 +318,26 @@ def test_zf5(image, rng):
     assert features.pooled.shape[1] == 12800
 
 
-def test_bad_input(backbone, extractor, image):
-    with pytest.raises(ValueError, match=r"got float64 of shape \(90, 130, 3\)"):
-        extractor.maps(image / 255)
-    with pytest.raises(ValueError, match=r"got uint8 of shape \(90, 130\)"):
-        extractor.maps(image[..., 0])
+def test_bad_input(backbone, extractor, maps, image):
+    window = np.array([[0, 0, 50, 50]], np.float32)
+    for call in (
+        extractor.maps,
+        lambda image: prepare(backbone, image),
+        lambda image: extractor.features(image, window),
+        lambda image: extractor.features_at(image, window, 0),
+    ):
+        with pytest.raises(ValueError, match=r"got float64 of shape \(90, 130, 3\)"):
+            call(image / 255)
+        with pytest.raises(ValueError, match=r"got uint8 of shape \(90, 130\)"):
+            call(image[..., 0])
+        with pytest.raises(ValueError, match=r"got uint8 of shape \(90, 130, 4\)"):
+            call(np.zeros((*SIZE, 4), np.uint8))
+    flat = np.array([[0, 0, 50, 50], [5, 5, 5, 9]], np.float32)
+    for call in (extractor.cells, extractor.pool):
+        with pytest.raises(ValueError, match=r"window 1 is \[5.0, 5.0, 5.0, 9.0\]"):
+            call(maps, flat)
+    with pytest.raises(ValueError, match=r"window 1 is"):
+        extractor.features(image, flat)
     with pytest.raises(ValueError, match="one or more positive pixels"):
         SPPExtractor(backbone, ())
 

@@ -1,33 +1,49 @@
-"""Fine-tuning: its batches, its schedule, its arithmetic, and that a kill changes no bit."""
+"""Fine-tuning: its network, schedule and arithmetic, and that a kill changes no bit."""
 
 import copy
 import logging
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from test_batches import BOXES, CLASSES, HEIGHT, WIDTH, Windows, made_batches, made_records
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from detection.config import Finetune
+from detection.features.extractor import SPPExtractor
+from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.head import Head
 from detection.training import finetune
 from detection.training.finetune import (
-    PICTURES_AT_ONCE,
-    BatchSampler,
-    curve_batches,
+    PyramidNetwork,
+    curve_point,
+    drawn_ahead,
     finetune_head,
     finite_loss,
     learning_rate_at,
-    mean_square,
+    logits_of,
 )
-from detection.training.window_bank import BankEntry, RowFile
-from proposals.disk import save_array
+from detection.training.stages import mean_square
+from proposals.disk import read_picture
 
-CLASSES = 3
-LENGTH = 50
-SETTINGS = Finetune(hidden=8, steps=20, batch=16, learning_rate=0.05, checkpoint_every=3)
+SCALES = (32, 48)
+CHANNELS = 8
+SETTINGS = Finetune(
+    hidden=16,
+    steps=20,
+    batch=16,
+    pictures=2,
+    learning_rate=0.01,
+    scale="random",
+    checkpoint_every=3,
+)
 OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+LAYERS = pytest.mark.parametrize("layers", ["fc", "conv4"])
+CONVOLUTIONS = {"conv1": "0", "conv2": "3", "conv3": "5", "conv4": "7", "conv5": "9"}
 
 
 class Killed(Exception):
@@ -44,48 +60,79 @@ def dies_at(step):
     return progress
 
 
-def made_entries(folder, pictures=4, labels=(0, 1, 2, 3, 3, 3), seed=0):
-    """Pictures whose rows tell their class: 4 in its own ten places, noise elsewhere."""
-    rng = np.random.default_rng(seed)
-    entries = []
-    for number in range(pictures):
-        rows = rng.random((len(labels) + 2, LENGTH))
-        for row, label in zip(rows, labels, strict=False):
-            row[10 * label : 10 * label + 10] += 4
-        path = folder / f"{seed}-{number}.npy"
-        save_array(path, rows.astype(np.float16))
-        none = np.zeros((0, 4), np.float32)
-        of_rows = np.array(labels, np.int64)
-        entry = BankEntry(RowFile.open(path), of_rows, 0, none, none, np.zeros(0, np.int64))
-        entries.append(entry)
-    return entries
+def made_backbone():
+    """Five small convolutions; a cell is four pixels."""
+    trunk = nn.Sequential(
+        *(nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1), nn.ReLU(inplace=True)),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        *(nn.Conv2d(CHANNELS, 6, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(6, CHANNELS, 3, padding=1), nn.ReLU(inplace=True)),
+    )
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for layer in trunk:
+            if isinstance(layer, nn.Conv2d):
+                fan_in = layer.weight[0].numel()
+                layer.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+                layer.bias.zero_()
+    return Backbone("tiny", trunk, Preprocessing("rgb", (110.0,) * 3, (40.0,) * 3), shrink=0.5)
 
 
-def made_head(dropout=0.5):
-    head = Head(LENGTH, CLASSES, SETTINGS.hidden, dropout)
+def made_network(settings=SETTINGS):
+    extractor = SPPExtractor(made_backbone(), SCALES)
+    head = Head(extractor.length, CLASSES, settings.hidden, settings.dropout)
     head.initialise(torch.Generator().manual_seed(0), 3.0)
-    return head
+    return PyramidNetwork(extractor, head, settings.layers)
 
 
-def made_sampler(entries, batch=16, share=0.25, seed=0):
-    return BatchSampler(entries, CLASSES, batch=batch, positive_share=share, seed=seed)
+class WindowsApart(Windows):
+    """Windows that are easily told apart: on an object, or 20 pixels above or below one."""
+
+    def load(self, path):
+        rng = np.random.default_rng(int(path.stem))
+        boxes = np.array(BOXES)[rng.integers(2, size=80)] + rng.integers(-2, 3, (80, 4))
+        boxes[20:, 1::2] += rng.choice([-20, 20], (60, 1))
+        return np.unique(boxes.clip(0, [WIDTH, HEIGHT] * 2), axis=0).astype(np.float32)
+
+
+def window_batches(records, settings=SETTINGS, seed=0, store=None):
+    extractor = SPPExtractor(made_backbone(), SCALES)
+    store = Windows(60) if store is None else store
+    return made_batches(records, settings, seed, extractor=extractor, store=store)
 
 
 @pytest.fixture
-def train(tmp_path):
-    entries = made_entries(tmp_path)
+def records(tmp_path):
+    return made_records(tmp_path)
 
-    def call(settings=SETTINGS, head=None, held_back=(), key="key", **options):
-        return finetune_head(
-            options.pop("entries", entries),
+
+@pytest.fixture
+def held_back(tmp_path):
+    return window_batches(made_records(tmp_path, 3, first=100), seed=1)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return tmp_path / "stages" / "head.checkpoint"
+
+
+@pytest.fixture
+def train(records, checkpoint):
+    def call(settings=SETTINGS, network=None, held_back=None, key="key", seed=0, **options):
+        network = made_network(settings) if network is None else network
+        head = finetune_head(
+            network,
+            window_batches(records, settings, seed),
             held_back,
-            made_head(settings.dropout) if head is None else head,
             settings,
-            checkpoint=tmp_path / "head.checkpoint",
+            checkpoint=checkpoint,
             key=key,
-            seed=options.pop("seed", 0),
             **options,
         )
+        assert head is network.head
+        return network
 
     return call
 
@@ -95,100 +142,56 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(
-    ("batch", "share", "positives"), [(128, 0.25, 32), (16, 0.25, 4), (4, 0.01, 1), (10, 0.5, 5)]
-)
-def test_share_of_positives(tmp_path, batch, share, positives):
-    pooled, labels = made_sampler(made_entries(tmp_path), batch, share).draw(0)
-    assert pooled.shape == (batch, LENGTH)
-    assert pooled.dtype == torch.float32
+def changed(one, other):
+    """Names of the parameters that differ."""
+    other = other.state_dict()
+    return {name for name, value in one.state_dict().items() if not torch.equal(value, other[name])}
+
+
+def names_of(layers):
+    """The parameters trained from a layer on."""
+    known = sorted(CONVOLUTIONS)
+    convolutions = [] if layers == "fc" else known[known.index(layers) :]
+    trained = [f"trunk.{CONVOLUTIONS[name]}" for name in convolutions]
+    trained += ["head.fc6", "head.fc7", "head.fc8"]
+    return {f"{layer}.{kind}" for layer in trained for kind in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("layers", ["fc", "conv5", "conv4", "conv3", "conv2"])
+def test_what_is_trained(train, layers):
+    settings = replace(SETTINGS, layers=layers, steps=2)
+    start = made_network(settings)
+    assert start.trained().keys() == names_of(layers)
+    assert len(start.convolutions) == (0 if layers == "fc" else 6 - int(layers[-1]))
+    network = train(settings)
+    assert changed(network, start) == names_of(layers)
+    # What extracts features later is what was trained.
+    assert network.trunk is network.extractor.backbone.trunk is network.extractor.trunk
+    # A network that trained convolutions before can train its head alone.
+    again = PyramidNetwork(network.extractor, network.head)
+    assert again.trained().keys() == names_of("fc")
+
+
+@LAYERS
+def test_logits_are_those_of_the_views_one_after_the_other(records, layers):
+    network = made_network(replace(SETTINGS, layers=layers))
+    network.head.eval()
+    views = window_batches(records).draw(0) + window_batches(records).draw(1)
+    logits, labels = logits_of(network, views, autocast=False)
+    assert logits.shape == (32, CLASSES + 1)
     assert labels.dtype == torch.int64
-    assert (labels != CLASSES).sum() == positives
-    # The row is one of the label's class.
-    assert torch.equal(pooled.view(batch, 5, 10).mean(dim=2).argmax(dim=1), labels)
-
-
-def test_a_batch_is_a_function_of_seed_and_step(tmp_path):
-    entries = made_entries(tmp_path)
-    one, other = made_sampler(entries), made_sampler(entries)
-    forward = [one.draw(step) for step in range(4)]
-    backward = [other.draw(step) for step in reversed(range(4))][::-1]
-    for first, second in zip(forward, backward, strict=True):
-        assert torch.equal(first[0], second[0])
-        assert torch.equal(first[1], second[1])
-    assert not torch.equal(forward[0][0], forward[1][0])
-    assert not torch.equal(forward[0][0], made_sampler(entries, seed=1).draw(0)[0])
-
-
-def test_every_row_is_drawn(tmp_path):
-    entries = made_entries(tmp_path)
-    sampler = made_sampler(entries)
-    drawn = torch.cat([sampler.draw(step)[0] for step in range(60)])
-    everything = np.concatenate([entry.finetune_rows.read() for entry in entries])
-    assert len(torch.unique(drawn, dim=0)) == len(everything) == 24
-
-
-def pictures_in_order(count, seed, epochs):
-    """Permutation after permutation of all pictures."""
-    return np.concatenate(
-        [np.random.default_rng([seed, 1, epoch]).permutation(count) for epoch in range(epochs)]
-    ).tolist()
-
-
-@pytest.mark.parametrize(("count", "at_once"), [(7, 3), (7, 6), (8, 1), (3, 2)])
-def test_pictures_of_a_step(tmp_path, monkeypatch, count, at_once):
-    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", at_once)
-    entries = made_entries(tmp_path, count)
-    sampler = made_sampler(entries, seed=5)
-    steps = range(4 * count)
-    found = [sampler.pictures_at(step) for step in steps]
-    order = pictures_in_order(count, 5, 6)
-    for step, pictures in zip(steps, found, strict=True):
-        # The sequence moves on by a picture a step; a picture twice among these is held once.
-        assert pictures == list(dict.fromkeys(order[step : step + at_once]))
-        assert at_once / 2 <= len(pictures) <= at_once
-        assert len(set(pictures)) == len(pictures)
-    for epoch in range(4):
-        assert set().union(*found[epoch * count : (epoch + 1) * count]) == set(range(count))
-    other = made_sampler(entries, seed=5)
-    assert [other.pictures_at(step) for step in reversed(steps)][::-1] == found
-    other = made_sampler(entries, seed=6)
-    assert [other.pictures_at(step) for step in steps] != found
-
-
-def test_few_pictures_are_all_drawn_from(tmp_path, monkeypatch):
-    sampler = made_sampler(made_entries(tmp_path))
-    assert len(sampler.entries) <= PICTURES_AT_ONCE
-    assert [sampler.pictures_at(step) for step in (0, 1, 999)] == [[0, 1, 2, 3]] * 3
-    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 4)
-    assert sampler.pictures_at(3) == [0, 1, 2, 3]
-
-
-def test_rows_come_from_the_pictures_of_the_step_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 2)
-    entries = made_entries(tmp_path, 7)
-    rows = [entry.finetune_rows.read().astype(np.float32).tolist() for entry in entries]
-    sampler, alone = made_sampler(entries), [made_sampler(entries) for _ in range(14)]
-    drawn = set()
-    for step in range(14):
-        pooled, labels = sampler.draw(step)
-        assert torch.equal(pooled, alone[step].draw(step)[0])
-        assert torch.equal(pooled.view(-1, 5, 10).mean(dim=2).argmax(dim=1), labels)
-        owners = {
-            picture for row in pooled.tolist() for picture in range(7) if row in rows[picture]
-        }
-        assert owners <= set(sampler.pictures_at(step))
-        assert len(sampler._rows) <= 2
-        drawn |= owners
-    assert drawn == set(range(7))
-
-
-@pytest.mark.parametrize(("labels", "kind"), [((3, 3), "objects"), ((0, 1), "background")])
-def test_nothing_to_draw_from(tmp_path, train, labels, kind):
-    entries = made_entries(tmp_path, 2, labels, seed=1)
-    message = f"found no windows on {kind} in 2 pictures; .*make_proposals.py --report"
-    with pytest.raises(ValueError, match=message):
-        train(entries=entries)
+    assert labels.tolist() == [label for view in views for label in view.labels]
+    expected = [
+        network.head(network.extractor.features_at(view.image, view.windows, view.scale))
+        for view in views
+    ]
+    torch.testing.assert_close(logits, torch.cat(expected))
+    # features_at is the pooling of everything else, at one scale.
+    for view in views:
+        alone = SPPExtractor(network.extractor.backbone, SCALES[view.scale : view.scale + 1])
+        found = alone.features(view.image, view.windows)
+        pooled = network.extractor.features_at(view.image, view.windows, view.scale)
+        assert torch.equal(pooled, found.pooled[found.index])
 
 
 def test_learning_rates():
@@ -199,59 +202,118 @@ def test_learning_rates():
     assert learning_rate_at(0, replace(settings, steps=1)) == 1.0
 
 
-def test_mean_square(tmp_path):
-    entries = made_entries(tmp_path)
-    rows = np.concatenate([entry.random_rows.read() for entry in entries]).astype(np.float64)
-    assert rows.shape == (8, LENGTH)
-    assert mean_square(entries) == pytest.approx((rows**2).mean())
-    save_array(tmp_path / "dead.npy", np.zeros((8, LENGTH), np.float16))
-    dead = replace(entries[0], pooled=RowFile.open(tmp_path / "dead.npy"))
-    with pytest.raises(ValueError, match="all pooled features are 0"):
-        mean_square([dead])
+def test_mean_square_of_pooled_windows(records):
+    extractor, few, many = SPPExtractor(made_backbone(), SCALES), Windows(5), Windows(60)
+    squares = []
+    for record in records:
+        found = extractor.features(read_picture(record.path), few.load(record.path))
+        squares.append(found.pooled.double().square().mean().item())
+    assert mean_square(records, few, extractor, 0) == pytest.approx(np.mean(squares))
+    value = mean_square(records, many, extractor, 0)
+    assert mean_square(records, many, extractor, 0) == value
+    assert mean_square(records, many, extractor, 1) != value
+    with torch.no_grad():
+        extractor.trunk[-2].weight.zero_()
+    with pytest.raises(ValueError, match=r"all pooled features are 0; .*check the weights"):
+        mean_square(records, few, extractor, 0)
 
 
-def test_the_loss_falls(tmp_path, train, monkeypatch):
-    monkeypatch.setattr(finetune, "CURVE_EVERY", 20)
-    held_back = made_entries(tmp_path, 2, seed=7)
+@pytest.mark.parametrize(
+    ("layers", "optimizer", "rate"),
+    [
+        ("fc", "adamw", 0.003),
+        ("conv3", "adamw", 0.003),
+        ("fc", "sgd", 0.03),
+        ("conv3", "sgd", 0.03),
+    ],
+)
+def test_the_loss_falls(tmp_path, checkpoint, monkeypatch, layers, optimizer, rate):
+    monkeypatch.setattr(finetune, "CURVE_EVERY", 30)
+    settings = replace(
+        SETTINGS,
+        layers=layers,
+        optimizer=optimizer,
+        learning_rate=rate,
+        conv_rate=0.5,
+        hidden=96,
+        steps=200,
+        batch=32,
+        dropout=0.1,
+    )
     events = []
-    settings = replace(SETTINGS, steps=150, dropout=0.1)
-    head = train(settings, held_back=held_back, report=events.append)
-    assert [event["step"] for event in events] == [20, 40, 60, 80, 100, 120, 140, 150]
+    network = made_network(settings)
+    held_back = window_batches(made_records(tmp_path, 6, first=100), seed=1, store=WindowsApart())
+    start = curve_point(network, held_back, autocast=False)
+    finetune_head(
+        network,
+        window_batches(made_records(tmp_path, 12), settings, store=WindowsApart()),
+        held_back,
+        settings,
+        checkpoint=checkpoint,
+        key="key",
+        report=events.append,
+    )
+    assert [event["step"] for event in events] == [30, 60, 90, 120, 150, 180, 200]
     assert all(np.isfinite(list(event.values())).all() for event in events)
-    assert events[-1]["train_loss"] < events[0]["train_loss"] / 2
-    assert events[-1]["held_back_loss"] < events[0]["held_back_loss"] / 3
+    assert events[-1]["train_loss"] < events[0]["train_loss"] / 3
+    assert start["held_back_object_error"] > 0.5
+    assert events[-1]["held_back_loss"] < start["held_back_loss"] / 10
     assert events[-1]["held_back_error"] < 0.05
-    assert not head.training
-    pooled, labels = made_sampler(held_back).draw(0)
-    assert torch.equal(head(pooled).argmax(dim=1), labels)
+    assert events[-1]["held_back_object_error"] < 0.1
+    assert not network.head.training
 
 
 @OPTIMIZERS
-def test_one_step_by_hand(tmp_path, train, optimizer):
-    settings = replace(SETTINGS, steps=1, dropout=0.0, weight_decay=0.1, optimizer=optimizer)
-    head = made_head(0.0)
-    start = copy.deepcopy(head)
-    train(settings, head)
-    pooled, labels = made_sampler(made_entries(tmp_path)).draw(0)
-    cross_entropy(start(pooled), labels).backward()
+@pytest.mark.parametrize("layers", ["fc", "conv3"])
+def test_one_step_by_hand(records, train, optimizer, layers):
+    settings = replace(
+        SETTINGS,
+        layers=layers,
+        steps=1,
+        learning_rate=0.05,
+        conv_rate=0.4,
+        dropout=0.0,
+        weight_decay=0.1,
+        optimizer=optimizer,
+    )
+    start = made_network(settings)
+    with torch.no_grad():
+        for name, value in start.named_parameters():
+            if name.endswith("bias"):
+                value.fill_(0.2)
+    network = train(settings, copy.deepcopy(start))
+    views = window_batches(records).draw(0)
+    labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+    cross_entropy(start(views), labels).backward()
     for name, value in start.named_parameters():
+        if name not in names_of(layers):
+            assert value.grad is None
+            assert torch.equal(network.get_parameter(name), value)
+            continue
         decay = 0.0 if name.endswith("bias") else 0.1
+        rate = 0.05 * (0.4 if name.startswith("trunk.") else 1.0)
         # AdamW's first step: both running means are corrected to the gradient and its square.
         pull = value.grad / (value.grad.abs() + 1e-8) if optimizer == "adamw" else value.grad
-        expected = value - 0.05 * (pull + decay * value)
-        torch.testing.assert_close(head.get_parameter(name), expected, msg=name)
-    assert head.input_scale == start.input_scale
+        expected = value - rate * (pull + decay * value)
+        torch.testing.assert_close(network.get_parameter(name), expected, msg=name)
+    assert network.head.input_scale == start.head.input_scale
 
 
+@OPTIMIZERS
+def test_convolutions_of_rate_0_stay(train, optimizer):
+    settings = replace(SETTINGS, layers="conv2", conv_rate=0.0, optimizer=optimizer)
+    assert changed(train(settings), made_network(settings)) == names_of("fc")
+
+
+@LAYERS
 @OPTIMIZERS
 @pytest.mark.parametrize("kills", [(1,), (6, 7, 19), (13, 13)])
 def test_a_killed_training_ends_with_the_same_bits(
-    tmp_path, train, monkeypatch, caplog, optimizer, kills
+    checkpoint, train, caplog, optimizer, layers, kills
 ):
-    monkeypatch.setattr(finetune, "PICTURES_AT_ONCE", 3)  # of 4
-    settings = replace(SETTINGS, optimizer=optimizer)
+    settings = replace(SETTINGS, optimizer=optimizer, layers=layers)
     undisturbed = train(settings)
-    (tmp_path / "head.checkpoint").unlink()
+    checkpoint.unlink()
     caplog.set_level(logging.INFO)
     for step in kills:
         with pytest.raises(Killed):
@@ -261,17 +323,34 @@ def test_a_killed_training_ends_with_the_same_bits(
     assert (f"fine-tuning goes on from step {last}" in caplog.text) == (last > 0)
 
 
-def test_seeds_differ(train, tmp_path):
+@OPTIMIZERS
+@pytest.mark.parametrize("layers", ["fc", "conv5", "conv3"])
+def test_a_checkpoint_holds_what_is_trained(checkpoint, train, optimizer, layers):
+    settings = replace(SETTINGS, layers=layers, optimizer=optimizer)
+    with pytest.raises(Killed):
+        train(settings, progress=dies_at(6))
+    averages = ("exp_avg", "exp_avg_sq", "step") if optimizer == "adamw" else ("momentum_buffer",)
+    with safe_open(checkpoint, "pt") as file:
+        names = set(file.keys())
+        assert file.metadata() == {"key": "key", "step": "6"}
+    expected = {f"network.{name}" for name in names_of(layers)}
+    expected |= {f"optimizer.{kind}.{name}" for kind in averages for name in names_of(layers)}
+    assert names == expected
+
+
+def test_seeds_differ(train, checkpoint):
     one = train()
-    (tmp_path / "head.checkpoint").unlink()
+    checkpoint.unlink()
     assert not same(one, train(seed=1))
 
 
-def test_checkpoint_times_change_nothing(tmp_path, train):
-    one = train()
-    (tmp_path / "head.checkpoint").unlink()
-    assert same(one, train(replace(SETTINGS, checkpoint_every=100)))
-    assert not (tmp_path / "head.checkpoint").exists()
+@LAYERS
+def test_checkpoint_times_change_nothing(checkpoint, train, layers):
+    settings = replace(SETTINGS, layers=layers)
+    one = train(settings)
+    checkpoint.unlink()
+    assert same(one, train(replace(settings, checkpoint_every=100)))
+    assert not checkpoint.exists()
 
 
 def test_a_checkpoint_of_another_training_is_ignored(train):
@@ -281,15 +360,16 @@ def test_a_checkpoint_of_another_training_is_ignored(train):
     assert same(train(), undisturbed)
 
 
-def test_optimizers_differ(tmp_path, train):
+def test_optimizers_differ(checkpoint, train):
     one = train()
-    (tmp_path / "head.checkpoint").unlink()
+    checkpoint.unlink()
     assert not same(one, train(replace(SETTINGS, optimizer="sgd")))
 
 
+@LAYERS
 @OPTIMIZERS
-def test_a_checkpoint_without_momentum(train, optimizer):
-    settings = replace(SETTINGS, momentum=0.0, optimizer=optimizer)
+def test_a_checkpoint_without_momentum(train, optimizer, layers):
+    settings = replace(SETTINGS, momentum=0.0, optimizer=optimizer, layers=layers)
     undisturbed = train(replace(settings, checkpoint_every=100))
     with pytest.raises(Killed):
         train(settings, progress=dies_at(10))
@@ -297,29 +377,28 @@ def test_a_checkpoint_without_momentum(train, optimizer):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "garbled"])
-def test_a_damaged_checkpoint_is_refused(tmp_path, train, damage):
+def test_a_damaged_checkpoint_is_refused(checkpoint, train, damage):
     with pytest.raises(Killed):
         train(progress=dies_at(10))
-    path = tmp_path / "head.checkpoint"
-    whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-10], "empty": b"", "garbled": b"x" * 500}[damage])
-    message = rf"{path} is not a fine-tuning checkpoint \(.*\); delete it and run again"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes({"cut": whole[:-10], "empty": b"", "garbled": b"x" * 500}[damage])
+    message = rf"{checkpoint} is not a fine-tuning checkpoint \(.*\); delete it and run again"
     with pytest.raises(ValueError, match=message):
         train()
-    path.unlink()
+    checkpoint.unlink()
     train()
 
 
 def test_a_loss_that_is_not_finite(train):
-    head = made_head()
+    network = made_network()
     with torch.no_grad():
-        head.fc8.weight.fill_(torch.inf)
+        network.head.fc8.weight.fill_(torch.inf)
     message = (
         r"diverged at step 0: loss nan \(objects nan, background nan, largest logit nan\); "
         "try a lower --finetune.learning_rate"
     )
     with pytest.raises(RuntimeError, match=message):
-        train(head=head)
+        train(network=network)
 
 
 def test_parts_of_a_loss_that_is_not_finite():
@@ -331,34 +410,103 @@ def test_parts_of_a_loss_that_is_not_finite():
         finite_loss(logits, torch.tensor([1, 0]), 1, 4)
 
 
-@pytest.mark.parametrize("labels", [None, (3, 3), (0, 1), ()])
-def test_no_curve_without_held_back_objects_and_background(tmp_path, train, labels):
+def test_no_curve_without_held_back_pictures(train):
     events = []
-    held_back = [] if labels is None else made_entries(tmp_path, 2, labels, seed=3)
-    train(held_back=held_back, report=events.append)
+    train(report=events.append)
     assert [event.keys() for event in events] == [{"step", "train_loss"}]
 
 
-def test_the_curve_has_the_same_batches_each_time(tmp_path):
-    held_back = made_entries(tmp_path, 2, seed=3)
-    one, other = (curve_batches(held_back, CLASSES, SETTINGS) for _ in range(2))
-    assert len(one) == finetune.CURVE_BATCHES
-    for first, second in zip(one, other, strict=True):
-        assert all(map(torch.equal, first, second))
-    # An object in one picture and background in another are enough.
-    apart = made_entries(tmp_path, 1, (0, 1), 4) + made_entries(tmp_path, 1, (3, 3), 5)
-    assert len(curve_batches(apart, CLASSES, SETTINGS)) == finetune.CURVE_BATCHES
+@pytest.mark.parametrize(("most", "batches"), [(32, 3), (2, 2)])
+def test_the_curve_by_hand(held_back, monkeypatch, most, batches):
+    monkeypatch.setattr(finetune, "CURVE_BATCHES", most)
+    network = made_network()
+    losses, misses, object_misses = [], [], []
+    network.head.eval()
+    for step in range(batches):
+        for view in held_back.draw(step):
+            pooled = network.extractor.features_at(view.image, view.windows, view.scale)
+            for logits, label in zip(network.head(pooled).tolist(), view.labels, strict=True):
+                losses.append(np.log(np.exp(logits).sum()) - logits[label])
+                misses.append(np.argmax(logits) != label)
+                if label < CLASSES:
+                    object_misses.append(misses[-1])
+    network.head.train()
+    found = curve_point(network, held_back, autocast=False)
+    assert not network.head.training
+    assert found == {
+        "held_back_loss": pytest.approx(np.mean(losses)),
+        "held_back_error": pytest.approx(np.mean(misses)),
+        "held_back_object_error": pytest.approx(np.mean(object_misses)),
+    }
+    assert curve_point(network, held_back, autocast=False) == found
 
 
-def test_the_curve_changes_no_bit(tmp_path, train, monkeypatch):
+def test_the_curve_changes_no_bit(train, held_back, checkpoint, monkeypatch):
     undisturbed = train()
-    (tmp_path / "head.checkpoint").unlink()
+    checkpoint.unlink()
     monkeypatch.setattr(finetune, "CURVE_EVERY", 4)
-    assert same(train(held_back=made_entries(tmp_path, 2, seed=3)), undisturbed)
+    assert same(train(held_back=held_back), undisturbed)
 
 
-def test_bfloat16_products(train):
+@LAYERS
+def test_bfloat16_products(train, records, layers):
+    settings = replace(SETTINGS, steps=60, layers=layers)
+    network = made_network(settings)
+    network.head.eval()
+    views = window_batches(records).draw(0)
+    exact, near = (logits_of(network, views, autocast)[0] for autocast in (False, True))
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).norm() < 0.05 * exact.norm()
     events = []
-    head = train(replace(SETTINGS, steps=60), autocast=True, report=events.append)
-    assert events[-1]["train_loss"] < 1.4
-    assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}
+    train(replace(settings, checkpoint_every=100), report=events.append)
+    network = train(settings, autocast=True, report=events.append)
+    assert events[0]["train_loss"] != events[1]["train_loss"]
+    assert events[1]["train_loss"] == pytest.approx(events[0]["train_loss"], rel=0.1)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert changed(network, made_network(settings)) == names_of(layers)
+
+
+class Recorded:
+    """Batches that say what was drawn, and when a step's was."""
+
+    def __init__(self, broken=None):
+        self.broken = broken
+        self.steps = []
+        self.was_drawn = [threading.Event() for _ in range(20)]
+
+    def draw(self, step):
+        self.steps.append(step)
+        self.was_drawn[step].set()
+        if step == self.broken:
+            raise ValueError(f"picture of step {step}")
+        return [step]
+
+
+def test_one_step_is_drawn_ahead():
+    batches = Recorded()
+    for number, (step, views) in enumerate(drawn_ahead(range(5, 9), batches)):
+        assert step == 5 + number
+        assert views == [step]
+        # While this step is computed the next is read, and no other.
+        assert batches.was_drawn[step + 1].wait(30)
+        assert batches.steps == list(range(5, step + 2))
+    assert number == 3
+    assert list(drawn_ahead(range(5, 5), Recorded())) == []
+
+
+def test_a_picture_that_cannot_be_read_ends_its_own_step():
+    steps = drawn_ahead(range(6), Recorded(broken=2))
+    assert [next(steps)[0], next(steps)[0]] == [0, 1]
+    with pytest.raises(ValueError, match="picture of step 2"):
+        next(steps)
+
+
+def test_no_thread_is_left_behind():
+    before = threading.active_count()
+    assert len(list(drawn_ahead(range(3), Recorded()))) == 3
+    assert threading.active_count() == before
+    steps = drawn_ahead(range(9), Recorded())
+    next(steps)
+    assert threading.active_count() == before + 1
+    steps.close()
+    assert threading.active_count() == before

@@ -1,12 +1,13 @@
-"""fc6, fc7 and the (K+1)-way layer, and the features that SVMs read from them."""
+"""fc6, fc7 and the (K+1)-way layer, and the layers' features that SVMs read."""
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features.pyramid import pool_pyramid
-from detection.inference.detector import FeatureHead
+from detection.inference.layers import LayerFeatures, part
 from detection.networks.head import Head
 
 CHANNELS = 4
@@ -39,12 +40,21 @@ def imagenet(hidden=16, fine=FINE):
     }
 
 
+def slow_layers(state, x):
+    """fc6, fc7 and logits of scaled vectors."""
+    fc6 = np.maximum(x @ state["fc6.weight"].T + state["fc6.bias"], 0)
+    fc7 = np.maximum(fc6 @ state["fc7.weight"].T + state["fc7.bias"], 0)
+    return fc6, fc7, fc7 @ state["fc8.weight"].T + state["fc8.bias"]
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_shapes(count):
     head = made_head()
-    features = head.features(pooled_rows(count))
-    assert features.shape == (count, 16)
-    assert (features >= 0).all()
+    fc6 = head.fc6_of(pooled_rows(count))
+    fc7 = head.fc7_of(fc6)
+    assert fc6.shape == fc7.shape == (count, 16)
+    assert (fc6 >= 0).all()
+    assert (fc7 >= 0).all()
     assert head(pooled_rows(count)).shape == (count, 4)
 
 
@@ -56,11 +66,10 @@ def test_forward_by_hand():
     state = {name: value.double().numpy() for name, value in head.state_dict().items()}
     rows = pooled_rows(5)
     # mean square 4: vectors are halved before fc6
-    x = rows.double().numpy() / 2
-    for name in ("fc6", "fc7"):
-        x = np.maximum(x @ state[f"{name}.weight"].T + state[f"{name}.bias"], 0)
-    logits = x @ state["fc8.weight"].T + state["fc8.bias"]
-    np.testing.assert_allclose(head.features(rows).detach().numpy(), x, rtol=1e-4, atol=1e-5)
+    fc6, fc7, logits = slow_layers(state, rows.double().numpy() / 2)
+    found = head.fc6_of(rows)
+    np.testing.assert_allclose(found.detach().numpy(), fc6, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head.fc7_of(found).detach().numpy(), fc7, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(head(rows).detach().numpy(), logits, rtol=1e-4, atol=1e-5)
 
 
@@ -90,10 +99,10 @@ def test_he_initialisation_keeps_the_size_of_activations():
     head = Head(3200, 20, 512).eval()
     head.initialise(generator(), rows.square().mean().item())
     with torch.no_grad():
-        fc6 = torch.relu(head.fc6(rows * head.input_scale))
+        fc6 = head.fc6_of(rows)
         # A rectified unit of mean square 2 before it has 1 after it.
         assert fc6.square().mean().item() == pytest.approx(1, rel=0.2)
-        assert head.features(rows).square().mean().item() == pytest.approx(1, rel=0.4)
+        assert head.fc7_of(fc6).square().mean().item() == pytest.approx(1, rel=0.4)
 
 
 def test_initialisation_is_the_generators():
@@ -107,6 +116,22 @@ def test_dropout_only_in_training():
     assert torch.equal(head(rows), head(rows))
     assert not torch.equal(head.train()(rows), head(rows))
     assert torch.equal(head.eval()(rows), head(rows))
+
+
+def test_dropout_of_both_layers():
+    head, rows = Head(LENGTH, 3, 64, dropout=0.5).train(), pooled_rows(50)
+    head.initialise(generator(), 4.0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        fc6 = head.fc6_of(rows)
+        exact = torch.relu(head.fc6(rows * head.input_scale))
+        fc7 = head.fc7_of(exact)
+        # Kept units are doubled, so that nothing is rescaled at test.
+        for found, full in ((fc6, exact), (fc7, torch.relu(head.fc7(exact)))):
+            alive = full > 0
+            kept = found[alive] > 0
+            torch.testing.assert_close(found[alive][kept], 2 * full[alive][kept])
+            assert kept.float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 
 def test_imagenet_filters_see_the_fine_level():
@@ -138,23 +163,73 @@ def test_imagenet_filters_of_other_shapes_are_refused(classifier, found):
         made_head().start_from_imagenet(classifier, generator())
 
 
-def test_features_are_scaled_fc7():
+FACTORS = {"pool5": 3.0, "fc6": 2.0, "fc7": 0.5}
+
+
+def test_layers_by_hand():
     head = made_head().train()
-    features = FeatureHead(head, 2.0)
+    with torch.no_grad():
+        for layer in (head.fc6, head.fc7, head.fc8):
+            layer.bias.normal_(generator=generator(3))
     rows = pooled_rows(5)
-    found = features(rows)
-    assert features.length == 16
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, 2 * head.features(rows).detach().numpy())
-    np.testing.assert_array_equal(found, features(rows))
-    assert features(rows[:0]).shape == (0, 16)
+    state = {name: value.double().numpy() for name, value in head.state_dict().items()}
+    fc6, fc7, logits = slow_layers(state, rows.double().numpy() / 2)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = {
+        "pool5": 3 * rows.numpy(),
+        "fc6": 2 * fc6,
+        "fc7": fc7 / 2,
+        "softmax": (powers / powers.sum(axis=1, keepdims=True))[:, :3],
+    }
+    features = LayerFeatures(head, FACTORS)
+    assert not head.training
+    found = features(rows, list(expected))
+    assert list(found) == list(expected)
+    for layer, values in expected.items():
+        assert found[layer].dtype == np.float32
+        np.testing.assert_allclose(found[layer], values, rtol=1e-4, atol=1e-5)
+        # A layer is the same whichever others are asked for.
+        np.testing.assert_array_equal(features(rows, [layer])[layer], found[layer])
+        assert features(rows[:0], [layer])[layer].shape == (0, values.shape[1])
+    plain = LayerFeatures(head, {})(rows, ["fc7"])["fc7"]
+    np.testing.assert_array_equal(plain / 2, found["fc7"])
 
 
-def test_bfloat16_features_are_near():
+def test_pool5_needs_no_head():
+    rows = pooled_rows(5)
+    for given in (rows, rows.bfloat16()):
+        (found,) = LayerFeatures(None, FACTORS)(given, ["pool5"]).values()
+        np.testing.assert_array_equal(found, 3 * given.float().numpy())
+
+
+def test_layers_from_a_file(tmp_path):
+    head, rows = made_head(), pooled_rows(5)
+    state = {f"head.{name}": value for name, value in head.state_dict().items()}
+    assert part(state | {"trunk.0.weight": rows}, "head.").keys() == head.state_dict().keys()
+    save_file(state | {"trunk.0.weight": rows}, tmp_path / "head.safetensors")
+    for precision in ("float32", "bfloat16"):
+        loaded = LayerFeatures.load(tmp_path / "head.safetensors", FACTORS, precision)
+        made = LayerFeatures(head, FACTORS, precision)
+        layers = ["pool5", "fc6", "fc7", "softmax"]
+        for one, other in zip(
+            loaded(rows, layers).values(), made(rows, layers).values(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+    without = LayerFeatures.load(None, FACTORS, "float32")
+    assert without.head is None
+    np.testing.assert_array_equal(without(rows, ["pool5"])["pool5"], 3 * rows.numpy())
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7", "softmax"])
+def test_bfloat16_features_are_near(layer):
     head = Head(3200, 3, 64)
     head.initialise(generator(), 3.0)
     rows = pooled_rows(20, 3200)
-    exact, near = (FeatureHead(head, 1.5, kind)(rows) for kind in ("float32", "bfloat16"))
-    assert near.dtype == np.float32
-    assert 0 < np.linalg.norm(near - exact) < 0.02 * np.linalg.norm(exact)
+    exact, near, from_near = (
+        LayerFeatures(head, {"fc6": 1.5}, kind)(given, [layer])[layer]
+        for kind, given in (("float32", rows), ("bfloat16", rows), ("bfloat16", rows.bfloat16()))
+    )
+    for found in (near, from_near):
+        assert found.dtype == np.float32
+        assert 0 < np.linalg.norm(found - exact) < 0.02 * np.linalg.norm(exact)
     assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}

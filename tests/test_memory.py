@@ -42,3 +42,15 @@ def test_numbers_do_not_change():
     with memory.freed_memory_kept():
         inside = matrix @ matrix
     assert torch.equal(before, inside)
+
+
+def test_kept_memory_can_be_handed_back_inside_the_block(monkeypatch):
+    asked = []
+    library = SimpleNamespace(
+        mallopt=lambda *words: None, malloc_trim=lambda pad: asked.append(pad)
+    )
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
+    with memory.freed_memory_kept() as hand_back:
+        hand_back()
+        assert asked == [0]
+    assert asked == [0, 0]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detection.evaluation.report import append_csv, format_table, save_result
+from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
@@ -56,25 +56,53 @@ def test_json_refuses_facts_that_hide_the_result(result, tmp_path):
 
 
 def test_csv_grows_by_rows(tmp_path):
-    path = tmp_path / "results.csv"
-    append_csv(path, {"run": "a, b", "map": 0.5})
-    append_csv(path, {"run": "c", "map": 0.25})
+    path = tmp_path / "new" / "results.csv"
+    put_row(path, {"run": "a, b", "map": 0.5}, ["run"])
+    put_row(path, {"run": "c", "map": 0.25}, ["run"])
     assert path.read_text() == 'run,map\n"a, b",0.5\nc,0.25\n'
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_csv_has_one_row_of_a_finding(tmp_path):
+    path = tmp_path / "results.csv"
+    for scales in (1, 5):
+        for layer in ("fc6", "fc7"):
+            put_row(path, {"scales": scales, "layer": layer, "map": 0.5}, ["scales", "layer"])
+    # In its place, whatever is read as text; one that differs in a single column is another.
+    put_row(path, {"scales": 1, "layer": "fc7", "map": 0.625}, ["scales", "layer"])
+    put_row(path, {"scales": 5, "layer": "fc6", "map": 0.75}, ["scales", "layer"])
+    put_row(path, {"scales": 5, "layer": "pool5", "map": 0.25}, ["scales", "layer"])
+    assert path.read_text().splitlines() == [
+        "scales,layer,map",
+        "1,fc6,0.5",
+        "1,fc7,0.625",
+        "5,fc6,0.75",
+        "5,fc7,0.5",
+        "5,pool5,0.25",
+    ]
+
+
+def test_csv_keeps_the_other_rows_as_they_are(tmp_path):
+    path = tmp_path / "results.csv"
+    text = 'run,words,map\na,"one, ""two""\nthree",0.50\nb,,1\n'
+    path.write_text(text)
+    put_row(path, {"run": "c", "words": None, "map": True}, ["run"])
+    assert path.read_text() == f"{text}c,None,True\n"
 
 
 def test_csv_mends_a_missing_last_newline(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("run,map\na,1")
-    append_csv(path, {"run": "b", "map": 2})
+    put_row(path, {"run": "b", "map": 2}, ["run"])
     assert path.read_text() == "run,map\na,1\nb,2\n"
 
 
 def test_csv_refuses_other_columns(tmp_path):
     path = tmp_path / "results.csv"
-    append_csv(path, {"run": "a", "map": 0.5})
-    with pytest.raises(
-        ValueError, match=r"results\.csv has the columns \['run', 'map'\], expected"
-    ):
-        append_csv(path, {"map": 0.5, "run": "a"})
+    put_row(path, {"run": "a", "map": 0.5}, ["run"])
+    for row in ({"map": 0.5, "run": "a"}, {"run": "a"}, {"run": "a", "map": 0.5, "cat": 1}):
+        with pytest.raises(
+            ValueError, match=r"results\.csv has the columns \['run', 'map'\], expected \["
+        ):
+            put_row(path, row, ["run"])
     assert path.read_text() == "run,map\na,0.5\n"

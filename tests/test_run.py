@@ -23,6 +23,11 @@ def events_of(run):
     return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def written(config):
+    """The settings as YAML has them, which knows lists and no tuples."""
+    return json.loads(json.dumps(asdict(config)))
+
+
 def test_environment_can_be_written():
     facts = environment()
     for name in ("python", "torch", "torchvision", "opencv-contrib-python", "scikit-learn"):
@@ -45,7 +50,7 @@ def test_description(run, caplog):
     caplog.set_level(logging.INFO)
     run.describe()
     settings = yaml.safe_load((run.folder / "config.yaml").read_text())
-    assert settings == asdict(run.config)
+    assert settings == written(run.config)
     facts = json.loads((run.folder / "environment.json").read_text())
     assert facts.keys() == environment().keys()
     assert f"run {run.folder}: train_det.py --seed 0" in caplog.text
@@ -57,7 +62,7 @@ def test_description(run, caplog):
 def test_small_numbers_are_read_back_as_numbers(tmp_path):
     config = Config(run=str(tmp_path), finetune=Finetune(learning_rate=1e-5, weight_decay=1e-10))
     Run(config).describe()
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == asdict(config)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == written(config)
 
 
 def test_events_are_lines_of_json(run):

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import reference
 
-from detection.features.scales import SCALES, choose_scale_paper, choose_scale_released
+from detection.features.scales import (
+    SCALES,
+    areas,
+    choose_scale_paper,
+    choose_scale_released,
+)
 
 BOTH = pytest.mark.parametrize("choose", [choose_scale_paper, choose_scale_released])
 
@@ -67,6 +72,23 @@ def test_equals_the_twin(rng, choose, twin, image_size):
 @BOTH
 def test_no_windows(choose):
     assert choose(np.zeros((0, 4), np.float32), (375, 500), SCALES[5]).shape == (0,)
+
+
+def test_areas(rng):
+    windows = random_windows(rng, 50, (375, 500))
+    found = areas(windows)
+    assert found.dtype == np.float64
+    assert found.tolist() == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in windows.tolist()]
+    assert areas([[0.5, 0, 1, 10.5]]).tolist() == [5.25]
+    # In float64, whatever the windows are: float32 cannot hold this one.
+    assert areas(np.array([[0, 0, 4097, 4099]], np.float32)).tolist() == [4097 * 4099]
+    assert areas(np.zeros((0, 4))).shape == (0,)
+
+
+@pytest.mark.parametrize("window", [[3, 3, 3, 9], [3, 3, 9, 3], [9, 3, 3, 9], [9, 9, 3, 3]])
+def test_areas_above_0_only(window):
+    with pytest.raises(ValueError, match=r"x2 > x1 and y2 > y1, window 1 is \[\d"):
+        areas(np.array([[0, 0, 5, 5], window, [1, 1, 1, 1]]))
 
 
 @BOTH

@@ -1,9 +1,11 @@
 """Pooled training windows on disk: what each row is, and that it is always the same."""
 
 import gc
+import re
 import resource
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,34 +23,30 @@ from detection.training.window_bank import (
     Sampling,
     StackedRows,
     WindowBank,
-    draw_rows,
+    picture_key,
     regression_rows,
 )
 from proposals.disk import save_array
 
 HEIGHT, WIDTH = 64, 96
 CLASSES = ("cat", "dog", "sheep")
-SAMPLING = Sampling(positives=6, negatives=9)
+SAMPLING = Sampling()
 DAMAGE = r"\.npy/\.npz is damaged \(.*\); delete both and run the same command again"
 
 
 class FakeExtractor:
-    """A window's feature says where it came from: scale (-1 the best fit), corners, two pixels.
+    """A window's feature says where it came from: corners, and two pixels.
 
     The pictures' red grows by 2 a column, so the pixels in the window's first and last column tell
-    its place in the picture that was not mirrored.
+    its place.
     """
 
-    scales = (100, 200, 300)
+    facts: ClassVar = {"features": "fake"}
 
-    def maps(self, image):
-        return image
-
-    def pool(self, maps, windows, scale_index=None):
-        scale = np.full(len(windows), -1) if scale_index is None else scale_index
-        rows = np.zeros((len(windows), 7), np.float32)
-        for row, number, (x1, y1, x2, y2) in zip(rows, scale, windows.astype(int), strict=True):
-            row[:] = number, x1, y1, x2, y2, maps[y1, x1, 0], maps[y1, x2 - 1, 0]
+    def features(self, image, windows):
+        rows = np.zeros((len(windows), 6), np.float32)
+        for row, (x1, y1, x2, y2) in zip(rows, windows.astype(int), strict=True):
+            row[:] = x1, y1, x2, y2, image[y1, x1, 0], image[y1, x2 - 1, 0]
         # Equal windows have one row, and the rows are in no order of the windows.
         unique, index = np.unique(rows, axis=0, return_inverse=True)
         return WindowFeatures(torch.from_numpy(unique), index.reshape(-1))
@@ -82,8 +80,10 @@ def made_proposals(seed=0, count=150):
     return np.unique(boxes, axis=0).astype(np.float32)
 
 
-def made_bank(cache, sampling=SAMPLING, extractor_key="features", windows_key="windows"):
-    return WindowBank(cache, FakeExtractor(), extractor_key, windows_key, CLASSES, sampling)
+def made_bank(cache, sampling=SAMPLING, windows_key="windows", classes=CLASSES, **facts):
+    extractor = FakeExtractor()
+    extractor.facts = FakeExtractor.facts | facts
+    return WindowBank(cache, extractor, windows_key, classes, sampling)
 
 
 def added(cache, record, proposals, sampling=SAMPLING):
@@ -96,55 +96,13 @@ def contents(bank):
     return {path.name: path.read_bytes() for path in sorted(bank.folder.iterdir())}
 
 
-def by_window(labels):
-    """Label of each fine-tuning window, K for background, by its corners."""
-    known = {}
-    for place, window in enumerate(labels.windows.astype(int).tolist()):
-        if labels.positive[place]:
-            known[tuple(window)] = labels.labels[labels.nearest[place]]
-        elif labels.background[place]:
-            known[tuple(window)] = len(CLASSES)
-    return known
-
-
-def test_fine_tuning_rows_of_both_views(tmp_path):
-    record, proposals = made_record(tmp_path, difficult=[False, True]), made_proposals()
-    entry = added(tmp_path, record, proposals)
-    labels = label_windows(record, proposals, len(CLASSES))
-    known = by_window(labels)
-    assert len(entry.finetune_rows) == len(entry.labels) == 2 * (6 + 9)
-    seen = [[], []]
-    for place, row in enumerate(entry.finetune_rows.read()):
-        scale, x1, y1, x2, y2, first, last = row.astype(int)
-        assert scale in (0, 1, 2)
-        mirrored = place >= 15
-        if mirrored:
-            x1, x2 = WIDTH - x2, WIDTH - x1
-            first, last = last, first
-        assert (first, last) == (2 * x1, 2 * (x2 - 1))
-        assert entry.labels[place] == known[x1, y1, x2, y2]
-        seen[mirrored].append((x1, y1, x2, y2))
-    for view in seen:
-        assert len(set(view)) == 15
-    assert seen[0] != seen[1]
-    for half in (entry.labels[:15], entry.labels[15:]):
-        assert (half[:6] == 0).all()  # the second object is difficult
-        assert (half[6:] == len(CLASSES)).all()
-    assert len(np.unique(entry.finetune_rows.read()[:, 0])) == 3
-
-
-def test_best_fit_scale_of_fine_tuning_rows(tmp_path):
-    sampling = replace(SAMPLING, scale="best_fit")
-    entry = added(tmp_path, made_record(tmp_path), made_proposals(), sampling)
-    assert (entry.finetune_rows.read()[:, 0] == -1).all()
-
-
 def test_box_regression_rows(tmp_path):
     record, proposals = made_record(tmp_path, labels=[2, 1]), made_proposals()
     entry = added(tmp_path, record, proposals)
     rows = entry.regression_rows.read()
-    assert (rows[:, 0] == -1).all()
-    np.testing.assert_array_equal(rows[:, 1:5], entry.windows)
+    assert rows.dtype == np.float16
+    np.testing.assert_array_equal(rows[:, :4], entry.windows)
+    np.testing.assert_array_equal(rows[:, 4:], 2 * entry.windows[:, [0, 2]] - [0, 2])
     np.testing.assert_array_equal(entry.windows[:2], record.boxes)
     assert entry.objects == 2
     assert entry.object_classes.tolist() == [2, 1]
@@ -156,6 +114,11 @@ def test_box_regression_rows(tmp_path):
     np.testing.assert_array_equal(entry.classes, record.labels[nearest])
     enough = (iou(proposals, record.boxes).max(axis=1) >= 0.5).sum()
     assert len(entry.windows) == 2 + enough > 10
+    # The file has these rows and the random ones, and no other.
+    assert len(entry.rows) == len(entry.windows) + RANDOM_WINDOWS
+    at_seven = added(tmp_path, record, proposals, Sampling(regression_iou=0.7))
+    assert iou(at_seven.windows, record.boxes).max(axis=1).min() >= 0.7
+    assert 2 < len(at_seven.windows) < len(entry.windows)
 
 
 def test_box_regression_windows_are_spread_over_a_long_list(tmp_path):
@@ -174,33 +137,32 @@ def test_box_regression_windows_are_spread_over_a_long_list(tmp_path):
     assert steps.max() - steps.min() <= 1
 
 
+def test_more_objects_than_windows_are_kept_are_all_kept(tmp_path):
+    boxes = [(x, y, x + 20, y + 20) for x in range(0, 44, 4) for y in range(0, 40, 4)]
+    record = made_record(tmp_path, boxes=boxes)
+    assert len(boxes) > REGRESSION_WINDOWS
+    labels = label_windows(record, made_proposals(), len(CLASSES))
+    assert regression_rows(labels, 0.5).tolist() == list(range(len(boxes)))
+
+
 def test_random_rows(tmp_path):
-    proposals = made_proposals()
-    rows = added(tmp_path, made_record(tmp_path), proposals).random_rows.read()
-    assert len(rows) == RANDOM_WINDOWS
-    assert (rows[:, 0] == -1).all()
-    found = {tuple(row) for row in rows[:, 1:5].astype(int)}
+    record, proposals = made_record(tmp_path), made_proposals()
+    rows = added(tmp_path, record, proposals).random_rows.read()
+    assert rows.shape == (RANDOM_WINDOWS, 6)
+    found = {tuple(row) for row in rows[:, :4].astype(int)}
     assert len(found) == RANDOM_WINDOWS
     assert found <= {tuple(window) for window in proposals.astype(int)}
+    other = added(tmp_path, record, proposals, Sampling(seed=1)).random_rows.read()
+    assert not np.array_equal(rows, other)
 
 
-def test_draws_hold_to_the_numbers(tmp_path, rng):
-    labels = label_windows(made_record(tmp_path), made_proposals(), len(CLASSES))
-    positives, backgrounds = labels.positive.sum(), labels.background.sum()
-    index, drawn = draw_rows(labels, Sampling(positives=4, negatives=5), 3, rng)
-    assert len(index) == len(set(index)) == len(drawn) == 9
-    assert labels.positive[index[:4]].all()
-    assert labels.background[index[4:]].all()
-    index, drawn = draw_rows(labels, Sampling(positives=999, negatives=999), 3, rng)
-    assert (drawn < 3).sum() == positives
-    assert (drawn == 3).sum() == backgrounds
-
-
-def test_every_window_can_be_drawn(tmp_path, rng):
-    labels = label_windows(made_record(tmp_path), made_proposals(), len(CLASSES))
-    drawn = [draw_rows(labels, Sampling(positives=4, negatives=5), 3, rng)[0] for _ in range(400)]
-    expected = np.flatnonzero(labels.positive | labels.background)
-    np.testing.assert_array_equal(np.unique(np.concatenate(drawn)), expected)
+def test_every_window_can_be_drawn_at_random(tmp_path):
+    record, proposals = made_record(tmp_path), made_proposals(count=30)
+    found = set()
+    for seed in range(40):
+        rows = added(tmp_path, record, proposals, Sampling(seed=seed)).random_rows.read()
+        found |= {tuple(row) for row in rows[:, :4].astype(int)}
+    assert found == {tuple(window) for window in proposals.astype(int)}
 
 
 def test_rows_depend_on_seed_and_picture_only(tmp_path):
@@ -215,28 +177,44 @@ def test_rows_depend_on_seed_and_picture_only(tmp_path):
     apart.add(records[2], proposals)
     assert contents(apart).items() <= contents(forward).items()
     # The same windows on another picture are drawn anew.
-    rows = [forward.load(record).finetune_rows.read() for record in records]
+    rows = [forward.load(record).random_rows.read() for record in records]
     assert not np.array_equal(rows[0], rows[1])
-    other = added(tmp_path / "d", records[0], proposals, replace(SAMPLING, seed=1))
-    assert not np.array_equal(other.finetune_rows.read(), rows[0])
 
 
 def test_keys(tmp_path):
-    changes = {
-        "positives": 7,
-        "negatives": 8,
-        "scale": "best_fit",
-        "difficult": True,
-        "regression_iou": 0.6,
-        "seed": 1,
-    }
+    changes = {"difficult": True, "regression_iou": 0.6, "seed": 1}
     assert changes.keys() == vars(SAMPLING).keys()
     banks = [made_bank(tmp_path)]
     banks += [made_bank(tmp_path, replace(SAMPLING, **{n: v})) for n, v in changes.items()]
-    banks += [made_bank(tmp_path, extractor_key="x"), made_bank(tmp_path, windows_key="x")]
-    banks += [WindowBank(tmp_path, FakeExtractor(), "features", "windows", CLASSES[:2], SAMPLING)]
+    banks += [
+        made_bank(tmp_path, features="other"),
+        made_bank(tmp_path, more=1),
+        made_bank(tmp_path, windows_key="x"),
+        made_bank(tmp_path, classes=CLASSES[:2]),
+        made_bank(tmp_path, classes=CLASSES[::-1]),
+    ]
     assert len({bank.key for bank in banks}) == len(banks)
+    assert all(bank.folder == tmp_path / "bank" / bank.key for bank in banks)
     assert made_bank(tmp_path / "elsewhere").key == banks[0].key
+
+
+def test_a_pictures_key_is_its_id_bytes_and_annotation(tmp_path):
+    record = made_record(tmp_path)
+    assert re.fullmatch("000001_[0-9a-f]{16}", picture_key(record))
+    moved = record.path.with_name("moved.png")
+    moved.write_bytes(record.path.read_bytes())
+    assert picture_key(replace(record, path=moved)) == picture_key(record)
+    changed = (
+        replace(record, image_id="000002"),
+        replace(record, boxes=record.boxes + 1),
+        replace(record, labels=record.labels[::-1]),
+        replace(record, difficult=~record.difficult),
+    )
+    keys = {picture_key(each) for each in (record, *changed)}
+    keys.add(picture_key(made_record(tmp_path, shade=9)))
+    assert len(keys) == 6
+    with pytest.raises(FileNotFoundError):
+        picture_key(replace(record, path=tmp_path / "none.png"))
 
 
 def test_what_is_there_is_found(tmp_path):
@@ -245,7 +223,7 @@ def test_what_is_there_is_found(tmp_path):
     bank.add(record, made_proposals())
     assert made_bank(tmp_path).has(record)
     # Killed between its two files, a picture is not there.
-    (bank.folder / f"{bank.name_of(record)}.npz").unlink()
+    (bank.folder / f"{picture_key(record)}.npz").unlink()
     assert not bank.has(record)
     bank.add(record, made_proposals())
     assert bank.has(record)
@@ -263,28 +241,46 @@ def test_what_is_there_is_found(tmp_path):
 def test_a_picture_without_objects(tmp_path, count):
     record = made_record(tmp_path, boxes=())
     entry = added(tmp_path, record, made_proposals(count=count))
-    assert len(entry.labels) == len(entry.finetune_rows) == entry.objects == 0
+    assert len(entry.regression_rows) == len(entry.object_classes) == entry.objects == 0
     assert entry.windows.shape == entry.targets.shape == (0, 4)
     assert entry.classes.shape == (0,)
-    assert entry.regression_rows.read().shape == entry.object_rows.read().shape == (0, 7)
-    assert entry.random_rows.read().shape == (min(count, RANDOM_WINDOWS), 7)
+    assert entry.regression_rows.read().shape == entry.object_rows.read().shape == (0, 6)
+    assert entry.random_rows.read().shape == (min(count, RANDOM_WINDOWS), 6)
 
 
 def test_a_picture_with_one_window(tmp_path):
     whole = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
     entry = added(tmp_path, made_record(tmp_path, boxes=[(0, 0, 90, 60)]), whole)
-    # The object and the window (0.88) are drawn in both views, for regression, and one at random.
-    assert entry.labels.tolist() == [0, 0, 0, 0]
-    assert len(entry.regression_rows) == 2
-    assert entry.random_rows.read()[:, 1:5].tolist() == whole.tolist()
+    # The object and the window (0.88) are there for regression, and one at random.
+    assert entry.regression_rows.read()[:, :4].tolist() == [[0, 0, 90, 60], *whole.tolist()]
+    assert entry.object_rows.read()[:, :4].tolist() == [[0, 0, 90, 60]]
+    assert entry.random_rows.read()[:, :4].tolist() == whole.tolist()
 
 
 def test_difficult_objects_are_trained_on_when_asked(tmp_path):
-    record = made_record(tmp_path, difficult=[False, True])
-    sampling = replace(SAMPLING, difficult=True, positives=99)
-    entry = added(tmp_path, record, made_proposals(), sampling)
-    assert entry.objects == 2
-    assert set(entry.labels) == {0, 1, len(CLASSES)}
+    record, proposals = made_record(tmp_path, difficult=[False, True]), made_proposals()
+    entry = added(tmp_path, record, proposals)
+    assert entry.object_classes.tolist() == [0]
+    np.testing.assert_array_equal(entry.windows[0], record.boxes[0])
+    assert (entry.classes == 0).all()
+    np.testing.assert_array_equal(np.unique(entry.targets, axis=0), record.boxes[:1])
+    entry = added(tmp_path, record, proposals, Sampling(difficult=True))
+    assert entry.object_classes.tolist() == [0, 1]
+    assert set(entry.classes) == {0, 1}
+
+
+def test_bfloat16_features_become_float16(tmp_path):
+    class Half(FakeExtractor):
+        def features(self, image, windows):
+            found = super().features(image, windows)
+            return WindowFeatures((found.pooled / 7).bfloat16(), found.index)
+
+    record = made_record(tmp_path)
+    bank = WindowBank(tmp_path, Half(), "windows", CLASSES, SAMPLING)
+    bank.add(record, made_proposals())
+    entry = bank.load(record)
+    expected = torch.from_numpy(entry.windows / 7).bfloat16().half().numpy()
+    np.testing.assert_array_equal(entry.regression_rows.read()[:, :4], expected)
 
 
 def test_objects_in_one_place_keep_their_classes(tmp_path):
@@ -312,8 +308,8 @@ def garble(path):
         (".npy", empty),
         (".npy", garble),
         (".npy", Path.unlink),
-        (".npy", lambda path: save_array(path, np.zeros((3, 7), np.float32))),
-        (".npy", lambda path: save_array(path, np.zeros(7, np.float16))),
+        (".npy", lambda path: save_array(path, np.zeros((3, 6), np.float32))),
+        (".npy", lambda path: save_array(path, np.zeros(6, np.float16))),
         (".npz", cut),
         (".npz", empty),
         (".npz", garble),
@@ -323,14 +319,14 @@ def garble(path):
 def test_damaged_files_are_refused(tmp_path, kind, damage):
     record, bank = made_record(tmp_path), made_bank(tmp_path)
     bank.add(record, made_proposals())
-    damage(bank.folder / f"{bank.name_of(record)}{kind}")
+    damage(bank.folder / f"{picture_key(record)}{kind}")
     try:
         bank.load(record)
     except Exception as error:
         found = error
     gc.collect()
     assert type(found) is ValueError
-    assert found.args[0].startswith(f"{bank.folder / bank.name_of(record)}.npy/.npz")
+    assert found.args[0].startswith(f"{bank.folder / picture_key(record)}.npy/.npz")
     with pytest.raises(ValueError, match=DAMAGE):
         raise found
 

@@ -58,8 +58,9 @@ def parse_config(**options: Any) -> Config:
     Raises:
         ValueError: a group of settings is given as a single value.
     """
+    words = ["--detection.bbox=false" if word == "--no-bbox" else word for word in sys.argv[1:]]
     try:
-        return auto_cli(Config, as_positional=False, return_instance=True, **options)
+        return auto_cli(Config, args=words, as_positional=False, return_instance=True, **options)
     except TypeError as error:
         raise ValueError(
             f"the configuration cannot be used ({error}); a group such as svm needs keys of its own"
@@ -94,12 +95,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    """A progress bar with the time left, on stderr."""
+    """A progress bar with the time left, on stderr; in a file a line a minute."""
+    every = 0.1 if sys.stderr.isatty() else 60.0
     with logging_redirect_tqdm():
         for handler in logging.getLogger().handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.setLevel(logging.INFO)  # tqdm's own handler forgets the level
-        yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
+        yield from tqdm(items, desc=what, total=total, dynamic_ncols=True, mininterval=every)
 
 
 def _guarded(call: Callable[[], Any]) -> None:

@@ -127,7 +127,7 @@ def read_test(run: str, data: Data, scales: Literal[1, 5]) -> RunTest:
 
     Raises:
         FileNotFoundError: no such run, or it was not tested on the split at so many scales.
-        ValueError: its results.json does not say where its candidates lie.
+        ValueError: its results.json does not say where its candidates lie, or they are softmax's.
     """
     if not Path(run).is_dir():
         raise FileNotFoundError(f"no run at {run}; python tools/train_det.py makes one")
@@ -141,6 +141,8 @@ def read_test(run: str, data: Data, scales: Literal[1, 5]) -> RunTest:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         folder = path.parent / facts["candidates"]
+        if facts.get("layer") == "softmax":
+            raise ValueError("it scores by softmax, whose scores are not those of SVMs")
         return RunTest(run, folder, tuple(facts["classes"]), facts["trained"], command)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -17,7 +17,7 @@ from detection.config import Config
 from detection.data.voc import SUFFIXES
 from detection.detections import Detections
 from detection.evaluation.plots import FORMATS, draw_detections
-from detection.inference.detector import DISPLAY_THRESHOLD, SPPDetector
+from detection.inference.detector import SPPDetector
 from proposals.disk import read_picture
 
 logger = logging.getLogger("detect")
@@ -28,7 +28,7 @@ def main(
     run: str = Config.run,
     detector: str | None = None,
     out: str | None = None,
-    threshold: float = DISPLAY_THRESHOLD,
+    threshold: float | None = None,
 ) -> None:
     """Find objects in pictures, print them and draw them.
 

@@ -1,9 +1,10 @@
-"""Write the README's results table from docs/results/voc07.csv.
+"""Write the README's results table from docs/results/voc07_table.csv.
 
 python tools/readme_table.py
 """
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from _cli import run_tool
@@ -12,19 +13,13 @@ from proposals.disk import save_text
 
 START = "<!-- results: written by tools/readme_table.py -->"
 END = "<!-- end of results -->"
-COLUMNS = {
-    "network": "network",
-    "scales": "scales",
-    "precision": "precision",
-    "trained on": "{train_split}, {train_pictures}",
-    "tested on": "{test_split}, {test_pictures}",
-    "mAP": "map",
-    "mAP (area)": "map_area",
-    "date": "date",
-}
+SCALES = ("1", "5")
+ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "layer", "bbox")
 
 
-def main(table: Path = Path("docs/results/voc07.csv"), readme: Path = Path("README.md")) -> None:
+def main(
+    table: Path = Path("docs/results/voc07_table.csv"), readme: Path = Path("README.md")
+) -> None:
     """Replace what stands between the README's two marks.
 
     Args:
@@ -40,16 +35,32 @@ def main(table: Path = Path("docs/results/voc07.csv"), readme: Path = Path("READ
 
 
 def markdown(table: Path) -> str:
-    """The CSV's rows as a Markdown table, newest first."""
+    """The CSV's rows as a Markdown table like the paper's Table 9: scales side by side."""
+    cells: dict[tuple[str, ...], dict[str, list[float]]] = {}
     with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in reversed(rows):
-        cells = [
-            column.format(**row) if "{" in column else row[column] for column in COLUMNS.values()
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        for row in csv.DictReader(file):
+            scales = cells.setdefault(tuple(row[name] for name in ONE_ROW), {})
+            # R-CNN has no scales of its own: one number, in the column of one scale.
+            scale = row["scales"] if row["features"] == "spp" else "1"
+            scales.setdefault(scale, []).append(100 * float(row["map"]))
+    lines = [
+        "| network | features | proposals | train | test | scored by | 1 scale | 5 scales |",
+        "|" + "---|" * 8,
+    ]
+    for (*facts, layer, bbox), scales in cells.items():
+        scored = f"{layer}{'' if layer == 'softmax' else ' SVM'}{' + bb' if bbox == 'true' else ''}"
+        maps = [spread(scales.get(scale, ())) for scale in SCALES]
+        lines.append("| " + " | ".join([*facts, scored, *maps]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def spread(values: Iterable[float]) -> str:
+    """The mean to a tenth of a point; of several seeds with the lowest and highest."""
+    found = sorted(values)
+    if not found:
+        return "-"
+    mean = f"{sum(found) / len(found):.1f}"
+    return mean if len(found) == 1 else f"{mean} ({found[0]:.1f} to {found[-1]:.1f})"
 
 
 if __name__ == "__main__":

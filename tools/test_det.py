@@ -2,6 +2,7 @@
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart
+    python tools/test_det.py --detection.layer fc6 --no-bbox        # another cell, in seconds
 
 The settings are those the run was trained with; flags change them. Results go to
 <run>/test_<split>_<n>scales/. The last line printed is the mAP.
@@ -12,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,9 @@ from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.plots import draw_detections, plot_precision_recall
-from detection.evaluation.report import append_csv, format_table, save_result
+from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.inference.detector import DISPLAY_THRESHOLD, SPPDetector
+from detection.inference.detector import SPPDetector
 from detection.inference.testing import results_folder, score_split, split_detections
 from detection.run import Run, environment, log_to, stage_seconds
 from proposals.disk import read_picture
@@ -45,6 +47,7 @@ def main(config: Config) -> None:
         precision=config.precision,
         detection=config.detection,
     )
+    logger.info("scores by %s", detector.layer)
     data = read_voc(
         config.data.root, config.data.test_split, classes=detector.classes, limit=config.limit
     )
@@ -52,20 +55,57 @@ def main(config: Config) -> None:
     windows = find_windows(run, config.data.test_split, data.records)
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
-        found = split_detections(detector, data, candidates)
-        by_class = from_images(found, detector.classes)
-        result = evaluate_voc(by_class, data.records, detector.classes)
-        ap50 = coco_ap50(by_class, data.records, detector.classes)
+        found, result = measure(detector, data, candidates[detector.layer])
+        ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
 
     folder = results_folder(run)
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
-    draw_pictures(folder / "pictures", data, found, config.report.pictures)
-    facts = facts_of(run, detector, data, candidates, ap50)
+    draw_pictures(folder / "pictures", data, found, config.report.pictures, detector)
+    facts = facts_of(run, detector, data, candidates[detector.layer], ap50)
     save_result(folder / "results.json", result, facts)
-    keep_results(config, result, facts)
+    if config.report.json:
+        save_result(config.report.json, result, facts)
+    if config.report.csv:
+        fill_table(config, detector, data, candidates)
     print(f"result files, results.json, precision_recall.png and pictures/ are in {folder}")
     print(format_table(result, ap50))
+
+
+def measure(
+    detector: SPPDetector, data: Dataset, candidates: Path
+) -> tuple[Mapping[str, Detections], VOCResult]:
+    """Detections by image id, and their VOC result."""
+    found = split_detections(detector, data, candidates)
+    by_class = from_images(found, detector.classes)
+    return found, evaluate_voc(by_class, data.records, detector.classes)
+
+
+def fill_table(
+    config: Config, detector: SPPDetector, data: Dataset, candidates: Mapping[str, Path]
+) -> None:
+    """A row of --report.csv for each layer, with and without box regression (paper, Table 9)."""
+    trained = detector.trained
+    train, test = trained["pictures"], config.limit
+    for layer, folder in candidates.items():
+        for bbox in (False, True):
+            cell = replace(detector, detection=replace(detector.detection, bbox=bbox))
+            _, result = measure(cell, data, folder)
+            facts = {
+                "network": trained["network"],
+                "features": config.features,
+                "scales": config.scales,
+                "layer": layer,
+                "bbox": str(bbox).lower(),
+                "proposals": config.proposals.name,
+                "train_split": trained["split"] + (f":{train}" if trained["limited"] else ""),
+                "test_split": config.data.test_split + (f":{test}" if test else ""),
+                "seed": trained["seed"],
+            }
+            averages = {"map": round(result.map, 4), "map_area": round(result.map_area, 4)}
+            classes = {name: round(one.ap, 4) for name, one in result.per_class.items()}
+            put_row(config.report.csv, facts | averages | classes, list(facts))
+            logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
 
 def facts_of(
@@ -77,8 +117,10 @@ def facts_of(
         "command": run.command,
         "trained": detector.trained,
         "network": detector.extractor.backbone.name,
-        "scales": list(detector.extractor.scales),
-        "precision": detector.extractor.precision,
+        "features": detector.extractor.facts,
+        "scales": run.config.scales,
+        "layer": detector.layer,
+        "bbox": run.config.detection.bbox,
         "test_split": run.config.data.test_split,
         "pictures": len(data.records),
         "classes": list(detector.classes),
@@ -89,31 +131,13 @@ def facts_of(
     }
 
 
-def keep_results(config: Config, result: VOCResult, facts: Mapping[str, Any]) -> None:
-    """Write the results where --report.json and --report.csv ask for them."""
-    if config.report.json:
-        save_result(config.report.json, result, facts)
-    if config.report.csv:
-        trained = facts["trained"]
-        row = {
-            "date": facts["date"],
-            "commit": facts["environment"]["commit"],
-            "network": facts["network"],
-            "scales": len(facts["scales"]),
-            "precision": facts["precision"],
-            "train_split": trained["split"],
-            "train_pictures": trained["pictures"],
-            "seed": trained["seed"],
-            "test_split": facts["test_split"],
-            "test_pictures": facts["pictures"],
-            "map": round(result.map, 4),
-            "map_area": round(result.map_area, 4),
-        }
-        row |= {name: round(one.ap, 4) for name, one in result.per_class.items()}
-        append_csv(config.report.csv, row)
-
-
-def draw_pictures(folder: Path, data: Dataset, found: Mapping[str, Detections], count: int) -> None:
+def draw_pictures(
+    folder: Path,
+    data: Dataset,
+    found: Mapping[str, Detections],
+    count: int,
+    detector: SPPDetector,
+) -> None:
     """Draw detections of pictures evenly spread over the split, with the ground truth."""
     shutil.rmtree(folder, ignore_errors=True)
     step = max(len(data.records) // max(count, 1), 1)
@@ -123,7 +147,7 @@ def draw_pictures(folder: Path, data: Dataset, found: Mapping[str, Detections], 
             found[record.image_id],
             folder / f"{record.image_id}.jpg",
             ground_truth=record,
-            threshold=DISPLAY_THRESHOLD,
+            threshold=detector.display_threshold,
         )
 
 

@@ -1,4 +1,4 @@
-"""Train an SPP-net detector: windows, pooled features, fine-tuning, SVMs, box regression.
+"""Train an SPP-net detector: windows, fine-tuning, SVMs with hard negatives, box regression.
 
     python tools/train_det.py                                  # configs/voc07_alexnet.yaml
     python tools/train_det.py --config configs/quickstart.yaml
@@ -16,7 +16,6 @@ from detection.config import Config
 from detection.data.voc import read_voc
 from detection.data.windows import find_windows
 from detection.inference.detector import SPPDetector
-from detection.networks.build import build_backbone
 from detection.networks.weights import load_weights
 from detection.run import Run, log_to
 from detection.training import linear_stages, stages
@@ -40,15 +39,15 @@ def main(config: Config) -> None:
 
     weights = load_weights(config.network.name, config.network.weights, stages.weights_folder(run))
     logger.info("%s weights: %s", config.network.name, weights.source)
-    extractor = stages.make_extractor(run, build_backbone(config.network.name, weights))
 
     windows = find_windows(run, config.data.train_split, data.records)
-    bank = stages.pool_windows(run, data, windows, extractor)
+    backbone, head, head_key = stages.finetune_stage(run, data, windows, weights)
+    extractor = stages.make_extractor(run, backbone)
+    bank = stages.bank_stage(run, data, windows, extractor)
     entries = [bank.load(record) for record in data.records]
-    head, head_key = stages.finetune_stage(run, data, bank, entries, weights.classifier)
-    features = stages.feature_head(run, entries, head)
+    features = stages.layer_features(run, entries, head)
     svms = linear_stages.svm_stage(run, data, windows, entries, extractor, features, head_key)
-    regressor = linear_stages.bbox_stage(run, data, bank, entries)
+    regressor = linear_stages.bbox_stage(run, data, bank, entries, features.factors["pool5"])
 
     detector = SPPDetector(
         data.classes,
@@ -58,13 +57,25 @@ def main(config: Config) -> None:
         regressor,
         config.proposals,
         config.detection,
-        {"split": config.data.train_split, "pictures": len(data.records), "seed": config.seed},
+        {
+            "network": network_name(config),
+            "split": config.data.train_split,
+            "pictures": len(data.records),
+            "limited": config.limit is not None,
+            "seed": config.seed,
+        },
     )
     detector.save(run.detector_path)
     digest = file_digest(run.detector_path)
     run.event("detector", digest=digest)
     print(f"detector {run.detector_path} sha256 {digest}")
     print(f"next: python tools/test_det.py --run {config.run}")
+
+
+def network_name(config: Config) -> str:
+    """The network in tables: with the first convolution that was trained, where any was."""
+    tuned = "" if config.finetune.layers == "fc" else f"_{config.finetune.layers}"
+    return config.network.name + tuned
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,30 +72,35 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
     save_text(path, json.dumps({**extra, **content}, indent=2) + "\n")
 
 
-def append_csv(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a CSV, which begins with the names of its columns; made if missing.
+def put_row(path: str | Path, row: Mapping[str, Any], same: Sequence[str]) -> None:
+    """Put a row into a CSV: in place of the one of the same finding, or at the end.
 
-    The file is written anew and moved into place, so it is never seen half written. Two writers at
-    once would lose a row.
+    The file begins with the names of its columns and is made if missing. It is written anew and
+    moved into place, so it is never seen half written. Two writers at once would lose a row.
 
     Args:
         path: the CSV.
         row: values by column, in the file's order.
+        same: the columns that tell one finding from another.
 
     Raises:
         ValueError: the file's columns are not those of ``row``.
     """
     path = Path(path)
     columns = [str(column) for column in row]
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    values = {column: str(value) for column, value in row.items()}
+    rows: list[dict[str, str]] = []
+    if path.exists():
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        if reader.fieldnames != columns:
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {columns}")
+        rows = list(reader)
+    place = next(
+        (n for n, found in enumerate(rows) if all(found[c] == values[c] for c in same)), len(rows)
+    )
+    rows[place : place + 1] = [values]
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    if text:
-        header = next(csv.reader(io.StringIO(text)))
-        if header != columns:
-            raise ValueError(f"{path} has the columns {header}, expected {columns}")
-        table.write(text if text.endswith("\n") else text + "\n")
-    else:
-        writer.writerow(columns)
-    writer.writerow(row.values())
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     save_text(path, table.getvalue())

@@ -1,20 +1,29 @@
-"""Features of windows: the maps of an image once, then any number of windows from them."""
+"""Features of windows: the maps of an image once, then any number of windows from them.
+
+``SPPExtractor`` and ``detection.features.rcnn.RCNNExtractor`` have one interface, ``Extractor``:
+everything after them is shared.
+"""
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from detection.features.mapping import window_to_cells
-from detection.features.pyramid import pool_pyramid
+from detection.features.pyramid import pool_pyramid, pool_pyramids
 from detection.features.scales import choose_scale_paper, choose_scale_released
 from detection.networks.backbone import Backbone
+
+Precision = Literal["float32", "bfloat16"]
+
+# Part of a feature's key: raised when the same picture would give other numbers.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Maps:
 
     Attributes:
         image_size: (height, width) of the original image.
-        maps: ``(C, H_s, W_s)`` float32, one a scale, in the extractor's order of scales.
+        maps: ``(C, H_s, W_s)`` in the extractor's precision, one a scale, in its order of scales.
     """
 
     image_size: tuple[int, int]
@@ -35,13 +44,42 @@ class WindowFeatures:
     """Pooled windows of one image; ``pooled[index]`` has a row for every window.
 
     Attributes:
-        pooled: ``(U, D)`` float32, one row for each different set of cells, sorted by scale, left,
-            top, right, bottom.
+        pooled: ``(U, D)`` in the extractor's precision, one row for each different set of cells,
+            sorted by scale, left, top, right, bottom.
         index: ``(P,)`` the row of each window.
     """
 
     pooled: Tensor
     index: NDArray[np.int64]
+
+
+class Extractor(Protocol):
+    """What training and testing need of a way to make features of windows.
+
+    Attributes:
+        backbone: the network.
+        precision: of features and of the network's products.
+        trunk: the convolutions in that precision.
+    """
+
+    backbone: Backbone
+    precision: Precision
+    trunk: nn.Module
+
+    @property
+    def length(self) -> int:
+        """D, numbers of a window's feature."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything that determines the features, for the keys of what is made from them."""
+
+    def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
+        """Features of windows ``(P, 4)``, half-open pixels of an RGB image ``(H, W, 3)`` uint8."""
 
 
 def resized_size(image_size: tuple[int, int], scale: int) -> tuple[int, int]:
@@ -51,6 +89,27 @@ def resized_size(image_size: tuple[int, int], scale: int) -> tuple[int, int]:
     return height, width
 
 
+def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
+    """An image ``(H, W, 3)`` as the backbone wants it: ``(1, 3, H, W)`` float32, on its device.
+
+    Raises:
+        ValueError: the image is not uint8 of three channels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"
+        )
+    # Torch takes neither the read-only arrays of Pillow nor mirrored views.
+    return backbone.preprocess(torch.from_numpy(image.copy()))
+
+
+def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch.dtype]:
+    """The trunk, channels last, and its type; in bfloat16 a copy, in float32 the backbone's own."""
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    trunk = backbone.trunk if precision == "float32" else copy.deepcopy(backbone.trunk)
+    return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
+
+
 class SPPExtractor:
     """Pooled conv5 features of windows (paper, section 4.1).
 
@@ -58,8 +117,8 @@ class SPPExtractor:
         backbone: the network; moved to its device before, as the extractor follows it there.
         scales: shorter sides in pixels.
         scale_rule: how a window's scale is chosen, by the paper or by the released code.
-        precision: of the convolutions; ``bfloat16`` runs them on a copy of the trunk. Maps and
-            features are float32 either way.
+        precision: of the convolutions, which run on a copy of the trunk when it is ``bfloat16``,
+            and of maps and features: pooling takes maxima, which any precision holds exactly.
 
     Raises:
         ValueError: no scale, or a scale that is no positive number.
@@ -70,7 +129,7 @@ class SPPExtractor:
         backbone: Backbone,
         scales: Sequence[int],
         scale_rule: Literal["paper", "released"] = "paper",
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         if not scales or min(scales) < 1:
             raise ValueError(f"scales must be one or more positive pixels, got {list(scales)}")
@@ -78,9 +137,35 @@ class SPPExtractor:
         self.scales = tuple(scales)
         self.scale_rule = scale_rule
         self.precision = precision
-        self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-        trunk = backbone.trunk if precision == "float32" else copy.deepcopy(backbone.trunk)
-        self._trunk = trunk.to(self._dtype).to(memory_format=torch.channels_last).eval()
+        self.trunk, self._dtype = trunk_in(backbone, precision)
+
+    @property
+    def length(self) -> int:
+        """D of a pooled window."""
+        return self.backbone.pooled_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.backbone.device
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What determines the features."""
+        return {
+            "features": "spp",
+            "version": VERSION,
+            "network": self.backbone.name,
+            "weights": self.backbone.digest,
+            "scales": list(self.scales),
+            "scale_rule": self.scale_rule,
+            "precision": self.precision,
+            "device": self.device.type,
+        }
+
+    def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
+        """Pooled windows of an image, each from its best-fit scale; ``maps``, then ``pool``."""
+        return self.pool(self.maps(image), windows)
 
     @torch.no_grad()
     def maps(self, image: NDArray[np.uint8]) -> Maps:
@@ -92,20 +177,25 @@ class SPPExtractor:
         Raises:
             ValueError: the image is not uint8 of three channels.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"
-            )
-        # Torch takes neither the read-only arrays of Pillow nor mirrored views.
-        picture = self.backbone.preprocess(torch.from_numpy(image.copy()))
-        size = (image.shape[0], image.shape[1])
+        picture, size = prepare(self.backbone, image), (image.shape[0], image.shape[1])
         return Maps(size, [self._map(picture, resized_size(size, s)) for s in self.scales])
+
+    def features_at(self, image: NDArray[np.uint8], windows: NDArray, scale: int) -> Tensor:
+        """Pooled windows ``(P, D)``, a row each, all from scale number ``scale``.
+
+        What fine-tuning learns from: differentiable with respect to the trunk's weights where
+        these require gradients and the precision is ``float32``, whose trunk is the backbone's own.
+        """
+        size = (image.shape[0], image.shape[1])
+        map = self._map(prepare(self.backbone, image), resized_size(size, self.scales[scale]))
+        cells = self._cells_at(windows, size, scale, map)
+        return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
     def _map(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
         """Conv5 ``(C, H_s, W_s)`` of a picture ``(1, 3, H, W)`` resized to ``size``."""
         resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
         resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        return self._trunk(resized)[0].float().contiguous()
+        return self.trunk(resized)[0]
 
     def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
         """Index ``(P,)`` of each window's scale by the extractor's rule."""
@@ -114,57 +204,48 @@ class SPPExtractor:
         standard_side = self.backbone.standard_cells * self.backbone.stride
         return choose_scale_released(windows, image_size, self.scales, standard_side)
 
-    def cells(
-        self, maps: Maps, windows: NDArray, scale_index: NDArray | None = None
-    ) -> NDArray[np.int64]:
+    def cells(self, maps: Maps, windows: NDArray) -> NDArray[np.int64]:
         """Where windows are pooled: ``(P, 5)`` scale index, left, top, right, bottom, inclusive.
 
         Args:
             maps: of the image.
             windows: ``(P, 4)`` half-open pixels of the original image.
-            scale_index: ``(P,)`` scale of each window; None for the best-fitting one.
 
         Raises:
-            ValueError: a window without area, or a scale index out of range.
+            ValueError: a window without area.
         """
         windows = np.asarray(windows, np.float64).reshape(-1, 4)
-        if scale_index is None:
-            scale_index = self.best_fit(windows, maps.image_size)
-        elif (
-            len(scale_index) != len(windows)
-            or not np.isin(scale_index, range(len(self.scales))).all()
-        ):
-            raise ValueError(
-                f"scale_index must hold 0..{len(self.scales) - 1} for each of {len(windows)} "
-                f"windows, got {np.unique(scale_index).tolist()} for {len(scale_index)}"
-            )
         places = np.empty((len(windows), 5), np.int64)
-        places[:, 0] = scale_index
-        for number, (scale, map) in enumerate(zip(self.scales, maps.maps, strict=True)):
+        places[:, 0] = self.best_fit(windows, maps.image_size)
+        for number, map in enumerate(maps.maps):
             here = places[:, 0] == number
-            places[here, 1:] = window_to_cells(
-                windows[here],
-                maps.image_size,
-                scale,
-                (map.shape[1], map.shape[2]),
-                stride=self.backbone.stride,
-                centre=self.backbone.centre,
-                shrink=self.backbone.shrink,
-            )
+            places[here, 1:] = self._cells_at(windows[here], maps.image_size, number, map)
         return places
 
+    def _cells_at(
+        self, windows: NDArray, image_size: tuple[int, int], scale: int, map: Tensor
+    ) -> NDArray[np.int64]:
+        """Cells ``(P, 4)`` of windows on the map of scale number ``scale``."""
+        return window_to_cells(
+            windows,
+            image_size,
+            self.scales[scale],
+            (map.shape[1], map.shape[2]),
+            stride=self.backbone.stride,
+            centre=self.backbone.centre,
+            shrink=self.backbone.shrink,
+        )
+
     @torch.no_grad()
-    def pool(
-        self, maps: Maps, windows: NDArray, scale_index: NDArray | None = None
-    ) -> WindowFeatures:
+    def pool(self, maps: Maps, windows: NDArray) -> WindowFeatures:
         """Pooled features of windows; those on the same cells of one scale are pooled once.
 
         Arguments and errors as ``cells``. The same cells have the same feature, so nothing is lost.
         """
-        places = self.cells(maps, windows, scale_index)
+        places = self.cells(maps, windows)
         unique, index = np.unique(places, axis=0, return_inverse=True)
-        pooled = [
-            pool_pyramid(map, torch.from_numpy(unique[unique[:, 0] == number, 1:]).to(map.device))
+        cells = [
+            torch.from_numpy(unique[unique[:, 0] == number, 1:]).to(map.device)
             for number, map in enumerate(maps.maps)
         ]
-        return WindowFeatures(torch.cat(pooled), index.reshape(-1).astype(np.int64))
+        return WindowFeatures(pool_pyramids(maps.maps, cells), index.reshape(-1).astype(np.int64))

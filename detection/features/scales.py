@@ -33,7 +33,7 @@ def choose_scale_paper(
         ValueError: a window has no area.
     """
     sides = np.asarray(scales, np.float64)
-    pixels = sides**2 * _areas(windows)[:, None] / min(image_size) ** 2  # [P, S]
+    pixels = sides**2 * areas(windows)[:, None] / min(image_size) ** 2  # [P, S]
     return np.abs(pixels - TRAINED_SIDE**2).argmin(axis=1)
 
 
@@ -50,12 +50,12 @@ def choose_scale_released(
     network's stride. Other arguments, result and error as ``choose_scale_paper``.
     """
     sides = np.asarray(scales, np.float64)
-    exact = standard_side * min(image_size) / np.sqrt(_areas(windows))
+    exact = standard_side * min(image_size) / np.sqrt(areas(windows))
     wanted = np.floor(exact + 0.5)
     return np.abs(sides - wanted[:, None]).argmin(axis=1)
 
 
-def _areas(windows: NDArray) -> NDArray[np.float64]:
+def areas(windows: NDArray) -> NDArray[np.float64]:
     """Areas ``(P,)``, all above 0."""
     x1, y1, x2, y2 = np.asarray(windows, np.float64).reshape(-1, 4).T
     empty = (x2 <= x1) | (y2 <= y1)

@@ -1,9 +1,8 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-import copy
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from detection.config import Detection
 from detection.detections import Detections
-from detection.features.extractor import SPPExtractor
+from detection.features.build import build_extractor
+from detection.features.extractor import Extractor, Precision, WindowFeatures
 from detection.features.scales import SCALES
+from detection.inference.layers import LayerFeatures, part
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
@@ -29,48 +29,9 @@ from proposals import propose
 from proposals.disk import read_picture, write_atomic
 from proposals.selective_search import SelectiveSearch
 
-FORMAT = "sppnet-detection 1"
+FORMAT = "sppnet-detection 2"
 DISPLAY_THRESHOLD = -0.5
-Precision = Literal["float32", "bfloat16"]
-
-
-class FeatureHead:
-    """fc7 features at mean norm 20, as SVMs read them.
-
-    Args:
-        head: the fine-tuned fc6 and fc7.
-        scale: factor that brings fc7 features to mean norm 20.
-        precision: of the matrix products; the features are float32 either way.
-    """
-
-    def __init__(self, head: Head, scale: float, precision: Precision = "float32") -> None:
-        self.head = head.eval()
-        self.scale = scale
-        self._compute = self.head
-        if precision == "bfloat16":
-            self._compute = copy.deepcopy(head).eval()
-            for layer in (self._compute.fc6, self._compute.fc7):
-                layer.to(torch.bfloat16)
-
-    @classmethod
-    def load(cls, path: str | Path, scale: float, precision: Precision) -> "FeatureHead":
-        """From a head's tensors, as the fine-tuning stage leaves them; on the CPU."""
-        state = load_file(path)
-        outputs, hidden = state["fc8.weight"].shape
-        head = Head(state["fc6.weight"].shape[1], outputs - 1, hidden, dropout=0.0)
-        head.load_state_dict(state)
-        return cls(head, scale, precision)
-
-    @property
-    def length(self) -> int:
-        """Number of features."""
-        return self.head.fc7.out_features
-
-    @torch.inference_mode()
-    def __call__(self, pooled: Tensor) -> NDArray[np.float32]:
-        """Features ``(P, hidden)`` float32 of pooled vectors ``(P, D)``."""
-        features = self._compute.features(pooled.to(self.head.fc8.weight.device))
-        return (features.float() * self.scale).cpu().numpy()
+DISPLAY_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -79,62 +40,130 @@ class SPPDetector:
 
     Attributes:
         classes: names of the K classes.
-        extractor: conv5 maps and pooled windows.
-        features: fc7 at mean norm 20.
-        svms: one linear SVM a class, on those features.
+        extractor: pooled features of windows: SPP's, or R-CNN's.
+        features: fc6 and fc7 on these, each layer's features at mean norm 20.
+        svms: of each layer that has them, one linear SVM a class.
         regressor: box regression on pooled conv5.
         proposals: how windows are made for a picture that comes without.
-        detection: suppression and limits.
+        detection: which layer scores, suppression and limits.
         trained: what it was trained on, for the record: split, pictures, seed.
     """
 
     classes: tuple[str, ...]
-    extractor: SPPExtractor
-    features: FeatureHead
-    svms: ClassSVMs
+    extractor: Extractor
+    features: LayerFeatures
+    svms: Mapping[str, ClassSVMs]
     regressor: BoxRegressor
     proposals: SelectiveSearch = field(default_factory=SelectiveSearch)
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What this detector can score by: the layers with SVMs, and its softmax."""
+        return (*self.svms, *(() if self.features.head is None else ("softmax",)))
+
+    @property
+    def layer(self) -> str:
+        """What it scores by.
+
+        Raises:
+            ValueError: a layer that was not trained.
+        """
+        return self._trained_layer(self.detection.layer or tuple(self.svms)[-1])
+
+    def _trained_layer(self, layer: str) -> str:
+        if layer not in self.layers:
+            raise ValueError(
+                f"this detector scores by {', '.join(self.layers)}, not by {layer}: train it "
+                f"with {layer} in --svm.layers"
+            )
+        return layer
+
     def score(
-        self, image: NDArray[np.uint8], windows: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """SVM scores ``(P, K)`` and regressed boxes ``(P, K, 4)`` of windows ``(P, 4)``.
+        self,
+        image: NDArray[np.uint8],
+        windows: NDArray[np.float32],
+        layers: Sequence[str] | None = None,
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """Scores ``(P, K)`` of each layer and regressed boxes ``(P, K, 4)`` of windows ``(P, 4)``.
 
         Args:
             image: ``(H, W, 3)`` RGB uint8.
             windows: half-open pixels of it. The boxes are not clipped.
-        """
-        pooled = self.extractor.pool(self.extractor.maps(image), windows)
-        scores = self.svms.decision_function(self.features(pooled.pooled))
-        rows = pooled.pooled.cpu().numpy()
-        return scores[pooled.index], self.regressor.predict(rows, windows, pooled.index)
+            layers: of ``layers``; None takes ``layer``.
 
-    def candidates(self, image: NDArray[np.uint8], windows: NDArray[np.float32]) -> Candidates:
-        """The best windows of each class before suppression; what a run keeps of a picture."""
-        scores, boxes = self.score(image, windows)
-        return select_candidates(
-            windows,
-            scores,
-            boxes,
-            per_class=self.detection.candidates,
-            score_threshold=self.detection.score_threshold,
-        )
+        Raises:
+            ValueError: a layer that was not trained.
+        """
+        layers = [self._trained_layer(each) for each in layers or (self.layer,)]
+        found = self.extractor.features(image, windows)
+        return self.score_features(windows, found, self.features(found.pooled, layers))
+
+    def score_features(
+        self,
+        windows: NDArray[np.float32],
+        found: WindowFeatures,
+        features: Mapping[str, NDArray[np.float32]],
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """``score`` of windows ``(P, 4)`` whose pooled vectors and layers are there already.
+
+        Args:
+            windows: half-open pixels.
+            found: the extractor's features of them.
+            features: each layer's features of the rows of ``found``.
+        """
+        scores = {
+            layer: values if layer == "softmax" else self.svms[layer].decision_function(values)
+            for layer, values in features.items()
+        }
+        boxes = self.regressor.predict(found.pooled.float().cpu().numpy(), windows, found.index)
+        return {layer: values[found.index] for layer, values in scores.items()}, boxes
+
+    def candidates(
+        self,
+        image: NDArray[np.uint8],
+        windows: NDArray[np.float32],
+        layers: Sequence[str] | None = None,
+    ) -> dict[str, Candidates]:
+        """The best windows of each class before suppression, by each layer's scores.
+
+        They are what a run keeps of a picture. Arguments and errors as ``score``.
+        """
+        return self.select(windows, *self.score(image, windows, layers))
+
+    def select(
+        self,
+        windows: NDArray[np.float32],
+        scores: Mapping[str, NDArray[np.float32]],
+        boxes: NDArray[np.float32],
+    ) -> dict[str, Candidates]:
+        """Each layer's candidates of windows ``(P, 4)``, from what ``score`` gave."""
+        return {
+            layer: select_candidates(
+                windows,
+                values,
+                boxes,
+                per_class=self.detection.candidates,
+                score_threshold=self.detection.score_threshold,
+            )
+            for layer, values in scores.items()
+        }
 
     def detect(
         self,
         image: NDArray[np.uint8] | str | Path,
         windows: NDArray[np.float32] | None = None,
-        score_threshold: float = DISPLAY_THRESHOLD,
+        score_threshold: float | None = None,
     ) -> Detections:
         """Find objects in a picture.
 
         Args:
             image: RGB uint8 ``(H, W, 3)``, or a picture's path.
             windows: ``(P, 4)`` candidate regions; None proposes them.
-            score_threshold: keep detections that score above this (strict). SVM scores above 0
-                say "object"; -0.5 is for display, the measured mAP goes down to -1.5.
+            score_threshold: keep detections that score above this (strict); None takes
+                ``display_threshold``. SVM scores above 0 say "object", the measured mAP goes down
+                to -1.5.
 
         Returns:
             Detections of all classes, best first.
@@ -146,11 +175,20 @@ class SPPDetector:
             image = read_picture(image)
         if windows is None:
             windows = propose(image, self.proposals)
-        found = self.finish(self.candidates(image, windows), image.shape[:2])
-        return found[found.scores > score_threshold]
+        (candidates,) = self.candidates(image, windows).values()
+        found = self.finish(candidates, image.shape[:2])
+        least = self.display_threshold if score_threshold is None else score_threshold
+        return found[found.scores > least]
+
+    @property
+    def display_threshold(self) -> float:
+        """The score above which detections are worth drawing."""
+        return DISPLAY_PROBABILITY if self.layer == "softmax" else DISPLAY_THRESHOLD
 
     def finish(self, candidates: Candidates, image_size: tuple[int, ...]) -> Detections:
         """Suppress, regress and clip candidates of an image of size (height, width)."""
+        if not self.detection.bbox:
+            candidates = replace(candidates, boxes=candidates.windows)
         return postprocess(
             candidates,
             (image_size[0], image_size[1]),
@@ -164,22 +202,19 @@ class SPPDetector:
         """Write the whole detector, whole or not at all: safetensors, settings as JSON inside."""
         head, backbone = self.features.head, self.extractor.backbone
         tensors = {f"trunk.{name}": value for name, value in backbone.trunk.state_dict().items()}
-        tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
-        tensors |= {
-            "svm.weights": torch.from_numpy(self.svms.coef_),
-            "svm.bias": torch.from_numpy(self.svms.intercept_),
-            "bbox.weights": torch.from_numpy(self.regressor.weights_),
-        }
+        if head is not None:
+            tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
+        for layer, svms in self.svms.items():
+            tensors[f"svm.{layer}.weights"] = torch.from_numpy(svms.coef_)
+            tensors[f"svm.{layer}.bias"] = torch.from_numpy(svms.intercept_)
+        tensors["bbox.weights"] = torch.from_numpy(self.regressor.weights_)
         settings = {
             "format": FORMAT,
             "classes": self.classes,
-            "network": backbone.name,
-            "weights_digest": backbone.digest,
-            "scales": self.extractor.scales,
-            "scale_rule": self.extractor.scale_rule,
-            "precision": self.extractor.precision,
-            "hidden": head.fc7.out_features,
-            "feature_scale": self.features.scale,
+            **self.extractor.facts,
+            "hidden": None if head is None else head.fc7.out_features,
+            "layers": list(self.svms),
+            "factors": self.features.factors,
             "proposals": asdict(self.proposals),
             "detection": asdict(self.detection),
             "trained": dict(self.trained),
@@ -207,7 +242,7 @@ class SPPDetector:
             device: where the network runs.
             scales: 1 or 5 test scales; None keeps those of training.
             precision: None keeps that of training.
-            detection: None keeps the limits of training.
+            detection: None keeps the settings of training.
 
         Raises:
             FileNotFoundError: no such file.
@@ -217,34 +252,36 @@ class SPPDetector:
             known = " or ".join(map(str, SCALES))
             raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
         settings, tensors = read_detector(Path(path))
-        trunk = Weights(part(tensors, "trunk."), str(path), settings["weights_digest"])
-        backbone = build_backbone(settings["network"], trunk)
+        trunk = Weights(part(tensors, "trunk."), str(path), settings["weights"])
         precision = precision or settings["precision"]
-        head = Head(
-            backbone.pooled_length, len(settings["classes"]), settings["hidden"], dropout=0.0
-        )
-        head.load_state_dict(part(tensors, "head."))
-        extractor = SPPExtractor(
-            backbone.to(device),
-            SCALES[scales] if scales else tuple(settings["scales"]),
-            settings["scale_rule"],
+        extractor = build_extractor(
+            settings["features"],
+            build_backbone(settings["network"], trunk).to(device),
+            SCALES[scales] if scales else tuple(settings.get("scales", ())),
+            settings.get("scale_rule", "paper"),
             precision,
         )
+        head = None
+        if settings["hidden"] is not None:
+            head = Head(extractor.length, len(settings["classes"]), settings["hidden"], dropout=0.0)
+            head.load_state_dict(part(tensors, "head."))
+            head.to(device)
+        svms = {
+            layer: ClassSVMs.from_arrays(
+                tensors[f"svm.{layer}.weights"].numpy(), tensors[f"svm.{layer}.bias"].numpy()
+            )
+            for layer in settings["layers"]
+        }
         return cls(
             tuple(settings["classes"]),
             extractor,
-            FeatureHead(head.to(device), settings["feature_scale"], precision),
-            ClassSVMs.from_arrays(tensors["svm.weights"].numpy(), tensors["svm.bias"].numpy()),
+            LayerFeatures(head, settings["factors"], precision),
+            svms,
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
             SelectiveSearch(**settings["proposals"]),
             detection or Detection(**settings["detection"]),
             settings["trained"],
         )
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, under their names without it."""
-    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from detection.config import Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
-from detection.inference.detector import Precision, SPPDetector
+from detection.features.extractor import Precision
+from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
 from proposals.disk import file_digest, key_of, read_picture
 from proposals.store import WindowStore
 
-VERSION = 1
+VERSION = 2
 
 
 def results_folder(run: Run) -> Path:
@@ -30,21 +31,20 @@ def results_folder(run: Run) -> Path:
     return run.folder / f"test_{run.config.data.test_split}_{run.config.scales}scales"
 
 
-def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore) -> Path:
-    """Where the candidates lie, named by what determines them."""
+def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore, layer: str) -> Path:
+    """Where the candidates by a layer's scores lie, named by what determines them."""
     key = key_of(
         {
             "version": VERSION,
             "detector": file_digest(run.detector_path),
-            "scales": list(detector.extractor.scales),
-            "precision": detector.extractor.precision,
-            "device": detector.extractor.backbone.device.type,
+            "features": detector.extractor.facts,
             "windows": windows.method.key,
+            "layer": layer,
             "per_class": detector.detection.candidates,
             "score_threshold": detector.detection.score_threshold,
         }
     )
-    return results_folder(run) / f"candidates-{key}"
+    return results_folder(run) / f"candidates-{layer}-{key}"
 
 
 def candidates_file(folder: Path, record: ImageRecord) -> Path:
@@ -52,21 +52,29 @@ def candidates_file(folder: Path, record: ImageRecord) -> Path:
     return folder / f"{record.image_id}_{file_digest(record.path)[:16]}.npz"
 
 
-def score_split(run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore) -> Path:
-    """Score every picture that has no candidates yet; returns the folder of all.
+def score_split(
+    run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore
+) -> dict[str, Path]:
+    """Score every picture that has no candidates yet; returns each layer's folder.
 
-    A picture's file is written whole when it is scored, so a killed test goes on where it was.
+    The network runs once for all layers that the detector can score by, so that another layer's
+    results take seconds. A picture's files are written whole when it is scored, so a killed test
+    goes on where it was.
     """
-    folder = candidates_folder(run, detector, windows)
-    todo = [record for record in data.records if not candidates_file(folder, record).exists()]
-    name = f"detection at {len(detector.extractor.scales)} scales"
+    folders = {layer: candidates_folder(run, detector, windows, layer) for layer in detector.layers}
+    todo = [record for record in data.records if not _scored(folders, record)]
+    name = f"detection at {run.config.scales} scales"
     run.done_before(name, len(data.records) - len(todo), len(data.records))
-    if not todo:
-        return folder
-    with run.stage(name):
-        for _ in run.progress(_score_all(run, detector, todo, windows, folder), name, len(todo)):
-            pass
-    return folder
+    if todo:
+        with run.stage(name):
+            scored = _score_all(run, detector, todo, windows, folders)
+            for _ in run.progress(scored, name, len(todo)):
+                pass
+    return folders
+
+
+def _scored(folders: Mapping[str, Path], record: ImageRecord) -> bool:
+    return all(candidates_file(folder, record).exists() for folder in folders.values())
 
 
 def _score_all(
@@ -74,22 +82,20 @@ def _score_all(
     detector: SPPDetector,
     records: Sequence[ImageRecord],
     windows: WindowStore,
-    folder: Path,
-) -> Iterator[Path]:
+    folders: Mapping[str, Path],
+) -> Iterator[None]:
     """Score pictures: on the CPU by processes of one thread, each with its own detector."""
-    jobs = (
-        (record.path, windows.load(record.path), candidates_file(folder, record))
-        for record in records
-    )
+    jobs = ((record, windows.load(record.path), folders) for record in records)
     if run.device.type != "cpu" or run.workers == 1:
         for job in jobs:
-            yield _score(detector, *job)
+            _score(detector, *job)
+            yield
         return
     source = (
         run.detector_path,
         file_digest(run.detector_path),
-        len(detector.extractor.scales),
-        detector.extractor.precision,
+        run.config.scales,
+        run.config.precision,
         detector.detection,
     )
     with parallel_config(backend="loky", inner_max_num_threads=1):
@@ -97,15 +103,24 @@ def _score_all(
         yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
 
 
-def _score(detector: SPPDetector, picture: Path, windows: NDArray[np.float32], path: Path) -> Path:
-    detector.candidates(read_picture(picture), windows).save(path)
-    return path
+def _score(
+    detector: SPPDetector,
+    record: ImageRecord,
+    windows: NDArray[np.float32],
+    folders: Mapping[str, Path],
+) -> None:
+    found = detector.candidates(read_picture(record.path), windows, list(folders))
+    for layer, candidates in found.items():
+        candidates.save(candidates_file(folders[layer], record))
 
 
 def _score_in_process(
-    source: tuple[Any, ...], picture: Path, windows: NDArray[np.float32], path: Path
-) -> Path:
-    return _score(_detector_of_process(*source), picture, windows, path)
+    source: tuple[Any, ...],
+    record: ImageRecord,
+    windows: NDArray[np.float32],
+    folders: Mapping[str, Path],
+) -> None:
+    _score(_detector_of_process(*source), record, windows, folders)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 PYRAMID_BINS = 50
 FINE_LEVEL = 6
@@ -36,15 +37,21 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("input_scale", torch.ones(()))
 
-    def features(self, pooled: Tensor) -> Tensor:
-        """fc7 activations ``(P, hidden)``, after ReLU, of pooled vectors ``(P, in_features)``."""
-        scaled = (pooled * self.input_scale).to(self.fc6.weight.dtype)
-        fc6 = self.dropout(torch.relu(self.fc6(scaled)))
+    def fc6_of(self, pooled: Tensor) -> Tensor:
+        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
+        weight, bias = self.fc6.weight, self.fc6.bias
+        # The scale goes over fc6's outputs, a third as many numbers as its inputs.
+        return self.dropout(
+            torch.relu(linear(pooled.to(weight.dtype), weight) * self.input_scale + bias)
+        )
+
+    def fc7_of(self, fc6: Tensor) -> Tensor:
+        """fc7 ``(P, hidden)``, after ReLU and dropout, of fc6."""
         return self.dropout(torch.relu(self.fc7(fc6)))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Class logits ``(P, K + 1)``, background last, of pooled vectors."""
-        return self.fc8(self.features(pooled))
+        return self.fc8(self.fc7_of(self.fc6_of(pooled)))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, mean_square: float) -> None:

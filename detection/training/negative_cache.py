@@ -17,7 +17,7 @@ BLOCK = 2000
 class _Block:
     """The held windows of one picture: features ``(r, D)``, members ``(r, K)`` bool."""
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float16]
     members: NDArray[np.bool_]
 
 
@@ -34,7 +34,7 @@ class NegativeCache:
         self.dimension = dimension
         self._blocks: list[_Block] = []
 
-    def add(self, features: NDArray[np.float32], members: NDArray[np.bool_]) -> None:
+    def add(self, features: NDArray[np.float16], members: NDArray[np.bool_]) -> None:
         """Hold a copy of the rows ``(U, D)`` that ``members`` ``(U, K)`` gives to some class."""
         held = members.any(axis=1)
         if held.any():
@@ -48,10 +48,10 @@ class NegativeCache:
         """Windows held."""
         return sum(len(block.features) for block in self._blocks)
 
-    def gather(self, label: int) -> NDArray[np.float32]:
+    def gather(self, label: int) -> NDArray[np.float16]:
         """Features ``(m, D)`` of a class's negatives; a copy."""
         parts = [block.features[block.members[:, label]] for block in self._blocks]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float16)
 
     def keep(self, label: int, kept: NDArray[np.bool_]) -> None:
         """Let go of a class's negatives, in gather's order, where ``kept`` ``(m,)`` is False."""
@@ -72,10 +72,10 @@ class NegativeCache:
     def state(self) -> dict[str, NDArray]:
         """All rows as one block: ``features`` ``(R, D)`` and ``members`` ``(R, K)``."""
         parts = [block.features for block in self._blocks]
-        features = np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+        features = np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float16)
         return {"features": features, "members": self._members()}
 
-    def load(self, features: NDArray[np.float32], members: NDArray[np.bool_]) -> None:
+    def load(self, features: NDArray[np.float16], members: NDArray[np.bool_]) -> None:
         """Hold the rows of a ``state``, in blocks, behind those held now."""
         for first in range(0, len(features), BLOCK):
             self.add(features[first : first + BLOCK], members[first : first + BLOCK])

@@ -1,13 +1,12 @@
-"""Pooled features of sampled training windows, kept on disk.
+"""Features of the training windows that the linear learners need, kept on disk.
 
-Fine-tuning draws the same windows many times, so each picture is visited once: its maps are
-computed, the sampled windows pooled, and only their 12,800-d vectors kept, as float16. Maps are
-never stored: recomputing them costs less than the fully connected layers that follow.
+Each picture is visited once: of its windows those are kept, as float16, that box regression learns
+from, at the head of them the trainable ground truth, which are the SVMs' positives; and a few drawn
+at random, for the mean feature norm. Maps are never stored: recomputing them costs less than
+reading them.
 
-A picture has two files, ``<name>.npy`` with the pooled rows and ``<name>.npz`` with what the rows
-are; the second is written last, so that it stands for a finished picture. The rows come in four
-kinds, in this order: fine-tuning windows; box-regression windows, the trainable ground truth
-first, at their best-fit scale; and a few windows drawn at random, for the mean feature norm.
+A picture has two files, ``<name>.npy`` with the rows and ``<name>.npz`` with what the rows are; the
+second is written last, so that it stands for a finished picture.
 """
 
 import hashlib
@@ -15,18 +14,16 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import flip_boxes
 from detection.data.records import ImageRecord
-from detection.features.extractor import Maps, SPPExtractor
+from detection.features.extractor import Extractor
 from detection.training.labels import WindowLabels, label_windows
 from proposals.disk import file_digest, key_of, read_picture, save_array, write_atomic
 
-VERSION = 1
+VERSION = 2
 RANDOM_WINDOWS = 8
 REGRESSION_WINDOWS = 100
 
@@ -36,17 +33,11 @@ class Sampling:
     """What is kept of a training picture.
 
     Attributes:
-        positives: fine-tuning windows with IoU in [0.5, 1] of the picture and of its mirror.
-        negatives: the same for [0.1, 0.5).
-        scale: pool fine-tuning windows from a random scale or from the best-fit one.
         difficult: objects marked difficult are trainable.
         regression_iou: least IoU of a box-regression window.
-        seed: of the draws.
+        seed: of the random windows.
     """
 
-    positives: int = 32
-    negatives: int = 64
-    scale: Literal["random", "best_fit"] = "random"
     difficult: bool = False
     regression_iou: float = 0.5
     seed: int = 0
@@ -104,35 +95,28 @@ class BankEntry:
     """The rows of one picture.
 
     Attributes:
-        pooled: all rows.
-        labels: ``(F,)`` class of each fine-tuning row, K for background.
-        objects: number of ground-truth boxes at the head of the box-regression rows.
-        windows: ``(B, 4)`` the box-regression windows.
+        rows: all of them.
+        objects: number of ground-truth boxes at their head.
+        windows: ``(B, 4)`` the box-regression windows, the ground truth first.
         targets: ``(B, 4)`` the object each should move to.
         classes: ``(B,)`` that object's class.
     """
 
-    pooled: RowFile
-    labels: NDArray[np.int64]
+    rows: RowFile
     objects: int
     windows: NDArray[np.float32]
     targets: NDArray[np.float32]
     classes: NDArray[np.int64]
 
     @property
-    def finetune_rows(self) -> RowFile:
-        """F pooled fine-tuning windows."""
-        return self.pooled.part(0, len(self.labels))
-
-    @property
     def regression_rows(self) -> RowFile:
-        """B pooled box-regression windows."""
-        return self.pooled.part(len(self.labels), len(self.windows))
+        """B windows that box regression learns from."""
+        return self.rows.part(0, len(self.windows))
 
     @property
     def object_rows(self) -> RowFile:
-        """The pooled ground-truth boxes."""
-        return self.regression_rows.part(0, self.objects)
+        """The ground-truth boxes."""
+        return self.rows.part(0, self.objects)
 
     @property
     def object_classes(self) -> NDArray[np.int64]:
@@ -141,9 +125,8 @@ class BankEntry:
 
     @property
     def random_rows(self) -> RowFile:
-        """Pooled windows drawn at random, best-fit scale."""
-        first = len(self.labels) + len(self.windows)
-        return self.pooled.part(first, len(self.pooled) - first)
+        """Windows drawn at random."""
+        return self.rows.part(len(self.windows), len(self.rows) - len(self.windows))
 
 
 class StackedRows:
@@ -174,22 +157,12 @@ class StackedRows:
         return gathered
 
 
-def draw_rows(
-    labels: WindowLabels, sampling: Sampling, num_classes: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fine-tuning windows of one view of a picture: indices and labels (K is background)."""
-    kept = []
-    for mask, most in (
-        (labels.positive, sampling.positives),
-        (labels.background, sampling.negatives),
-    ):
-        rows = np.flatnonzero(mask)
-        kept.append(rng.permutation(rows)[:most])
-    index = np.concatenate(kept).astype(np.int64)
-    label = np.full(len(index), num_classes, np.int64)
-    if len(kept[0]):
-        label[: len(kept[0])] = labels.labels[labels.nearest[kept[0]]]
-    return index, label
+def picture_key(record: ImageRecord) -> str:
+    """A picture's id and a digest of its bytes and annotation."""
+    digest = hashlib.sha256(file_digest(record.path).encode())
+    for array in (record.boxes, record.labels, record.difficult):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return f"{record.image_id}_{digest.hexdigest()[:16]}"
 
 
 def regression_rows(labels: WindowLabels, min_iou: float) -> NDArray[np.int64]:
@@ -207,12 +180,11 @@ def regression_rows(labels: WindowLabels, min_iou: float) -> NDArray[np.int64]:
 
 
 class WindowBank:
-    """The pooled training windows of a set of pictures.
+    """The features of a set of pictures' training windows.
 
     Args:
         cache: folder under which banks live.
         extractor: makes the features.
-        extractor_key: what determines them (weights, scales, rule, precision).
         windows_key: what made the proposals.
         classes: names of the K classes.
         sampling: which windows are kept.
@@ -221,8 +193,7 @@ class WindowBank:
     def __init__(
         self,
         cache: Path,
-        extractor: SPPExtractor,
-        extractor_key: str,
+        extractor: Extractor,
         windows_key: str,
         classes: Sequence[str],
         sampling: Sampling,
@@ -233,7 +204,7 @@ class WindowBank:
         self.key = key_of(
             {
                 "version": VERSION,
-                "features": extractor_key,
+                "features": extractor.facts,
                 "windows": windows_key,
                 "classes": list(classes),
                 "sampling": vars(sampling),
@@ -241,22 +212,15 @@ class WindowBank:
         )
         self.folder = cache / "bank" / self.key
 
-    def name_of(self, record: ImageRecord) -> str:
-        """File stem of a picture's rows: its id and a digest of picture and annotation."""
-        digest = hashlib.sha256(file_digest(record.path).encode())
-        for array in (record.boxes, record.labels, record.difficult):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return f"{record.image_id}_{digest.hexdigest()[:16]}"
-
     def has(self, record: ImageRecord) -> bool:
         """Whether a picture's windows are there already."""
-        return (self.folder / f"{self.name_of(record)}.npz").exists()
+        return (self.folder / f"{picture_key(record)}.npz").exists()
 
     def add(self, record: ImageRecord, proposals: NDArray[np.float32]) -> None:
-        """Pool and store a picture's windows."""
-        name = self.name_of(record)
-        pooled, facts = self._pool(record, proposals, name)
-        save_array(self.folder / f"{name}.npy", pooled)
+        """Compute and store the features of a picture's windows."""
+        name = picture_key(record)
+        rows, facts = self._rows(record, proposals, name)
+        save_array(self.folder / f"{name}.npy", rows)
         with write_atomic(self.folder / f"{name}.npz") as file:
             np.savez(file, **facts)  # type: ignore[arg-type]
 
@@ -266,13 +230,12 @@ class WindowBank:
         Raises:
             ValueError: the files are not what ``add`` wrote.
         """
-        name = self.folder / self.name_of(record)
+        name = self.folder / picture_key(record)
         try:
-            pooled = RowFile.open(name.with_suffix(".npy"))
+            rows = RowFile.open(name.with_suffix(".npy"))
             with name.with_suffix(".npz").open("rb") as file, np.load(file) as facts:
                 return BankEntry(
-                    pooled,
-                    facts["labels"],
+                    rows,
                     int(facts["objects"]),
                     facts["windows"],
                     facts["targets"],
@@ -283,42 +246,24 @@ class WindowBank:
                 f"{name}.npy/.npz is damaged ({error}); delete both and run the same command again"
             ) from error
 
-    def _pool(
+    def _rows(
         self, record: ImageRecord, proposals: NDArray[np.float32], name: str
     ) -> tuple[NDArray[np.float16], dict[str, NDArray]]:
         # Seeded by the picture's own name: neither order nor number of pictures matters.
         rng = np.random.default_rng([self.sampling.seed, int(name.rsplit("_", 1)[1], 16)])
-        image = read_picture(record.path)
         labels = label_windows(
             record, proposals, self.num_classes, difficult=self.sampling.difficult
         )
-        maps = self.extractor.maps(image)
-        index, label = draw_rows(labels, self.sampling, self.num_classes, rng)
-        mirror_index, mirror_label = draw_rows(labels, self.sampling, self.num_classes, rng)
-        mirrored = flip_boxes(labels.windows[mirror_index], image.shape[1])
         regression = regression_rows(labels, self.sampling.regression_iou)
         count = min(RANDOM_WINDOWS, len(proposals))
         spread = len(labels.boxes) + rng.choice(len(proposals), count, replace=False)
-        rows = [
-            self._rows(maps, labels.windows[index], rng),
-            self._rows(self.extractor.maps(image[:, ::-1].copy()), mirrored, rng),
-            self._rows(maps, labels.windows[np.concatenate([regression, spread])], None),
-        ]
+        windows = labels.windows[np.concatenate([regression, spread])]
+        features = self.extractor.features(read_picture(record.path), windows)
         nearest = labels.nearest[regression]
         facts = {
-            "labels": np.concatenate([label, mirror_label]),
             "objects": np.array(len(labels.boxes)),
             "windows": labels.windows[regression],
             "targets": labels.boxes[nearest].reshape(-1, 4),
             "classes": labels.labels[nearest].reshape(-1),
         }
-        return np.concatenate(rows), facts
-
-    def _rows(
-        self, maps: Maps, windows: NDArray[np.float32], rng: np.random.Generator | None
-    ) -> NDArray[np.float16]:
-        scale = None
-        if rng is not None and self.sampling.scale == "random":
-            scale = rng.integers(len(self.extractor.scales), size=len(windows))
-        features = self.extractor.pool(maps, windows, scale)
-        return features.pooled.cpu().numpy().astype(np.float16)[features.index]
+        return features.pooled.half().cpu().numpy()[features.index], facts

@@ -1,0 +1,81 @@
+"""What scores windows: features of a layer at mean norm 20 for SVMs, or the network's softmax.
+
+The layers are the paper's (Table 9): pool5, the pooled windows themselves; fc6; and fc7.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from detection.features.extractor import Precision
+from detection.networks.head import Head
+
+
+class LayerFeatures:
+    """Features of windows at the layers, scaled to mean norm 20.
+
+    Args:
+        head: the fine-tuned fc6, fc7 and fc8; None where only pool5 is asked for.
+        factors: of each layer, what brings its features to mean norm 20; 1 where none is given.
+        precision: of the matrix products; the features are float32 either way.
+    """
+
+    def __init__(
+        self, head: Head | None, factors: Mapping[str, float], precision: Precision = "float32"
+    ) -> None:
+        self.head = head
+        self.factors = dict(factors)
+        self._compute = head
+        if head is not None:
+            head.eval()
+            if precision == "bfloat16":
+                self._compute = copy.deepcopy(head)
+                for layer in (self._compute.fc6, self._compute.fc7):
+                    layer.to(torch.bfloat16)
+
+    @classmethod
+    def load(
+        cls, path: str | Path | None, factors: Mapping[str, float], precision: Precision
+    ) -> "LayerFeatures":
+        """From the ``head.`` tensors that the fine-tuning stage leaves; on the CPU.
+
+        Without a path there is no head.
+        """
+        head = None
+        if path is not None:
+            state = part(load_file(path), "head.")
+            outputs, hidden = state["fc8.weight"].shape
+            head = Head(state["fc6.weight"].shape[1], outputs - 1, hidden, dropout=0.0)
+            head.load_state_dict(state)
+        return cls(head, factors, precision)
+
+    @torch.inference_mode()
+    def __call__(self, pooled: Tensor, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Features ``(P, D)`` of each asked layer, of pooled vectors ``(P, D5)``.
+
+        ``softmax`` stands for the K class probabilities of the network itself.
+        """
+        values = {"pool5": pooled}
+        if self._compute is not None and set(layers) - {"pool5"}:
+            pooled = pooled.to(self._compute.fc8.weight.device)
+            values["fc6"] = self._compute.fc6_of(pooled)
+            values["fc7"] = self._compute.fc7_of(values["fc6"])
+            if "softmax" in layers:
+                logits = self._compute.fc8(values["fc7"].float())
+                values["softmax"] = logits.softmax(dim=1)[:, :-1]
+        return {layer: self._scaled(values[layer], layer) for layer in layers}
+
+    def _scaled(self, values: Tensor, layer: str) -> NDArray[np.float32]:
+        scaled = values.to(torch.float32, copy=True).mul_(self.factors.get(layer, 1.0))
+        return scaled.cpu().numpy()
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, under their names without it."""
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}

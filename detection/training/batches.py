@@ -1,0 +1,141 @@
+"""Batches for fine-tuning: some windows of some pictures, drawn anew every time (paper 4.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import flip_boxes
+from detection.config import Finetune
+from detection.data.records import ImageRecord
+from detection.features.extractor import SPPExtractor
+from detection.training.labels import WindowLabels, label_windows
+from proposals.disk import read_picture
+from proposals.store import WindowStore
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture, mirrored or not, with the windows that a batch takes from it.
+
+    Attributes:
+        image: ``(H, W, 3)`` RGB uint8.
+        windows: ``(B, 4)`` half-open pixels of it.
+        labels: ``(B,)`` int64 class of each, K for background.
+        scale: which of the extractor's scales all of them are pooled from.
+    """
+
+    image: NDArray[np.uint8]
+    windows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scale: int
+
+
+class WindowBatches:
+    """Draws the batches of a training; ``draw(step)`` is a function of seed and step alone.
+
+    So a resumed training draws what an undisturbed one draws. Pictures come in an endless sequence
+    of permutations, ``settings.pictures`` of them a batch.
+
+    Args:
+        records: annotated pictures; those without trainable objects are never drawn.
+        store: the windows of each.
+        num_classes: K.
+        extractor: the scales, and the rule by which an object chooses one.
+        settings: batch size, share of positives, choice of scale.
+        difficult: objects marked difficult are trainable.
+        seed: of every draw.
+
+    Raises:
+        ValueError: no picture has a trainable object.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        store: WindowStore,
+        num_classes: int,
+        extractor: SPPExtractor,
+        settings: Finetune,
+        *,
+        difficult: bool,
+        seed: int,
+    ) -> None:
+        self.records = [each for each in records if trainable(each, difficult)]
+        self.store = store
+        self.num_classes = num_classes
+        self.extractor = extractor
+        self.settings = settings
+        self.difficult = difficult
+        self.seed = seed
+        if not self.records:
+            raise ValueError(
+                f"fine-tuning found no objects in {len(records)} pictures; expected annotated "
+                "objects that are not all marked difficult: look at the Annotations, or set "
+                "--data.difficult true"
+            )
+
+    def pictures(self, step: int) -> list[int]:
+        """Indices of the pictures of a batch; one can come twice where permutations meet."""
+        count = len(self.records)
+        places = np.arange(step * self.settings.pictures, (step + 1) * self.settings.pictures)
+        orders = {
+            int(epoch): np.random.default_rng([self.seed, 1, epoch]).permutation(count)
+            for epoch in np.unique(places // count)
+        }
+        return [int(orders[int(place // count)][place % count]) for place in places]
+
+    def draw(self, step: int) -> list[View]:
+        """The views of batch number ``step``."""
+        rng = np.random.default_rng([self.seed, 0, step])
+        return [self._view(self.records[picture], rng) for picture in self.pictures(step)]
+
+    def _view(self, record: ImageRecord, rng: np.random.Generator) -> View:
+        labels = label_windows(
+            record, self.store.load(record.path), self.num_classes, difficult=self.difficult
+        )
+        rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
+        image, windows = read_picture(record.path), labels.windows[rows]
+        scale = self._scale(labels, record.size, rng)
+        if rng.random() < 0.5:
+            image, windows = image[:, ::-1], flip_boxes(windows, image.shape[1])
+        return View(image, windows, classes, scale)
+
+    def _quota(self) -> tuple[int, int]:
+        """Positives and windows in all that a picture gives."""
+        count = self.settings.batch // self.settings.pictures
+        return max(1, round(count * self.settings.positive_share)), count
+
+    def _scale(
+        self, labels: WindowLabels, image_size: tuple[int, int], rng: np.random.Generator
+    ) -> int:
+        if self.settings.scale == "random":
+            return int(rng.integers(len(self.extractor.scales)))
+        chosen = rng.integers(len(labels.boxes))
+        return int(self.extractor.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+
+
+def trainable(record: ImageRecord, difficult: bool) -> bool:
+    """Whether a picture shows an object to train on; ``difficult`` ones count where it says so."""
+    return bool((difficult | ~record.difficult).any())
+
+
+def draw_rows(
+    labels: WindowLabels, quota: tuple[int, int], num_classes: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Windows of one view: indices and labels ``(B,)``, K for background, no window twice.
+
+    Args:
+        labels: of a picture with a trainable object.
+        quota: most positives (IoU in [0.5, 1]), and windows in all; background (IoU in [0.1, 0.5))
+            fills up what is left.
+        num_classes: K.
+        rng: of the draw.
+    """
+    most, count = quota
+    positives = rng.permutation(np.flatnonzero(labels.positive))[:most]
+    negatives = rng.permutation(np.flatnonzero(labels.background))[: count - len(positives)]
+    classes = np.full(len(positives) + len(negatives), num_classes, np.int64)
+    classes[: len(positives)] = labels.labels[labels.nearest[positives]]
+    return np.concatenate([positives, negatives]).astype(np.int64), classes

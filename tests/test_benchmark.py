@@ -1,0 +1,90 @@
+"""The benchmark's parts: phases, operations, ratios; and that its plain method is the same one."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_scales import random_windows
+
+from detection.evaluation.timing import (
+    PHASES,
+    convolution_operations,
+    matrix_rate,
+    time_picture,
+    timed_module,
+)
+from detection.features.extractor import SPPExtractor
+from detection.networks.build import build_backbone
+
+SIZE = (60, 80)
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend("tools")
+    monkeypatch.delitem(sys.modules, "benchmark", raising=False)
+    import benchmark
+
+    return benchmark
+
+
+def test_operations_by_hand():
+    # 3x3 over 2 channels to 4, output 5x6 without padding: two operations a multiplication.
+    layer = torch.nn.Conv2d(3, 4, 3)
+    assert convolution_operations(layer, [(7, 8)]) == 2 * 4 * 5 * 6 * 3 * 9
+    assert convolution_operations(layer, [(7, 8)] * 3) == 3 * 2 * 4 * 5 * 6 * 3 * 9
+    assert layer.weight.device.type == "cpu"
+
+
+def test_the_papers_count_of_operations(benchmark):
+    """By operations the convolutions' ratio is about 24 at five scales and 160 at one."""
+    trunk = build_backbone("alexnet", "random").trunk
+    rcnn = 2000 * convolution_operations(trunk, [(227, 227)])
+    sizes = [benchmark.resized_size((375, 500), s) for s in benchmark.SCALES[5]]
+    assert 18 < rcnn / convolution_operations(trunk, sizes) < 30
+    one = convolution_operations(trunk, [benchmark.resized_size((375, 500), 688)])
+    assert 110 < rcnn / one < 190
+
+
+def test_calls_are_timed_while_the_block_lasts():
+    layer = torch.nn.Linear(2, 2)
+    with timed_module(layer) as seconds:
+        layer(torch.zeros(1, 2))
+        layer(torch.zeros(1, 2))
+    layer(torch.zeros(1, 2))
+    assert len(seconds) == 2
+    assert min(seconds) >= 0
+
+
+@pytest.mark.parametrize("method", ["spp_1_scale", "spp_1_scale_plain", "rcnn"])
+def test_phases_add_up(benchmark, rng, method):
+    detector = benchmark.make(method, 16, torch.device("cpu"))
+    image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+    seconds = time_picture(detector, image, random_windows(rng, 4, SIZE).astype(np.float32))
+    assert seconds["total"] == pytest.approx(sum(seconds[phase] for phase in PHASES))
+    assert min(seconds.values()) >= 0
+
+
+def test_plain_pooling_gives_the_same_features(benchmark, rng):
+    backbone = build_backbone("alexnet", "random")
+    image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+    windows = random_windows(rng, 20, SIZE)
+    plain = benchmark.PlainSPP(backbone, (120, 160)).features(image, windows)
+    found = SPPExtractor(backbone, (120, 160)).features(image, windows)
+    assert torch.equal(plain.pooled, found.pooled[found.index])
+
+
+def test_ratios(benchmark):
+    times = {
+        "rcnn": {"conv": 8.0, "total": 10.0},
+        "five": {"conv": 0.5, "total": 1.0},
+        "one": {"conv": 0.1, "total": 0.4},
+    }
+    assert benchmark.ratios(times, "rcnn", "five", "one") == pytest.approx(
+        {"conv_5_scales": 16, "conv_1_scale": 80, "total_5_scales": 10, "total_1_scale": 25}
+    )
+
+
+def test_matrix_rate_is_a_rate():
+    assert matrix_rate("float32", torch.device("cpu"), size=64) > 0

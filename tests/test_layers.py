@@ -1,0 +1,158 @@
+"""Features of the layers against plain torch, and from their file."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detection.inference.layers import LayerFeatures, part
+from detection.networks.head import Head
+
+CLASSES, LENGTH, HIDDEN = 3, 200, 16
+LAYERS = ("pool5", "fc6", "fc7", "softmax")
+
+
+@pytest.fixture
+def head():
+    """Still in training, as a head is that was just made."""
+    made = Head(LENGTH, CLASSES, HIDDEN)
+    generator = torch.Generator().manual_seed(0)
+    made.initialise(generator, 4.0)
+    for layer in (made.fc6, made.fc7, made.fc8):
+        layer.bias.data.normal_(0, 0.2, generator=generator)
+    made.fc8.weight.data.normal_(generator=generator)
+    return made
+
+
+@pytest.fixture
+def pooled():
+    return 3 * torch.rand(30, LENGTH, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(head, pooled):
+    """The layers by matrix products in float64; pooled vectors have a mean square of 4."""
+    weights = {name: value.double() for name, value in head.state_dict().items()}
+    fc6 = (pooled.double() / 2) @ weights["fc6.weight"].T + weights["fc6.bias"]
+    fc6 = fc6.clamp(min=0)
+    fc7 = (fc6 @ weights["fc7.weight"].T + weights["fc7.bias"]).clamp(min=0)
+    logits = fc7 @ weights["fc8.weight"].T + weights["fc8.bias"]
+    softmax = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
+    return {"pool5": pooled, "fc6": fc6, "fc7": fc7, "softmax": softmax[:, :CLASSES]}
+
+
+def test_layers_by_hand(head, pooled):
+    expected = by_hand(head, pooled)
+    found = LayerFeatures(head, {})(pooled, LAYERS)
+    assert list(found) == list(LAYERS)
+    for layer, values in found.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, expected[layer], rtol=1e-4, atol=1e-5)
+    # Background, which is left out of the softmax, has the rest of it.
+    assert (found["softmax"].sum(axis=1) < 1).all()
+    assert found["softmax"].shape == (30, CLASSES)
+    # Nothing is dropped.
+    again = LayerFeatures(head, {})(pooled, LAYERS)
+    for layer in LAYERS:
+        np.testing.assert_array_equal(found[layer], again[layer])
+
+
+def test_only_the_asked_layers_in_their_order(head, pooled):
+    features = LayerFeatures(head, {})
+    every = features(pooled, LAYERS)
+    for asked in (["fc7"], ["softmax", "pool5"], ("fc7", "fc6"), ["softmax"], []):
+        found = features(pooled, asked)
+        assert list(found) == list(asked)
+        for layer, values in found.items():
+            np.testing.assert_array_equal(values, every[layer])
+
+
+def test_factors_scale_their_layers_and_no_other(head, pooled):
+    factors = {"pool5": 0.5, "fc7": 4.0}
+    plain = LayerFeatures(head, {})(pooled, LAYERS)
+    features = LayerFeatures(head, factors)
+    assert features.factors == factors
+    scaled = features(pooled, LAYERS)
+    for layer, factor in (("pool5", 0.5), ("fc6", 1.0), ("fc7", 4.0), ("softmax", 1.0)):
+        np.testing.assert_array_equal(scaled[layer], plain[layer] * np.float32(factor))
+
+
+def test_bfloat16_is_near_float32(head, pooled):
+    before = copy.deepcopy(head.state_dict())
+    exact = LayerFeatures(head, {"fc6": 2.0, "fc7": 3.0})(pooled, LAYERS)
+    near = LayerFeatures(head, {"fc6": 2.0, "fc7": 3.0}, "bfloat16")(pooled, LAYERS)
+    np.testing.assert_array_equal(near["pool5"], exact["pool5"])
+    for layer in ("fc6", "fc7", "softmax"):
+        assert near[layer].dtype == np.float32
+        error = np.abs(near[layer] - exact[layer]).max()
+        assert 0 < error < 0.03 * np.abs(exact[layer]).max(), layer
+    # The head itself stays as it was.
+    for name, value in head.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pooled_vectors_in_bfloat16(head, pooled, precision):
+    """What an extractor of that precision gives."""
+    features = LayerFeatures(head, {"pool5": 3.0}, precision)
+    half = pooled.to(torch.bfloat16)
+    found, expected = features(half, LAYERS), features(half.float(), LAYERS)
+    for layer in LAYERS:
+        assert found[layer].dtype == np.float32
+        np.testing.assert_allclose(found[layer], expected[layer], rtol=0.02, atol=0.02)
+
+
+def test_no_windows(head):
+    found = LayerFeatures(head, {})(torch.zeros(0, LENGTH), LAYERS)
+    shapes = [values.shape for values in found.values()]
+    assert shapes == [(0, LENGTH), (0, HIDDEN), (0, HIDDEN), (0, CLASSES)]
+
+
+def test_the_head_is_put_to_use(head, pooled):
+    assert head.training
+    features = LayerFeatures(head, {})
+    assert features.head is head
+    assert not head.training
+    # What it makes is numbers, not a graph.
+    assert all(isinstance(values, np.ndarray) for values in features(pooled, LAYERS).values())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_without_a_head(pooled, precision):
+    for features in (
+        LayerFeatures(None, {"pool5": 2.0}, precision),
+        LayerFeatures.load(None, {"pool5": 2.0}, precision),
+    ):
+        assert features.head is None
+        found = features(pooled, ["pool5"])
+        np.testing.assert_array_equal(found["pool5"], 2 * pooled)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_head_comes_back_from_its_file(head, pooled, tmp_path, precision):
+    """From the file of the fine-tuning stage, which has the trunk's tensors too."""
+    path = tmp_path / "head.safetensors"
+    state = {f"head.{name}": value for name, value in head.state_dict().items()}
+    save_file(state | {"trunk.0.weight": torch.zeros(2, 3)}, path)
+    factors = {"fc6": 1.5, "fc7": 3.0}
+    loaded = LayerFeatures.load(path, factors, precision)
+    assert loaded.factors == factors
+    assert loaded.head.input_scale == head.input_scale == 0.5
+    expected = LayerFeatures(head, factors, precision)(pooled, LAYERS)
+    for layer, values in loaded(pooled, LAYERS).items():
+        np.testing.assert_array_equal(values, expected[layer])
+
+
+def test_parts_of_tensors():
+    tensors = {
+        "head.a": torch.ones(1),
+        "head.b.head.": torch.ones(2),
+        "trunk.head.a": torch.ones(3),
+    }
+    assert {name: len(value) for name, value in part(tensors, "head.").items()} == {
+        "a": 1,
+        "b.head.": 2,
+    }
+    assert part(tensors, "tail.") == {}

@@ -1,0 +1,184 @@
+"""tools/test_det.py's table: a row for each layer, with and without box regression."""
+
+import csv
+import importlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.config import Config, Report
+from detection.data.records import Dataset, ImageRecord
+from detection.inference.detector import SPPDetector
+from detection.inference.postprocess import Candidates
+from detection.inference.testing import candidates_file
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+CLASSES = ("cat", "dog")
+LAYERS = ("pool5", "fc6", "softmax")
+BOX, ASIDE = (10, 10, 50, 50), (60, 60, 90, 90)
+
+
+@pytest.fixture
+def test_det(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    return importlib.import_module("test_det")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two pictures with a cat and a dog at one place each."""
+    records = []
+    for number in range(2):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (100, 100), (number, 0, 0)).save(path)
+        boxes = np.array([BOX, ASIDE], np.float32)
+        records.append(
+            ImageRecord(str(number), path, (100, 100), boxes, np.array([0, 1]), np.zeros(2, bool))
+        )
+    return Dataset(tuple(records), CLASSES)
+
+
+@pytest.fixture
+def candidates(tmp_path, data):
+    """Each layer's: pool5 sees nothing; fc6 the cats, in the right window but moved away by box
+    regression; softmax both, in a wrong window that is moved to the right one.
+    """
+    rows = {
+        "pool5": [],
+        "fc6": [(0, BOX, ASIDE)],
+        "softmax": [(0, (0, 0, 5, 5), BOX), (1, (0, 0, 5, 5), ASIDE)],
+    }
+    folders = {}
+    for layer, found in rows.items():
+        folders[layer] = tmp_path / f"candidates-{layer}-0123"
+        windows, boxes = (
+            np.array([row[column] for row in found], np.float32).reshape(-1, 4) for column in (1, 2)
+        )
+        labels = np.array([row[0] for row in found], np.int64)
+        scores = np.full(len(found), 0.5, np.float32)
+        kept = Candidates(windows, boxes, scores, labels, len(CLASSES))
+        for record in data.records:
+            kept.save(candidates_file(folders[layer], record))
+    return folders
+
+
+@pytest.fixture
+def fill(test_det, tmp_path, data, candidates):
+    """Fills the table; its rows."""
+    path = tmp_path / "docs" / "table.csv"
+
+    def call(seed=0, limited=False, only=None, **changes):
+        trained = {"network": "alexnet_conv3", "split": "train", "pictures": 9}
+        trained |= {"limited": limited, "seed": seed}
+        # Nothing of a network is needed: the candidates are there.
+        detector = SPPDetector(CLASSES, None, None, {}, None, trained=trained)
+        config = Config(report=Report(csv=str(path)), **changes)
+        chosen = {layer: candidates[layer] for layer in only or candidates}
+        test_det.fill_table(config, detector, data, chosen)
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return call
+
+
+def maps_of(rows):
+    return {(row["layer"], row["bbox"]): float(row["map"]) for row in rows}
+
+
+EXPECTED = {
+    ("pool5", "false"): 0,
+    ("pool5", "true"): 0,
+    ("fc6", "false"): 0.5,
+    ("fc6", "true"): 0,
+    ("softmax", "false"): 0,
+    ("softmax", "true"): 1,
+}
+
+
+def test_a_row_for_each_cell(fill):
+    rows = fill()
+    assert maps_of(rows) == EXPECTED
+    assert list(rows[0].values())[:9] == [
+        *("alexnet_conv3", "spp", "5", "pool5", "false", Config().proposals.name),
+        *("train", "test", "0"),
+    ]
+    columns = (
+        "network features scales layer bbox proposals train_split test_split seed map map_area"
+    )
+    assert list(rows[0]) == [*columns.split(), *CLASSES]
+    assert [row["cat"] for row in rows] == ["0.0", "0.0", "1.0", "0.0", "0.0", "1.0"]
+    assert [row["dog"] for row in rows] == ["0.0", "0.0", "0.0", "0.0", "0.0", "1.0"]
+
+
+def test_columns_are_those_of_the_readme(fill, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    readme_table = importlib.import_module("readme_table")
+    fill()
+    fill(scales=1)
+    lines = readme_table.markdown(tmp_path / "docs" / "table.csv").splitlines()
+    assert len(lines) == 2 + len(EXPECTED)
+    assert lines[-1].endswith("| softmax + bb | 100.0 | 100.0 |")
+
+
+def test_the_same_cell_has_one_row(fill, data, candidates):
+    first = fill()
+    assert fill() == first
+    # The cats are found no more: their cell changes in its place.
+    for record in data.records:
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        empty = Candidates(none[0], none[0], none[1], none[2], len(CLASSES))
+        empty.save(candidates_file(candidates["fc6"], record))
+    second = fill(only=["fc6"])
+    assert len(second) == len(first)
+    assert maps_of(second) == EXPECTED | {("fc6", "false"): 0}
+    assert [row["layer"] for row in second] == [row["layer"] for row in first]
+
+
+def test_other_findings_have_rows_of_their_own(fill):
+    number = len(fill())
+    for change in (
+        {"seed": 1},
+        {"limited": True},
+        {"scales": 1},
+        {"limit": 2},
+        {"features": "rcnn"},
+    ):
+        rows = fill(**change)
+        number += len(EXPECTED)
+        assert len(rows) == number, change
+    assert {row["seed"] for row in rows} == {"0", "1"}
+    assert {row["train_split"] for row in rows} == {"train", "train:9"}
+    assert {row["test_split"] for row in rows} == {"test", "test:2"}
+    assert {row["features"] for row in rows} == {"spp", "rcnn"}
+
+
+def test_cells_are_logged(fill, caplog):
+    caplog.set_level(logging.INFO)
+    fill()
+    said = [line for line in caplog.messages if " mAP " in line]
+    assert said[2] == "fc6 without mAP 0.5000"
+    assert said[5] == "softmax with bbox mAP 1.0000"
+    assert len(said) == len(EXPECTED)
+
+
+def test_facts_name_the_cell(test_det, tmp_path, data, candidates):
+    extractor = type("Fake", (), {"facts": {"features": "fake"}})()
+    extractor.backbone = type("Fake", (), {"name": "alexnet"})()
+    layers = type("Fake", (), {"head": None})()
+    detector = SPPDetector(
+        CLASSES, extractor, layers, {"pool5": None, "fc6": None}, None, trained={"seed": 3}
+    )
+    config = Config(run=str(tmp_path / "run"), scales=1)
+    config = replace(config, detection=replace(config.detection, layer="fc6", bbox=False))
+    run = test_det.Run(config, "python tools/test_det.py")
+    facts = test_det.facts_of(run, detector, data, candidates["fc6"], 0.5)
+    assert (facts["layer"], facts["bbox"], facts["scales"]) == ("fc6", False, 1)
+    assert facts["candidates"] == "candidates-fc6-0123"
+    assert facts["features"] == {"features": "fake"}
+    assert facts["trained"] == {"seed": 3}
+    assert facts["pictures"] == 2
+    assert facts["ap50_pycocotools"] == 0.5

@@ -1,0 +1,294 @@
+"""Time SPP-net at five scales and one beside R-CNN, picture by picture, in one run.
+
+    python tools/benchmark.py --data.split test --out docs/results/benchmark.json
+
+Every method sees the same windows, network, fc layers and SVMs (random ones: time does not depend
+on what they learned), the methods taking turns. R-CNN runs as its users run it: float32, batches of
+the best size, every window. SPP-net runs with its levers; ``_plain`` is the like-for-like column:
+float32, windows on the same cells pooled each for itself, by one pooling a level.
+"""
+
+import json
+import logging
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from _cli import run_tool, with_progress
+from numpy.typing import NDArray
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.ops import roi_pool
+
+from detection.config import Detection
+from detection.data.drawn import draw_voc
+from detection.data.records import ImageRecord
+from detection.data.voc import read_voc
+from detection.evaluation.timing import (
+    PHASES,
+    convolution_operations,
+    matrix_rate,
+    time_picture,
+)
+from detection.features.extractor import Precision, SPPExtractor, WindowFeatures, resized_size
+from detection.features.pyramid import LEVELS
+from detection.features.rcnn import CROP, RCNNExtractor
+from detection.features.scales import SCALES
+from detection.inference.detector import SPPDetector
+from detection.inference.layers import LayerFeatures
+from detection.learners.bbox_regression import BoxRegressor
+from detection.learners.svm import ClassSVMs
+from detection.networks.build import build_backbone
+from detection.networks.head import Head
+from detection.run import environment
+from proposals import SelectiveSearch
+from proposals.disk import read_picture, save_text
+
+logger = logging.getLogger(__name__)
+
+CLASSES = 20
+PAPER = {
+    "conv_5_scales": 49,
+    "conv_1_scale": 270,
+    "total_5_scales": "24 to 38",
+    "total_1_scale": "64 to 102",
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which pictures.
+
+    Attributes:
+        root: the VOC2007 folder, or the folder above it; drawn pictures are taken where it is
+            missing.
+        split: name of a list in ImageSets/Main.
+    """
+
+    root: Path = Path("data/VOCdevkit")
+    split: str = "test"
+
+
+class PlainSPP(SPPExtractor):
+    """SPP features without shortcuts: each window for itself, each level of the pyramid too."""
+
+    @torch.no_grad()
+    def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
+        """``(P, D)``, a row for every window."""
+        maps = self.maps(image)
+        places = self.cells(maps, windows)
+        pooled = torch.empty(len(windows), self.length)
+        for number, map in enumerate(maps.maps):
+            here = np.flatnonzero(places[:, 0] == number)
+            rois = torch.from_numpy(places[here]).float()
+            rois[:, 0] = 0
+            levels = [
+                roi_pool(map[None].contiguous(), rois, level, 1.0).flatten(1) for level in LEVELS
+            ]
+            pooled[here] = torch.cat(levels, dim=1)
+        return WindowFeatures(pooled, np.arange(len(windows)))
+
+
+def main(
+    data: Data = Data(),
+    pictures: int = 10,
+    hidden: int = 4096,
+    device: Literal["cpu", "cuda"] = "cpu",
+    out: Path | None = None,
+) -> None:
+    """Time the methods and print medians and ratios.
+
+    Args:
+        data: which pictures.
+        pictures: how many; the first of the split.
+        hidden: width of fc6 and fc7.
+        device: where the networks run.
+        out: file for the results.
+    """
+    records = some_pictures(data, pictures)
+    proposals = SelectiveSearch()
+    windows, seconds = [], []
+    for record in with_progress(records, "windows", len(records)):
+        start = time.perf_counter()
+        windows.append(proposals(read_picture(record.path)))
+        seconds.append(time.perf_counter() - start)
+    place = torch.device(device)
+    detectors = {name: make(name, hidden, place) for name in METHODS}
+    times = measure(detectors, records, windows)
+    times["faster_rcnn_resnet50_fpn"] = {"total": faster_rcnn(records[:3], place)}
+    times["proposals"] = {"total": median(seconds)}
+    sizes = [record.size for record in records]
+    result = {
+        "command": " ".join(sys.argv),
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": environment(),
+        "pictures": len(records),
+        "windows": float(np.mean([len(each) for each in windows])),
+        "seconds": times,
+        "ratios": ratios(times, "rcnn", "spp_5_scales", "spp_1_scale"),
+        "ratios_like_for_like": ratios(times, "rcnn", "spp_5_scales_plain", "spp_1_scale_plain"),
+        "ratios_same_precision": ratios(times, "rcnn_bfloat16", "spp_5_scales", "spp_1_scale"),
+        "ratios_paper": PAPER,
+        "arithmetic": arithmetic(detectors, sizes, windows, times, place),
+        "peak_memory_mb": {
+            name: peak_of(name, hidden, device, records[0])
+            for name in ("spp_5_scales", "spp_1_scale", "rcnn")
+        },
+    }
+    show(result)
+    if out is not None:
+        save_text(out, json.dumps(result, indent=2) + "\n")
+
+
+METHODS: dict[str, tuple[str, int, Precision]] = {
+    "spp_5_scales": ("spp", 5, "bfloat16"),
+    "spp_1_scale": ("spp", 1, "bfloat16"),
+    "spp_5_scales_float32": ("spp", 5, "float32"),
+    "spp_1_scale_float32": ("spp", 1, "float32"),
+    "spp_5_scales_plain": ("plain", 5, "float32"),
+    "spp_1_scale_plain": ("plain", 1, "float32"),
+    "rcnn": ("rcnn", 0, "float32"),
+    "rcnn_bfloat16": ("rcnn", 0, "bfloat16"),
+}
+"""Features, number of scales and precision of what is timed."""
+
+
+def some_pictures(data: Data, count: int) -> list[ImageRecord]:
+    """The first pictures of the split, or drawn ones where there is no data."""
+    root, split = data.root, data.split
+    if not root.exists():
+        logger.info("no data at %s: pictures are drawn", root)
+        root, split = Path("data/drawn"), "test"
+        if not root.exists():
+            draw_voc(root, train=48, test=24, seed=0)
+    return list(read_voc(root, split, limit=count).records)
+
+
+def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
+    """A detector with ImageNet's convolutions where they can be had and a random rest."""
+    features, scales, precision = METHODS[name]
+    backbone = build_backbone("alexnet", "random").to(device)
+    if features == "rcnn":
+        extractor: Any = RCNNExtractor(backbone, precision)
+    else:
+        kind = PlainSPP if features == "plain" else SPPExtractor
+        extractor = kind(backbone, SCALES[scales], precision=precision)
+    head = Head(extractor.length, CLASSES, hidden)
+    head.initialise(torch.Generator().manual_seed(0), 1.0)
+    rng = np.random.default_rng(0)
+    svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
+    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, extractor.length + 1, 4)))
+    classes = tuple(f"class {number}" for number in range(CLASSES))
+    return SPPDetector(
+        classes,
+        extractor,
+        LayerFeatures(head.to(device), {"fc7": 0.01}, precision),
+        {"fc7": svms},
+        regressor,
+        detection=Detection(),
+    )
+
+
+def measure(
+    detectors: dict[str, SPPDetector],
+    records: list[ImageRecord],
+    windows: list[NDArray[np.float32]],
+) -> dict[str, dict[str, float]]:
+    """Median seconds a picture of each method's phases; the first picture warms up unmeasured."""
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
+    order = [0, *range(len(records))]
+    for turn, number in enumerate(with_progress(order, "pictures", len(order))):
+        image = read_picture(records[number].path)
+        for name, detector in detectors.items():
+            found = time_picture(detector, image, windows[number])
+            if turn:
+                seconds[name].append(found)
+    return {
+        name: {phase: median(one[phase] for one in each) for phase in (*PHASES, "total")}
+        for name, each in seconds.items()
+    }
+
+
+def ratios(times: dict[str, dict[str, float]], rcnn: str, five: str, one: str) -> dict[str, float]:
+    """How many times longer R-CNN takes, without proposals, as the paper counts."""
+    return {
+        f"{phase}_{scales}": times[rcnn][phase] / times[name][phase]
+        for phase in ("conv", "total")
+        for scales, name in (("5_scales", five), ("1_scale", one))
+    }
+
+
+def arithmetic(
+    detectors: dict[str, SPPDetector],
+    sizes: list[tuple[int, int]],
+    windows: list[NDArray[np.float32]],
+    times: dict[str, dict[str, float]],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Convolutions' operations a picture, and the share of the matrix product's rate they reach."""
+    rates = {precision: matrix_rate(precision, device) for precision in ("float32", "bfloat16")}
+    found: dict[str, Any] = {f"matrix_gflops_{name}": rate / 1e9 for name, rate in rates.items()}
+    for name, detector in detectors.items():
+        features, scales, precision = METHODS[name]
+        if features == "rcnn":
+            one = convolution_operations(detector.extractor.trunk, [(CROP, CROP)])
+            operations = one * float(np.mean([len(each) for each in windows]))
+        else:
+            wanted = [resized_size(size, scale) for size in sizes for scale in SCALES[scales]]
+            operations = convolution_operations(detector.extractor.trunk, wanted) / len(sizes)
+        rate = operations / times[name]["conv"]
+        found[name] = {
+            "conv_gflop": operations / 1e9,
+            "share_of_matrix_rate": rate / rates[precision],
+        }
+    return found
+
+
+def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
+    """Median seconds a picture of torchvision's Faster R-CNN; random weights do for time."""
+    network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval().to(device)
+    seconds = []
+    with torch.inference_mode():
+        for record in records:
+            image = torch.from_numpy(read_picture(record.path).copy()).permute(2, 0, 1) / 255
+            start = time.perf_counter()
+            network([image.to(device)])
+            seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def peak_of(name: str, hidden: int, device: str, record: ImageRecord) -> int:
+    """Largest resident memory in MB of a fresh process that detects in one picture."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (name, hidden, device, record))
+
+
+def _peak(name: str, hidden: int, device: str, record: ImageRecord) -> int:
+    detector = make(name, hidden, torch.device(device))
+    image = read_picture(record.path)
+    detector.detect(image, SelectiveSearch()(image))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the medians, then the ratios."""
+    print(f"{'seconds a picture':<26}" + "".join(f"{phase:>9}" for phase in (*PHASES, "total")))
+    for name, phases in result["seconds"].items():
+        cells = (f"{phases[p]:9.3f}" if p in phases else f"{'-':>9}" for p in (*PHASES, "total"))
+        print(f"{name:<26}" + "".join(cells))
+    for kind in ("ratios", "ratios_like_for_like", "ratios_same_precision", "ratios_paper"):
+        cells = "  ".join(
+            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in result[kind].items()
+        )
+        print(f"{kind}: {cells}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
