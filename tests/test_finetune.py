@@ -28,6 +28,7 @@ from detection.training.finetune import (
     logits_of,
 )
 from detection.training.stages import mean_square
+from detection.training.window_pool import WindowPool
 from proposals.disk import read_picture
 
 SCALES = (32, 48)
@@ -282,9 +283,15 @@ def test_one_step_by_hand(records, train, optimizer, layers):
             if name.endswith("bias"):
                 value.fill_(0.2)
     network = train(settings, copy.deepcopy(start))
-    views = window_batches(records).draw(0)
-    labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
-    cross_entropy(start(views), labels).backward()
+    batches = window_batches(records)
+    if layers == "fc":
+        pooled, labels = WindowPool(batches, start.pooled, batches.num_classes).draw(0)
+        logits = start.head(pooled)
+    else:
+        views = batches.draw(0)
+        labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+        logits = start(views)
+    cross_entropy(logits, labels).backward()
     for name, value in start.named_parameters():
         if name not in names_of(layers):
             assert value.grad is None

@@ -22,9 +22,10 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.head import Head
 from detection.run import Progress, silent
 from detection.training.batches import View, WindowBatches
+from detection.training.window_pool import WindowPool
 from proposals.disk import write_atomic
 
-VERSION = 3
+VERSION = 4
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
 
@@ -54,8 +55,11 @@ class PyramidNetwork(nn.Module):
 
     def forward(self, views: Sequence[View]) -> Tensor:
         """Logits ``(B, K + 1)`` of all windows of the views, one view after the other."""
-        pooled = [self.extractor.features_at(v.image, v.windows, v.scale) for v in views]
-        return self.head(torch.cat(pooled))
+        return self.head(torch.cat([self.pooled(view) for view in views]))
+
+    def pooled(self, view: View) -> Tensor:
+        """Pooled windows ``(B, D)`` of a view."""
+        return self.extractor.features_at(view.image, view.windows, view.scale)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
@@ -103,13 +107,13 @@ def finetune_head(
     first = resume(checkpoint, key, network, optimizer)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
-    for step, views in drawn_ahead(steps, batches):
+    for step, pooled, labels in drawn(steps, network, batches, autocast):
         rate = learning_rate_at(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         # Dropout's masks depend on the step alone, so that a resumed run repeats them.
         torch.manual_seed(batches.seed * 1_000_003 + step)
-        losses.append(train_step(network, optimizer, views, step, autocast))
+        losses.append(train_step(network, optimizer, pooled, labels, step, autocast))
         done = step + 1
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
@@ -118,6 +122,32 @@ def finetune_head(
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             save_checkpoint(checkpoint, key, done, network, optimizer)
     return network.head.eval()
+
+
+def drawn(
+    steps: Iterable[int], network: PyramidNetwork, batches: WindowBatches, autocast: bool
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Steps with their pooled windows ``(B, D)`` and labels ``(B,)``, on the network's device.
+
+    While convolutions are trained a batch is of the step's own pictures, through whose features
+    the gradient goes; otherwise of many steps' pictures.
+    """
+    device = network.head.fc8.weight.device
+
+    def pooled_of(view: View) -> Tensor:
+        """A view's features, in the training's precision."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            return network.pooled(view)
+
+    if network.convolutions:
+        for step, views in drawn_ahead(steps, batches):
+            labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+            yield step, torch.cat([pooled_of(view) for view in views]), labels.to(device)
+        return
+    pool = WindowPool(batches, pooled_of, batches.num_classes)
+    for step in steps:
+        pooled, labels = pool.draw(step)
+        yield step, pooled.to(device), labels.to(device)
 
 
 def drawn_ahead(steps: Iterable[int], batches: WindowBatches) -> Iterator[tuple[int, list[View]]]:
@@ -133,7 +163,8 @@ def drawn_ahead(steps: Iterable[int], batches: WindowBatches) -> Iterator[tuple[
 def train_step(
     network: PyramidNetwork,
     optimizer: torch.optim.Optimizer,
-    views: Sequence[View],
+    pooled: Tensor,
+    labels: Tensor,
     step: int,
     autocast: bool,
 ) -> float:
@@ -143,8 +174,9 @@ def train_step(
         RuntimeError: the loss is not finite.
     """
     network.head.train()
-    logits, labels = logits_of(network, views, autocast)
-    loss = finite_loss(logits, labels, network.head.fc8.out_features - 1, step)
+    with torch.autocast(pooled.device.type, torch.bfloat16, enabled=autocast):
+        logits = network.head(pooled)
+    loss = finite_loss(logits.float(), labels, network.head.fc8.out_features - 1, step)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
