@@ -1,5 +1,6 @@
 """The README's table from rows of results."""
 
+import json
 import sys
 
 import pytest
@@ -35,3 +36,26 @@ def test_scales_stand_side_by_side_and_seeds_are_averaged(readme_table, tmp_path
     assert lines[3] == f"{start} softmax | - | 45.0 |"
     assert lines[4] == "| alexnet | rcnn | ss | train | minival | pool5 SVM | 40.0 | - |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_seconds_and_ratios(readme_table, tmp_path):
+    path = tmp_path / "benchmark.json"
+    ratios = {"conv_5_scales": 12.34, "total_5_scales": 2.0}
+    facts = {
+        "seconds": {"spp": {"conv": 0.1, "pool": 0.2, "fc": 0.3, "rest": 0.4, "total": 1.0}},
+        "ratios": ratios,
+        "ratios_same_precision": ratios,
+        "ratios_like_for_like": ratios,
+        "ratios_paper": {"conv_5_scales": 49, "total_5_scales": "24 to 38"},
+        "environment": {"processor": "a machine"},
+        "command": "tools/benchmark.py",
+        "date": "2026-11-25",
+        "pictures": 6,
+    }
+    facts["seconds"]["proposals"] = {"total": 1.1}
+    path.write_text(json.dumps(facts))
+    text = readme_table.speed(path)
+    assert "| spp | 0.100 | 0.200 | 0.300 | 0.400 | 1.000 |\n" in text
+    assert "| proposals | - | - | - | - | 1.100 |\n" in text
+    assert "| ratios | 12.3 | 2.0 |\n" in text
+    assert "| ratios_paper | 49 | 24 to 38 |\n" in text

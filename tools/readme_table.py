@@ -1,9 +1,10 @@
-"""Write the README's results table from docs/results/voc07_table.csv.
+"""Write the README's tables from docs/results/voc07_table.csv and benchmark.json.
 
 python tools/readme_table.py
 """
 
 import csv
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,12 +19,15 @@ ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "lay
 
 
 def main(
-    table: Path = Path("docs/results/voc07_table.csv"), readme: Path = Path("README.md")
+    table: Path = Path("docs/results/voc07_table.csv"),
+    benchmark: Path = Path("docs/results/benchmark.json"),
+    readme: Path = Path("README.md"),
 ) -> None:
     """Replace what stands between the README's two marks.
 
     Args:
         table: rows written by test_det.py.
+        benchmark: seconds written by benchmark.py.
         readme: the file with the marks.
     """
     text = readme.read_text()
@@ -31,7 +35,7 @@ def main(
         raise ValueError(f"{readme} has no lines '{START}' and '{END}' to write between")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    save_text(readme, f"{before}{START}\n{markdown(table)}{END}{after}")
+    save_text(readme, f"{before}{START}\n{markdown(table)}\n{speed(benchmark)}{END}{after}")
 
 
 def markdown(table: Path) -> str:
@@ -51,6 +55,24 @@ def markdown(table: Path) -> str:
         scored = f"{layer}{'' if layer == 'softmax' else ' SVM'}{' + bb' if bbox == 'true' else ''}"
         maps = [spread(scales.get(scale, ())) for scale in SCALES]
         lines.append("| " + " | ".join([*facts, scored, *maps]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def speed(benchmark: Path) -> str:
+    """The benchmark's medians and ratios as Markdown."""
+    found = json.loads(benchmark.read_text())
+    phases = ("conv", "pool", "fc", "rest", "total")
+    lines = [f"| seconds a picture | {' | '.join(phases)} |", "|" + "---|" * (len(phases) + 1)]
+    for name, seconds in found["seconds"].items():
+        cells = [f"{seconds[phase]:.3f}" if phase in seconds else "-" for phase in phases]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "| times faster than R-CNN | " + " | ".join(found["ratios"]) + " |"]
+    lines += ["|" + "---|" * (len(found["ratios"]) + 1)]
+    for kind in ("ratios", "ratios_same_precision", "ratios_like_for_like", "ratios_paper"):
+        cells = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values()]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    machine = found["environment"]["processor"]
+    lines += ["", f"`{found['command']}`, {found['date']}, {found['pictures']} pictures, {machine}"]
     return "\n".join(lines) + "\n"
 
 
