@@ -1,15 +1,14 @@
 """The hard-negative pass: a slow twin, its limits, and that it goes on from its state."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.learners.svm import ClassSVMs, LinearSVM, fit_svm, fit_svms
-from detection.training import hard_negatives
+from detection.learners.svm import ClassSVMs, fit_svm
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.negative_cache import NegativeCache
 
@@ -228,27 +227,6 @@ def test_what_an_older_model_finds_easy_may_be_left_out() -> None:
     one, other = every.finish(), some.finish()
     assert one.coef_.tobytes() == other.coef_.tobytes()
     assert one.intercept_.tobytes() == other.intercept_.tobytes()
-
-
-def test_workers_are_no_more_than_classes_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That they change no byte is a test of fit_svms."""
-    asked = []
-
-    def fit_alone(samples: Iterable, workers: int, **settings: Any) -> Iterator[LinearSVM]:
-        samples = list(samples)
-        asked.append((workers, len(samples)))
-        return fit_svms(samples, workers=1, **settings)
-
-    monkeypatch.setattr(hard_negatives, "fit_svms", fit_alone)
-    positives, images = draw(0, images=4)
-    one = mine(HardNegativeMiner(CLASSES, DIMENSION, refit_every=30), positives, images)
-    assert {workers for workers, _ in asked} == {1}
-    asked.clear()
-    two = mine(HardNegativeMiner(CLASSES, DIMENSION, refit_every=30, workers=2), positives, images)
-    assert (2, len(CLASSES)) in asked
-    assert all(workers == min(2, count) for workers, count in asked)
-    assert one.coef_.tobytes() == two.coef_.tobytes()
-    assert one.intercept_.tobytes() == two.intercept_.tobytes()
 
 
 def test_refits_are_logged_with_the_parts_of_the_objective(

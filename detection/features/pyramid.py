@@ -105,6 +105,7 @@ def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
     pooled = (out.view(torch.int16) if map.dtype in HALF else out).numpy()
 
     def pool(job: tuple[NDArray, NDArray[np.int64]]) -> None:
+        """Fill the rows of some windows from the table of their rectangles."""
         maxima, windows = job
         pooled[windows] = _levels(_level_six(maxima, y[:, windows] * columns, x[:, windows]))
 

@@ -59,7 +59,7 @@ class HardNegativeMiner:
 
     ``start`` with the positives, ``add_image`` once a picture, ``finish``. Between pictures,
     ``state`` and ``load_state`` carry a killed run on to the same bytes. All fits are
-    deterministic, and ``workers`` changes no byte.
+    deterministic.
 
     Args:
         classes: names of the K classes.
@@ -74,7 +74,6 @@ class HardNegativeMiner:
         bias: constant feature.
         positive_weight: factor on the loss of positives.
         seed: of the solver.
-        workers: processes that refit classes.
         on_refit: called after each refit with the figures that are logged, as keywords.
     """
 
@@ -91,7 +90,6 @@ class HardNegativeMiner:
         bias: float = 10.0,
         positive_weight: float = 2.0,
         seed: int = 0,
-        workers: int = 1,
         on_refit: Callable[..., None] | None = None,
     ) -> None:
         self.classes = tuple(classes)
@@ -104,7 +102,6 @@ class HardNegativeMiner:
         self.bias = bias
         self.positive_weight = positive_weight
         self.seed = seed
-        self.workers = workers
         self.on_refit = on_refit
 
     def start(self, positives: Sequence[NDArray]) -> "HardNegativeMiner":
@@ -199,7 +196,6 @@ class HardNegativeMiner:
             bias=self.bias,
             positive_weight=self.positive_weight,
             seed=self.seed,
-            workers=min(self.workers, len(labels)),
         )
         # No class may change the cache while the samples of a later one are still being gathered.
         for label, svm in zip(labels, list(fits), strict=True):
@@ -283,7 +279,7 @@ class HardNegativeMiner:
         return set(self._visited)
 
     def _digest(self) -> NDArray[np.uint8]:
-        """SHA-256, 32 bytes, of what a state depends on: settings but not workers, positives."""
+        """SHA-256, 32 bytes, of what a state depends on: settings and positives."""
         settings = [self.classes, self.dimension, self.threshold, self.evict_below]
         settings += [self.refit_every, self.max_negatives, self.C, self.bias]
         settings += [self.positive_weight, self.seed]
