@@ -156,3 +156,14 @@ def test_parts_of_tensors():
         "b.head.": 2,
     }
     assert part(tensors, "tail.") == {}
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257])
+def test_rows_added_to_bfloat16_products_are_cut_off(count):
+    head = Head(50, 3, 16)
+    head.initialise(torch.Generator().manual_seed(0), 1.0)
+    pooled = torch.rand((count, 50), generator=torch.Generator().manual_seed(1)).bfloat16()
+    found = LayerFeatures(head, {}, "bfloat16")(pooled, ["pool5", "fc6", "fc7", "softmax"])
+    assert {len(values) for values in found.values()} == {count}
+    alone = LayerFeatures(head, {}, "bfloat16")(pooled[:1], ["fc7"])["fc7"]
+    np.testing.assert_allclose(found["fc7"][:1], alone, rtol=2e-2, atol=1e-3)

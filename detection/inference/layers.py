@@ -12,9 +12,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import pad
 
 from detection.features.extractor import Precision
 from detection.networks.head import Head
+
+# Rows that a bfloat16 product is rounded up to.
+ROWS = 256
 
 
 class LayerFeatures:
@@ -61,15 +65,25 @@ class LayerFeatures:
 
         ``softmax`` stands for the K class probabilities of the network itself.
         """
-        values = {"pool5": pooled}
+        count, values = len(pooled), {"pool5": pooled}
         if self._compute is not None and set(layers) - {"pool5"}:
-            pooled = pooled.to(self._compute.fc8.weight.device)
+            pooled = self._whole_blocks(pooled.to(self._compute.fc8.weight.device))
             values["fc6"] = self._compute.fc6_of(pooled)
             values["fc7"] = self._compute.fc7_of(values["fc6"])
             if "softmax" in layers:
                 logits = self._compute.fc8(values["fc7"].float())
                 values["softmax"] = logits.softmax(dim=1)[:, :-1]
-        return {layer: self._scaled(values[layer], layer) for layer in layers}
+        return {layer: self._scaled(values[layer][:count], layer) for layer in layers}
+
+    def _whole_blocks(self, pooled: Tensor) -> Tensor:
+        """Rows of zeros added, so that pictures share a few shapes.
+
+        oneDNN prepares a bfloat16 product anew for every number of rows, which takes half as long
+        as the product itself (docs/LOG.md).
+        """
+        if self._compute is None or self._compute.fc6.weight.dtype != torch.bfloat16:
+            return pooled
+        return pad(pooled, (0, 0, 0, -len(pooled) % ROWS))
 
     def _scaled(self, values: Tensor, layer: str) -> NDArray[np.float32]:
         scaled = values.to(torch.float32, copy=True).mul_(self.factors.get(layer, 1.0))
