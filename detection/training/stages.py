@@ -38,7 +38,7 @@ from proposals.store import WindowStore
 FEATURE_NORM = 20.0
 # Pictures that the mean square of pooled features is taken over, and windows of each.
 SQUARE_PICTURES, SQUARE_WINDOWS = 50, 8
-# Steps of fine-tuning; without, a process grew to 5.9 GB in 2,500 steps (docs/LOG.md).
+# Steps of fine-tuning; handed back every 100, a process still grew to 5.9 GB (docs/LOG.md).
 HAND_BACK_EVERY = 10
 
 logger = logging.getLogger(__name__)
