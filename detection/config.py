@@ -69,11 +69,15 @@ class Finetune:
 
     Attributes:
         layers: what is trained: 'fc' is the paper's fc6, fc7 and (K+1)-way layer; 'conv3' the
-            convolutions from the third on too, through the pyramid (as Fast R-CNN showed to pay).
+            convolutions from the third on too, through the pyramid (as Fast R-CNN showed to pay),
+            in a second phase after the fc layers alone.
         hidden: width of fc6 and fc7.
-        steps: batches to train on.
+        steps: batches that the fc layers train on alone.
         batch: windows a batch.
-        pictures: how many pictures they come from.
+        pictures: how many pictures join at every step; batches are drawn from those of the last
+            100 steps.
+        conv_steps: batches of the second phase.
+        conv_pictures: how many pictures a batch of the second phase is of.
         positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
             overlap by [0.1, 0.5).
         optimizer: 'adamw' learns fc layers from scratch in few steps; 'sgd' is the paper's, for fc
@@ -95,9 +99,11 @@ class Finetune:
     steps: int = 5000
     batch: int = 256
     pictures: int = 4
+    conv_steps: int = 1000
+    conv_pictures: int = 16
     positive_share: float = 0.25
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     conv_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.01
@@ -111,8 +117,10 @@ class Finetune:
             self,
             hidden=(1, 65536),
             steps=(1, 10_000_000),
-            batch=(2 * self.pictures, 65536),
+            batch=(2, 65536),
             pictures=(1, 65536),
+            conv_steps=(1, 10_000_000),
+            conv_pictures=(1, 65536),
             positive_share=(0.01, 0.99),
             learning_rate=(0, 10),
             conv_rate=(0, 10),
@@ -122,10 +130,16 @@ class Finetune:
             held_back=(0, 0.5),
             checkpoint_every=(1, 10_000_000),
         )
-        if self.batch % self.pictures:
+        self._check_share("pictures")
+        if self.layers != "fc":
+            self._check_share("conv_pictures")
+
+    def _check_share(self, name: str) -> None:
+        pictures = getattr(self, name)
+        if self.batch % pictures or self.batch < 2 * pictures:
             raise ValueError(
-                f"Finetune.batch must be a multiple of Finetune.pictures, as every picture gives "
-                f"as many windows; got {self.batch} and {self.pictures}"
+                f"Finetune.batch must be a multiple of Finetune.{name}, two or more times it, as "
+                f"every picture gives as many windows; got {self.batch} and {pictures}"
             )
 
 

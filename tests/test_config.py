@@ -147,11 +147,17 @@ def test_no_box_regression(configured, flag):
     assert configured(flag, "--detection.bbox", "true") == Config()
 
 
+def test_batches_of_the_second_phase_are_shared_out_evenly():
+    Finetune(conv_pictures=7)
+    with pytest.raises(ValueError, match=r"multiple of Finetune.conv_pictures, .* got 256 and 7"):
+        Finetune(layers="conv3", conv_pictures=7)
+
+
 def test_batches_are_shared_out_evenly():
     assert Finetune(batch=12, pictures=6).batch == 12
     for batch, pictures, words in (
         (18, 4, "Finetune.batch must be a multiple of Finetune.pictures, .* got 18 and 4"),
-        (6, 6, "Finetune.batch must be from 12 to 65536, got 6"),
+        (6, 6, "Finetune.batch must be a multiple .* two or more times it, .* got 6 and 6"),
     ):
         with pytest.raises(ValueError, match=words):
             Finetune(batch=batch, pictures=pictures)
@@ -200,7 +206,7 @@ def test_shipped_files(configured, path):
         (["--finetune.layers", "conv1"], ["finetune.layers", "conv1", "conv2"]),
         (["--finetune.conv_rate", "11"], ["Finetune.conv_rate", "11", "from 0 to 10"]),
         (["--finetune.batch", "30"], ["Finetune.batch", "multiple", "30 and 4"]),
-        (["--finetune.batch", "4"], ["Finetune.batch", "from 8 to 65536, got 4"]),
+        (["--finetune.batch", "4"], ["Finetune.batch", "two or more times", "4 and 4"]),
         (["--svm.layers", "[fc6,fc8]"], ["svm.layers", "fc8", "pool5"]),
         (["--svm.layers", "fc6"], ["svm.layers", "fc6"]),
         (["--detection.layer", "conv5"], ["detection.layer", "conv5", "softmax"]),

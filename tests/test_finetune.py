@@ -24,12 +24,11 @@ from detection.training.finetune import (
     drawn_ahead,
     finetune_head,
     finite_loss,
+    input_moments,
     learning_rate_at,
     logits_of,
 )
-from detection.training.stages import mean_square
 from detection.training.window_pool import WindowPool
-from proposals.disk import read_picture
 
 SCALES = (32, 48)
 CHANNELS = 8
@@ -38,6 +37,7 @@ SETTINGS = Finetune(
     steps=20,
     batch=16,
     pictures=2,
+    conv_pictures=2,
     learning_rate=0.01,
     scale="random",
     checkpoint_every=3,
@@ -203,20 +203,30 @@ def test_learning_rates():
     assert learning_rate_at(0, replace(settings, steps=1)) == 1.0
 
 
-def test_mean_square_of_pooled_windows(records):
-    extractor, few, many = SPPExtractor(made_backbone(), SCALES), Windows(5), Windows(60)
-    squares = []
-    for record in records:
-        found = extractor.features(read_picture(record.path), few.load(record.path))
-        squares.append(found.pooled.double().square().mean().item())
-    assert mean_square(records, few, extractor, 0) == pytest.approx(np.mean(squares))
-    value = mean_square(records, many, extractor, 0)
-    assert mean_square(records, many, extractor, 0) == value
-    assert mean_square(records, many, extractor, 1) != value
+def test_moments_of_pooled_windows(records, monkeypatch):
+    monkeypatch.setattr(finetune, "MOMENT_PICTURES", 5)
+    network, batches = made_network(), window_batches(records)
+    rows = torch.cat(
+        [network.pooled(view).detach() for step in range(3) for view in batches.draw(step)]
+    ).double()
+    mean, spread = input_moments(network, batches)
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean.double(), rows.mean(dim=0), rtol=1e-6, atol=1e-6)
+    assert spread == pytest.approx(rows.var(dim=0, correction=0).mean().item())
     with torch.no_grad():
-        extractor.trunk[-2].weight.zero_()
-    with pytest.raises(ValueError, match=r"all pooled features are 0; .*check the weights"):
-        mean_square(records, few, extractor, 0)
+        network.trunk[-2].weight.zero_()
+    with pytest.raises(ValueError, match=r"all pooled features are the same; .*check the weights"):
+        input_moments(network, batches)
+
+
+def test_a_centred_head_becomes_one_of_pooled_windows(records):
+    network = made_network(SETTINGS)
+    network.mean.uniform_(0, 3, generator=torch.Generator().manual_seed(5))
+    view = window_batches(records).draw(0)[0]
+    network.eval()
+    before, pooled = network([view]), network.pooled(view)
+    after = network.head.shift_input(network.mean)(pooled)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.networks.head import Head
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
-from detection.training import linear_stages, stages
+from detection.training import finetune_stage, linear_stages, stages
 from detection.training.window_bank import BankEntry, RowFile
 from proposals.disk import save_array
 
@@ -37,7 +37,16 @@ CONFIG = Config(
     workers=1,
     device="cpu",
     scales=1,
-    finetune=Finetune(hidden=4, steps=3, batch=8, pictures=2, checkpoint_every=1, held_back=0.2),
+    finetune=Finetune(
+        hidden=4,
+        steps=3,
+        batch=8,
+        pictures=2,
+        conv_steps=3,
+        conv_pictures=2,
+        checkpoint_every=1,
+        held_back=0.2,
+    ),
     svm=Svm(layers=LAYERS, refit_every=5, checkpoint_every=2),
 )
 
@@ -138,14 +147,14 @@ def weights(monkeypatch):
         backbone.digest = weights.digest
         return backbone
 
-    monkeypatch.setattr(stages, "build_backbone", build)
+    monkeypatch.setattr(finetune_stage, "build_backbone", build)
     monkeypatch.setitem(SCALES, 1, (32,))
     state = made_backbone().trunk.state_dict()
     return Weights(state, "made here", tensor_digest(state))
 
 
 def finetuned(world, run, weights, data=None, windows=None):
-    return stages.finetune_stage(run, data or world.data, windows or world.windows, weights)
+    return finetune_stage.finetune_stage(run, data or world.data, windows or world.windows, weights)
 
 
 def svms_of(world, run, head_key="head", extractor=None):
@@ -185,16 +194,16 @@ def same_state(one, other):
 
 @pytest.mark.parametrize(("count", "share", "held"), [(10, 0.1, 1), (40, 0.25, 10), (7, 0, 0)])
 def test_held_back_pictures(count, share, held):
-    train, back = stages.split_held_back(count, share, 3)
+    train, back = finetune_stage.split_held_back(count, share, 3)
     assert len(back) == held
     assert sorted(train + back) == list(range(count))
     assert train == sorted(train)
     assert back == sorted(back)
-    assert stages.split_held_back(count, share, 3) == (train, back)
+    assert finetune_stage.split_held_back(count, share, 3) == (train, back)
 
 
 def test_held_back_pictures_are_drawn_by_seed():
-    drawn = {tuple(stages.split_held_back(100, 0.1, seed)[1]) for seed in range(5)}
+    drawn = {tuple(finetune_stage.split_held_back(100, 0.1, seed)[1]) for seed in range(5)}
     assert len(drawn) == 5
 
 
@@ -273,7 +282,7 @@ def test_fine_tuning_is_reused(world, weights, caplog):
     assert "reused" not in caplog.text
     assert not head.training
     assert [path.name for path in (run.folder / "stages").iterdir()] == artefacts(run, "head")
-    assert stages.head_path(run, key) == run.artefact("head", key)
+    assert finetune_stage.head_path(run, key) == run.artefact("head", key)
     # The paper leaves the convolutions alone.
     assert same_state(backbone.trunk, made_backbone().trunk)
     assert backbone.digest == weights.digest
@@ -300,6 +309,26 @@ def test_convolutions_are_fine_tuned_and_read_back(world, weights):
     assert same_state(same_head, head)
 
 
+def test_runs_share_the_first_phase(world, weights, caplog):
+    caplog.set_level(logging.INFO)
+    _, head, first = finetuned(world, world.run(), weights)
+    settings = replace(CONFIG.finetune, layers="conv4", conv_rate=0.5, conv_steps=4)
+    _, other, second = finetuned(world, world.run(finetune=settings), weights)
+    assert f"fine-tuning: reused {world.run().artefact('head', first)}" in caplog.text
+    assert first != second
+    assert not same_state(head, other)
+    assert len(artefacts(world.run(), "head")) == 2
+    # Without steps that change anything, the head of the second phase is the first one's.
+    settings = replace(CONFIG.finetune, layers="conv4", learning_rate=0)
+    trunk, same, _ = finetuned(world, world.run("still", finetune=settings), weights)
+    _, start, _ = finetuned(
+        world, world.run("still", finetune=replace(CONFIG.finetune, learning_rate=0)), weights
+    )
+    assert same_state(trunk.trunk, made_backbone().trunk)
+    torch.testing.assert_close(same.fc6.bias, start.fc6.bias, rtol=1e-5, atol=1e-6)
+    assert torch.equal(same.fc6.weight, start.fc6.weight)
+
+
 def test_keys_of_fine_tuning(world, weights):
     changes = [
         {"seed": 1},
@@ -311,6 +340,8 @@ def test_keys_of_fine_tuning(world, weights):
         {"finetune": replace(CONFIG.finetune, hidden=5)},
         {"finetune": replace(CONFIG.finetune, pictures=4)},
         {"finetune": replace(CONFIG.finetune, layers="conv5")},
+        {"finetune": replace(CONFIG.finetune, layers="conv5", conv_steps=2)},
+        {"finetune": replace(CONFIG.finetune, layers="conv5", conv_pictures=4)},
     ]
     keys = [finetuned(world, world.run(), weights)[2]]
     keys += [finetuned(world, world.run(**change), weights)[2] for change in changes]
@@ -321,7 +352,7 @@ def test_keys_of_fine_tuning(world, weights):
     keys.append(finetuned(world, world.run(), replace(weights, digest="other"))[2])
     assert len(set(keys)) == len(keys)
     assert len(artefacts(world.run(), "head")) == len(keys)
-    same = {"finetune": replace(CONFIG.finetune, checkpoint_every=2), "workers": 7}
+    same = {"finetune": replace(CONFIG.finetune, checkpoint_every=2, conv_steps=9), "workers": 7}
     same["svm"] = Svm(layers=("pool5", "fc6"))
     assert finetuned(world, world.run(**same), weights)[2] == keys[0]
 
@@ -345,7 +376,8 @@ def test_fine_tuning_from_imagenet(world, weights):
 
 @pytest.mark.parametrize("layers", ["fc", "conv4"])
 def test_killed_fine_tuning_ends_with_the_same_bytes(world, weights, caplog, layers):
-    settings = replace(CONFIG.finetune, layers=layers)
+    # With one step in the first phase it is the second one that dies.
+    settings = replace(CONFIG.finetune, layers=layers, steps=3 if layers == "fc" else 1)
 
     def run(name, progress=silent):
         return world.run(name, progress, finetune=settings)
@@ -353,7 +385,7 @@ def test_killed_fine_tuning_ends_with_the_same_bytes(world, weights, caplog, lay
     _, _, key = finetuned(world, run("one"), weights)
     with pytest.raises(Killed):
         finetuned(world, run("two", dies_before(2)), weights)
-    assert not artefacts(run("two"), "head")
+    assert len(artefacts(run("two"), "head")) == (layers != "fc")
     caplog.set_level(logging.INFO)
     finetuned(world, run("two"), weights)
     assert "fine-tuning goes on from step 2" in caplog.text

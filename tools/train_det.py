@@ -19,6 +19,7 @@ from detection.inference.detector import SPPDetector
 from detection.networks.weights import load_weights
 from detection.run import Run, log_to
 from detection.training import linear_stages, stages
+from detection.training.finetune_stage import finetune_stage
 from proposals.disk import file_digest
 
 logger = logging.getLogger("train_det")
@@ -41,7 +42,7 @@ def main(config: Config) -> None:
     logger.info("%s weights: %s", config.network.name, weights.source)
 
     windows = find_windows(run, config.data.train_split, data.records)
-    backbone, head, head_key = stages.finetune_stage(run, data, windows, weights)
+    backbone, head, head_key = finetune_stage(run, data, windows, weights)
     extractor = stages.make_extractor(run, backbone)
     bank = stages.bank_stage(run, data, windows, extractor)
     entries = [bank.load(record) for record in data.records]

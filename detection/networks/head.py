@@ -69,6 +69,12 @@ class Head(nn.Module):
         self.input_scale.fill_(mean_square**-0.5)
 
     @torch.no_grad()
+    def shift_input(self, mean: Tensor) -> "Head":
+        """Make of a head that takes ``pooled - mean`` one that takes ``pooled``; returns itself."""
+        self.fc6.bias.sub_(self.input_scale * (self.fc6.weight @ mean))
+        return self
+
+    @torch.no_grad()
     def start_from_imagenet(
         self, classifier: Mapping[str, Tensor], generator: torch.Generator
     ) -> None:

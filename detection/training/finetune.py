@@ -25,9 +25,11 @@ from detection.training.batches import View, WindowBatches
 from detection.training.window_pool import WindowPool
 from proposals.disk import write_atomic
 
-VERSION = 4
+VERSION = 5
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
+# Pictures that the moments of pooled features are taken over.
+MOMENT_PICTURES = 64
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,13 @@ class PyramidNetwork(nn.Module):
         extractor: SPP features in float32; its backbone's weights are the ones trained.
         head: fc6, fc7 and the (K+1)-way layer.
         layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
+
+    The head learns from pooled windows less the buffer ``mean`` ``(D,)``, 0 until it is set. Their
+    features are all positive, and descent spends its first epochs on what they have in common;
+    centred ones are learned from in half the batches (docs/LOG.md).
     """
+
+    mean: Tensor
 
     def __init__(self, extractor: SPPExtractor, head: Head, layers: str = "fc") -> None:
         super().__init__()
@@ -52,10 +60,15 @@ class PyramidNetwork(nn.Module):
         self.trunk.requires_grad_(False)
         for layer in self.convolutions:
             layer.requires_grad_(True)
+        self.register_buffer("mean", torch.zeros(extractor.length))
 
     def forward(self, views: Sequence[View]) -> Tensor:
         """Logits ``(B, K + 1)`` of all windows of the views, one view after the other."""
-        return self.head(torch.cat([self.pooled(view) for view in views]))
+        return self.logits(torch.cat([self.pooled(view) for view in views]))
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""
+        return self.head(pooled.float() - self.mean)
 
     def pooled(self, view: View) -> Tensor:
         """Pooled windows ``(B, D)`` of a view."""
@@ -64,6 +77,27 @@ class PyramidNetwork(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
         return {n: value for n, value in self.named_parameters() if value.requires_grad}
+
+
+@torch.no_grad()
+def input_moments(network: PyramidNetwork, batches: WindowBatches) -> tuple[Tensor, float]:
+    """Mean ``(D,)`` of the first batches' pooled windows, and how far they spread about it.
+
+    The spread is the mean over elements of the squared difference, for He initialisation.
+
+    Raises:
+        ValueError: all features are the same, as with a dead network.
+    """
+    steps = -(-MOMENT_PICTURES // batches.settings.pictures)
+    views = (view for step in range(steps) for view in batches.draw(step))
+    pooled = torch.cat([network.pooled(view).float() for view in views])
+    mean = pooled.mean(dim=0, dtype=torch.float64).float()
+    spread = (pooled - mean).square().mean(dtype=torch.float64).item()
+    if not spread > 0:
+        raise ValueError(
+            "all pooled features are the same; expected a working network: check the weights"
+        )
+    return mean, spread
 
 
 def learning_rate_at(step: int, settings: Finetune) -> float:
@@ -87,7 +121,7 @@ def finetune_head(
     """Train the head, and the network's chosen convolutions, by gradient descent on windows.
 
     The last step's weights are kept: nothing is selected on the held-back pictures, which only
-    draw the learning curve.
+    draw the learning curve. The head that comes back takes pooled windows as they are.
 
     Args:
         network: initialised; trained in place.
@@ -121,7 +155,7 @@ def finetune_head(
             losses = []
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             save_checkpoint(checkpoint, key, done, network, optimizer)
-    return network.head.eval()
+    return network.head.shift_input(network.mean).eval()
 
 
 def drawn(
@@ -175,7 +209,7 @@ def train_step(
     """
     network.head.train()
     with torch.autocast(pooled.device.type, torch.bfloat16, enabled=autocast):
-        logits = network.head(pooled)
+        logits = network.logits(pooled)
     loss = finite_loss(logits.float(), labels, network.head.fc8.out_features - 1, step)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

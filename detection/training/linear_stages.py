@@ -16,8 +16,9 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.run import Run
 from detection.training import hard_negatives
+from detection.training.finetune_stage import head_path
 from detection.training.mining import Mining
-from detection.training.stages import data_key, head_path, write_tensors
+from detection.training.stages import data_key, write_tensors
 from detection.training.window_bank import BankEntry, StackedRows, WindowBank, picture_key
 from proposals.disk import key_of
 from proposals.store import WindowStore

@@ -1,0 +1,240 @@
+"""The stage of fine-tuning: fc layers, then, where the settings say so, convolutions with them.
+
+Two phases, each with an artefact of its own. fc layers that know nothing yet would only spoil
+ImageNet's convolutions, and learn best from batches out of hundreds of pictures, which the
+convolutions' gradients cannot be had for.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from detection.config import Finetune
+from detection.data.records import Dataset
+from detection.features.extractor import SPPExtractor
+from detection.features.scales import SCALES
+from detection.inference.layers import part
+from detection.networks.backbone import Backbone
+from detection.networks.build import build_backbone
+from detection.networks.head import Head
+from detection.networks.weights import Weights, tensor_digest
+from detection.run import Run
+from detection.training import finetune
+from detection.training.batches import WindowBatches, trainable
+from detection.training.finetune import PyramidNetwork, finetune_head, input_moments
+from detection.training.memory import freed_memory_kept
+from detection.training.stages import write_tensors
+from detection.training.window_bank import picture_key
+from proposals.disk import key_of
+from proposals.store import WindowStore
+
+# Steps of fine-tuning; handed back every 100, a process still grew to 5.9 GB (docs/LOG.md).
+HAND_BACK_EVERY = 10
+
+logger = logging.getLogger(__name__)
+
+
+def finetune_stage(
+    run: Run, data: Dataset, windows: WindowStore, weights: Weights
+) -> tuple[Backbone, Head | None, str]:
+    """Fine-tune the head and, where the settings say so, convolutions on windows.
+
+    Args:
+        run: the run.
+        data: the training pictures.
+        windows: of each.
+        weights: what the trunk starts from, and fc6 and fc7 where they hold ImageNet's; otherwise
+            these start from He initialisation.
+
+    Returns:
+        The trunk, the head and the key of both. No head, and nothing trained, where only pool5 is
+        asked for and the convolutions are left alone.
+
+    Raises:
+        ValueError: R-CNN's features are asked for, with something that must be fine-tuned.
+    """
+    config = run.config
+    backbone = build_backbone(config.network.name, weights).to(run.device)
+    if config.svm.layers == ("pool5",) and config.finetune.layers == "fc":
+        return backbone, None, key_of({"weights": weights.digest})
+    if config.features != "spp":
+        raise ValueError(
+            "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
+            "[pool5] and --finetune.layers fc can be trained"
+        )
+    extractor = SPPExtractor(backbone, SCALES[config.scales], config.network.scale_rule)
+    head = Head(
+        extractor.length, len(data.classes), config.finetune.hidden, config.finetune.dropout
+    )
+    stage = _Stage(run, data, windows, weights, extractor, head.to(run.device))
+    key = stage.run_phase("fine-tuning", phase_of_fc(config.finetune), "")
+    if config.finetune.layers != "fc":
+        key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(config.finetune), key)
+    return backbone, head.eval(), key
+
+
+def phase_of_fc(settings: Finetune) -> Finetune:
+    """Settings of the first phase; they know nothing of the second, so that runs share it."""
+    default = Finetune()
+    return replace(
+        settings,
+        layers="fc",
+        conv_steps=default.conv_steps,
+        conv_pictures=default.conv_pictures,
+        conv_rate=default.conv_rate,
+    )
+
+
+def phase_of_conv(settings: Finetune) -> Finetune:
+    """Settings of the second phase, its steps and pictures in the place of the first one's."""
+    return replace(settings, steps=settings.conv_steps, pictures=settings.conv_pictures)
+
+
+def head_path(run: Run, key: str) -> Path:
+    """The artefact of fine-tuning: ``head.`` and ``trunk.`` tensors."""
+    return run.artefact("head", key)
+
+
+class _Stage:
+    """What both phases share; ``head`` and the extractor's backbone are trained in place."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: Dataset,
+        windows: WindowStore,
+        weights: Weights,
+        extractor: SPPExtractor,
+        head: Head,
+    ) -> None:
+        self.run = run
+        self.data = data
+        self.windows = windows
+        self.weights = weights
+        self.extractor = extractor
+        self.head = head
+
+    def run_phase(self, name: str, settings: Finetune, start: str) -> str:
+        """Train a phase, or read what it left before; returns its key.
+
+        Args:
+            name: of the phase.
+            settings: of the phase.
+            start: key of the phase before; empty for the first, which initialises the head.
+        """
+        backbone, key = self.extractor.backbone, self._key(settings, start)
+        path = head_path(self.run, key)
+        if path.exists():
+            self.run.reused(name, path)
+        else:
+            checkpoint = self.run.folder / "stages" / "fine-tuning.checkpoint"
+            with self.run.stage(name), freed_memory_kept() as hand_back:
+                self._train(settings, start, checkpoint, key, hand_back)
+                state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
+                state |= {f"trunk.{n}": v for n, v in backbone.trunk.state_dict().items()}
+                write_tensors(path, {name: value.cpu().numpy() for name, value in state.items()})
+            checkpoint.unlink(missing_ok=True)
+        found = {name: torch.from_numpy(value) for name, value in load_file(path).items()}
+        self.head.load_state_dict(part(found, "head."))
+        backbone.trunk.load_state_dict(part(found, "trunk."))
+        backbone.digest = tensor_digest(part(found, "trunk."))
+        return key
+
+    def _key(self, settings: Finetune, start: str) -> str:
+        config, classifier = self.run.config, self.weights.classifier
+        relevant = asdict(settings)
+        del relevant["checkpoint_every"]
+        return key_of(
+            {
+                "version": finetune.VERSION,
+                "start": start,
+                "features": self.extractor.facts,
+                "windows": self.windows.method.key,
+                "classes": list(self.data.classes),
+                "pictures": [picture_key(record) for record in self.data.records],
+                "difficult": config.data.difficult,
+                "settings": relevant,
+                "seed": config.seed,
+                "imagenet": classifier is not None and tensor_digest(classifier),
+                "precision": config.precision,
+            }
+        )
+
+    def _train(
+        self,
+        settings: Finetune,
+        start: str,
+        checkpoint: Path,
+        key: str,
+        hand_back: Callable[[], None],
+    ) -> None:
+        config, records = self.run.config, self.data.records
+        train, held = split_held_back(len(records), settings.held_back, config.seed)
+        # Pictures without objects draw no curve.
+        held = [row for row in held if trainable(records[row], config.data.difficult)]
+        batches = self._batches(train, settings, config.seed)
+        network = PyramidNetwork(self.extractor, self.head, settings.layers).to(self.run.device)
+        self._start(network, batches, first=not start)
+
+        def steps(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+            """The run's progress; pictures differ in size, so kept memory is handed back."""
+            for number, item in enumerate(self.run.progress(items, what, total), start=1):
+                yield item
+                if number % HAND_BACK_EVERY == 0:
+                    hand_back()
+
+        finetune_head(
+            network,
+            batches,
+            self._batches(held, settings, config.seed + 1) if held else None,
+            settings,
+            checkpoint=checkpoint,
+            key=key,
+            autocast=config.precision == "bfloat16",
+            report=self._report,
+            progress=steps,
+        )
+
+    def _start(self, network: PyramidNetwork, batches: WindowBatches, *, first: bool) -> None:
+        """Make the network one that learns from centred windows; initialise its head at first."""
+        mean, spread = input_moments(network, batches)
+        if not first:
+            self.head.shift_input(-mean)
+        else:
+            generator = torch.Generator().manual_seed(self.run.config.seed)
+            self.head.cpu().initialise(generator, spread)
+            if self.weights.classifier is not None:
+                self.head.start_from_imagenet(self.weights.classifier, generator)
+                self.head.shift_input(-mean.cpu())
+            self.head.to(self.run.device)
+        network.mean.copy_(mean)
+
+    def _batches(self, rows: Sequence[int], settings: Finetune, seed: int) -> WindowBatches:
+        """The batches drawn from some of the pictures."""
+        return WindowBatches(
+            [self.data.records[row] for row in rows],
+            self.windows,
+            len(self.data.classes),
+            self.extractor,
+            settings,
+            difficult=self.run.config.data.difficult,
+            seed=seed,
+        )
+
+    def _report(self, event: Mapping[str, Any]) -> None:
+        """A point of the learning curve, to the log and to metrics.jsonl."""
+        self.run.event("fine-tuning", **event)
+        logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in event.items()))
+
+
+def split_held_back(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Indices to train on and to hold back for the learning curve; drawn by seed, in order."""
+    held = np.random.default_rng(seed).permutation(count)[: round(count * share)]
+    rest = np.setdiff1d(np.arange(count), held)
+    return rest.tolist(), sorted(held.tolist())
