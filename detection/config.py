@@ -201,6 +201,8 @@ class Detection:
         layer: whose SVMs score windows, or the network's own softmax; None takes the last layer
             that SVMs were trained on.
         bbox: move the detected windows by box regression (``--no-bbox`` for false).
+        fc_rank: rank that fc6 and fc7 are truncated to (Fast R-CNN 3.1): faster, approximate; None
+            takes them whole.
         score_threshold: windows must score above this for a class.
         candidates: best windows of a class and picture that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.
@@ -209,6 +211,7 @@ class Detection:
 
     layer: Literal["pool5", "fc6", "fc7", "softmax"] | None = None
     bbox: bool = True
+    fc_rank: int | None = None
     score_threshold: float = -1.5
     candidates: int = 300
     nms_iou: float = 0.3
@@ -222,6 +225,8 @@ class Detection:
             nms_iou=(0, 1),
             top_k=(1, 100_000),
         )
+        if self.fc_rank is not None:
+            require(self, fc_rank=(1, 65536))
 
 
 @dataclass(frozen=True)

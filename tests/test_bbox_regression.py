@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from detection.learners.bbox_regression import (
@@ -148,6 +149,17 @@ def test_index_shares_features_between_windows() -> None:
     assert regressor.predict(features[:0], windows[:0]).shape == (0, 3, 4)
     again = BoxRegressor.from_arrays(regressor.weights_)
     np.testing.assert_array_equal(again.predict(features, windows[:4], index), shared)
+
+
+@pytest.mark.parametrize(("dtype", "pixels"), [(torch.float32, 1e-3), (torch.bfloat16, 2.0)])
+def test_tensors_are_multiplied_in_their_own_type(dtype: torch.dtype, pixels: float) -> None:
+    features, windows, targets, labels = problem(0, 60, 10)
+    regressor = BoxRegressor().fit(features, windows, targets, labels)
+    tensor = torch.from_numpy(features.astype(np.float32)).to(dtype)
+    found = regressor.predict(tensor, windows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, regressor.predict(features, windows), atol=pixels)
+    assert regressor.predict(tensor[:0], windows[:0]).shape == (0, *found.shape[1:])
 
 
 def test_samples_are_bounded_and_evenly_spaced() -> None:

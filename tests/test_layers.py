@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from detection.inference.layers import LayerFeatures, part
 from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead
 
 CLASSES, LENGTH, HIDDEN = 3, 200, 16
 LAYERS = ("pool5", "fc6", "fc7", "softmax")
@@ -167,3 +168,45 @@ def test_rows_added_to_bfloat16_products_are_cut_off(count):
     assert {len(values) for values in found.values()} == {count}
     alone = LayerFeatures(head, {}, "bfloat16")(pooled[:1], ["fc7"])["fc7"]
     np.testing.assert_allclose(found["fc7"][:1], alone, rtol=2e-2, atol=1e-3)
+
+
+def test_truncated_layers_are_the_best_of_their_rank(head, pooled):
+    made = TruncatedHead(head, 5)
+    for name, scale in (("fc6", 0.5), ("fc7", 1.0)):
+        weight = scale * getattr(head, name).weight.detach().double().numpy()
+        u, s, v = np.linalg.svd(weight, full_matrices=False)
+        best = u[:, :5] * s[:5] @ v[:5]
+        down, up = getattr(made, name)
+        assert down.weight.shape == (5, weight.shape[1])
+        np.testing.assert_allclose((up.weight @ down.weight).detach(), best, atol=2e-3)
+    state = {n: v.clone() for n, v in head.state_dict().items()}
+    found = LayerFeatures(head, {}, rank=5)(pooled, LAYERS)
+    again = LayerFeatures(head, {}, rank=5)(pooled, LAYERS)
+    for layer in LAYERS:
+        np.testing.assert_array_equal(found[layer], again[layer])
+    assert all(torch.equal(state[name], value) for name, value in head.state_dict().items())
+
+
+@pytest.mark.parametrize("rank", [HIDDEN, 1000])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_rank_that_saves_nothing_changes_nothing(head, pooled, rank, precision):
+    whole = LayerFeatures(head, {}, precision)(pooled, LAYERS)
+    found = LayerFeatures(head, {}, precision, rank)(pooled, LAYERS)
+    close = {"float32": 1e-5, "bfloat16": 3e-2}[precision]
+    for layer in LAYERS:
+        np.testing.assert_allclose(found[layer], whole[layer], rtol=close, atol=close)
+
+
+def test_truncated_layers_come_nearer_with_the_rank(head, pooled):
+    whole = LayerFeatures(head, {})(pooled, ["fc7"])["fc7"]
+    errors = [
+        np.abs(LayerFeatures(head, {}, rank=rank)(pooled, ["fc7"])["fc7"] - whole).mean()
+        for rank in (2, 6, 10, 14)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 3
+
+
+def test_truncated_layers_without_windows(head):
+    found = LayerFeatures(head, {}, "bfloat16", rank=3)(torch.zeros(0, LENGTH), LAYERS)
+    assert {layer: len(values) for layer, values in found.items()} == dict.fromkeys(LAYERS, 0)

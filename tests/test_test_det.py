@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.config import Config, Report
+from detection.config import Config, Detection, Report
 from detection.data.records import Dataset, ImageRecord
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
@@ -75,8 +75,10 @@ def fill(test_det, tmp_path, data, candidates):
         trained = {"network": "alexnet_conv3", "split": "train", "pictures": 9}
         trained |= {"limited": limited, "seed": seed}
         # Nothing of a network is needed: the candidates are there.
-        detector = SPPDetector(CLASSES, None, None, {}, None, trained=trained)
         config = Config(report=Report(csv=str(path)), **changes)
+        detector = SPPDetector(
+            CLASSES, None, None, {}, None, detection=config.detection, trained=trained
+        )
         chosen = {layer: candidates[layer] for layer in only or candidates}
         test_det.fill_table(config, detector, data, chosen)
         with path.open(newline="") as file:
@@ -146,6 +148,7 @@ def test_other_findings_have_rows_of_their_own(fill):
         {"scales": 1},
         {"limit": 2},
         {"features": "rcnn"},
+        {"detection": Detection(fc_rank=8)},
     ):
         rows = fill(**change)
         number += len(EXPECTED)
@@ -154,6 +157,7 @@ def test_other_findings_have_rows_of_their_own(fill):
     assert {row["train_split"] for row in rows} == {"train", "train:9"}
     assert {row["test_split"] for row in rows} == {"test", "test:2"}
     assert {row["features"] for row in rows} == {"spp", "rcnn"}
+    assert {row["network"] for row in rows} == {"alexnet_conv3", "alexnet_conv3_rank8"}
 
 
 def test_cells_are_logged(fill, caplog):

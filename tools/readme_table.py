@@ -68,7 +68,7 @@ def speed(benchmark: Path) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "| times faster than R-CNN | " + " | ".join(found["ratios"]) + " |"]
     lines += ["|" + "---|" * (len(found["ratios"]) + 1)]
-    for kind in ("ratios", "ratios_same_precision", "ratios_like_for_like", "ratios_paper"):
+    for kind in (each for each in found if each.startswith("ratios")):
         cells = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values()]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     machine = found["environment"]["processor"]

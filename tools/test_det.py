@@ -19,7 +19,7 @@ from typing import Any
 
 from _cli import run_on_trained, with_progress
 
-from detection.config import Config
+from detection.config import Config, Detection
 from detection.data.records import Dataset
 from detection.data.voc import read_voc
 from detection.data.windows import find_windows
@@ -92,7 +92,7 @@ def fill_table(
             cell = replace(detector, detection=replace(detector.detection, bbox=bbox))
             _, result = measure(cell, data, folder)
             facts = {
-                "network": trained["network"],
+                "network": network_name(trained["network"], detector.detection),
                 "features": config.features,
                 "scales": config.scales,
                 "layer": layer,
@@ -108,6 +108,11 @@ def fill_table(
             logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
 
+def network_name(trained: str, detection: Detection) -> str:
+    """The network in tables, with the rank of its fc layers where that was cut."""
+    return trained if detection.fc_rank is None else f"{trained}_rank{detection.fc_rank}"
+
+
 def facts_of(
     run: Run, detector: SPPDetector, data: Dataset, candidates: Path, ap50: float
 ) -> dict[str, Any]:
@@ -121,6 +126,7 @@ def facts_of(
         "scales": run.config.scales,
         "layer": detector.layer,
         "bbox": run.config.detection.bbox,
+        "fc_rank": run.config.detection.fc_rank,
         "test_split": run.config.data.test_split,
         "pictures": len(data.records),
         "classes": list(detector.classes),

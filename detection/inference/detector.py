@@ -117,7 +117,7 @@ class SPPDetector:
             layer: values if layer == "softmax" else self.svms[layer].decision_function(values)
             for layer, values in features.items()
         }
-        boxes = self.regressor.predict(found.pooled.float().cpu().numpy(), windows, found.index)
+        boxes = self.regressor.predict(found.pooled, windows, found.index)
         return {layer: values[found.index] for layer, values in scores.items()}, boxes
 
     def candidates(
@@ -272,14 +272,15 @@ class SPPDetector:
             )
             for layer in settings["layers"]
         }
+        detection = detection or Detection(**settings["detection"])
         return cls(
             tuple(settings["classes"]),
             extractor,
-            LayerFeatures(head, settings["factors"], precision),
+            LayerFeatures(head, settings["factors"], precision, detection.fc_rank),
             svms,
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
             SelectiveSearch(**settings["proposals"]),
-            detection or Detection(**settings["detection"]),
+            detection,
             settings["trained"],
         )
 

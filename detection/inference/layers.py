@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from detection.features.extractor import Precision
 from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead
 
 # Rows that a bfloat16 product is rounded up to.
 ROWS = 256
@@ -28,20 +29,20 @@ class LayerFeatures:
         head: the fine-tuned fc6, fc7 and fc8; None where only pool5 is asked for.
         factors: of each layer, what brings its features to mean norm 20; 1 where none is given.
         precision: of the matrix products; the features are float32 either way.
+        rank: that fc6 and fc7 are truncated to, which approximates them; None takes them whole.
     """
 
     def __init__(
-        self, head: Head | None, factors: Mapping[str, float], precision: Precision = "float32"
+        self,
+        head: Head | None,
+        factors: Mapping[str, float],
+        precision: Precision = "float32",
+        rank: int | None = None,
     ) -> None:
         self.head = head
         self.factors = dict(factors)
-        self._compute = head
-        if head is not None:
-            head.eval()
-            if precision == "bfloat16":
-                self._compute = copy.deepcopy(head)
-                for layer in (self._compute.fc6, self._compute.fc7):
-                    layer.to(torch.bfloat16)
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self._compute = None if head is None else computed_by(head.eval(), self._dtype, rank)
 
     @classmethod
     def load(
@@ -81,13 +82,23 @@ class LayerFeatures:
         oneDNN prepares a bfloat16 product anew for every number of rows, which takes half as long
         as the product itself (docs/LOG.md).
         """
-        if self._compute is None or self._compute.fc6.weight.dtype != torch.bfloat16:
+        if self._dtype != torch.bfloat16:
             return pooled
         return pad(pooled, (0, 0, 0, -len(pooled) % ROWS))
 
     def _scaled(self, values: Tensor, layer: str) -> NDArray[np.float32]:
         scaled = values.to(torch.float32, copy=True).mul_(self.factors.get(layer, 1.0))
         return scaled.cpu().numpy()
+
+
+def computed_by(head: Head, dtype: torch.dtype, rank: int | None) -> Head | TruncatedHead:
+    """What computes a head's layers, fc6 and fc7 in ``dtype``; the head itself where it can."""
+    if rank is None and head.fc6.weight.dtype == dtype:
+        return head
+    made = copy.deepcopy(head) if rank is None else TruncatedHead(head, rank)
+    made.fc6.to(dtype)
+    made.fc7.to(dtype)
+    return made
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from detection.run import Run
 from proposals.disk import file_digest, key_of, read_picture
 from proposals.store import WindowStore
 
-VERSION = 2
+VERSION = 3
 
 
 def results_folder(run: Run) -> Path:
@@ -40,6 +40,7 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore, lay
             "features": detector.extractor.facts,
             "windows": windows.method.key,
             "layer": layer,
+            "fc_rank": detector.detection.fc_rank,
             "per_class": detector.detection.candidates,
             "score_threshold": detector.detection.score_threshold,
         }

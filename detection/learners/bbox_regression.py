@@ -16,8 +16,10 @@ import math
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
+from torch import Tensor
 
 # A 16-pixel window may become a 1000-pixel box; the exponential is cut there.
 MAX_LOG_SIZE = math.log(1000 / 16)
@@ -189,12 +191,13 @@ class BoxRegressor:
         return rows[np.arange(self.max_samples) * len(rows) // self.max_samples]
 
     def predict(
-        self, features: NDArray, windows: NDArray, index: NDArray | None = None
+        self, features: NDArray | Tensor, windows: NDArray, index: NDArray | None = None
     ) -> NDArray[np.float32]:
         """Boxes ``(P, K, 4)`` float32, not clipped, that each class makes of windows.
 
         Args:
-            features: ``(U, D)`` float32 at the scale of ``fit``.
+            features: ``(U, D)`` at the scale of ``fit``; an array counts as float32, a tensor is
+                multiplied in its own type, where it is.
             windows: ``(P, 4)`` float32.
             index: ``(P,)`` row of ``features`` for each window; None when there is one a window.
 
@@ -211,7 +214,12 @@ class BoxRegressor:
                 f"got {features.shape}"
             )
         matrix = self.weights_.transpose(1, 0, 2).reshape(length, num_classes * 4)
-        targets = features.astype(np.float32, copy=False) @ matrix[:-1] + matrix[-1]
+        if isinstance(features, Tensor):
+            weights = torch.from_numpy(matrix[:-1]).to(features.device, features.dtype)
+            products = (features @ weights).float().cpu().numpy()
+        else:
+            products = features.astype(np.float32, copy=False) @ matrix[:-1]
+        targets = products + matrix[-1]
         if index is not None:
             targets = targets[index]
         moved = decode(
