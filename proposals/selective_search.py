@@ -14,13 +14,13 @@ import sys
 import threading
 import zlib
 from dataclasses import asdict, dataclass
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proposals.disk import key_of
+from proposals.opencv import check_image, opencv
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
@@ -79,9 +79,9 @@ class SelectiveSearch:
     @property
     def key(self) -> str:
         """16 digits that change with the parameters, the OpenCV version and this code's version."""
-        opencv = _opencv().__version__
+        version = opencv().__version__
         return key_of(
-            {"method": self.name, "version": VERSION, "opencv": opencv, "parameters": asdict(self)}
+            {"method": self.name, "version": VERSION, "opencv": version, "parameters": asdict(self)}
         )
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -106,7 +106,7 @@ class SelectiveSearch:
             ValueError: when the image is not ``(H, W, 3)`` uint8 or has no pixel.
             RuntimeError: when OpenCV is missing or has no ``ximgproc`` module.
         """
-        _check_image(image)
+        check_image(image, "selective search")
         searched = _shrunk(image)
         corners = self._regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
@@ -122,7 +122,7 @@ class SelectiveSearch:
 
     def _regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first."""
-        cv2 = _opencv()
+        cv2 = opencv()
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
         search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV reads BGR
         if self.mode == "fast":
@@ -155,17 +155,8 @@ def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image
     factor = WORKING_SIDE / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    cv2 = _opencv()
+    cv2 = opencv()
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-
-
-def _check_image(image: NDArray) -> None:
-    """Refuse anything but ``(H, W, 3)`` uint8 with at least one pixel."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(
-            "selective search needs an RGB image (H, W, 3) of uint8 with at least one pixel, "
-            f"got {image.dtype} of shape {image.shape}"
-        )
 
 
 def _seed_of(image: NDArray[np.uint8]) -> int:
@@ -176,21 +167,3 @@ def _seed_of(image: NDArray[np.uint8]) -> int:
 def _libc() -> ctypes.CDLL:
     """The C library whose ``rand`` OpenCV calls."""
     return ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
-
-
-def _opencv() -> ModuleType:
-    """The cv2 module, once it is sure to have selective search."""
-    command = (
-        "pip uninstall -y opencv-python opencv-python-headless opencv-contrib-python && "
-        "pip install opencv-contrib-python"
-    )
-    try:
-        import cv2
-    except ImportError as error:
-        raise RuntimeError(f"OpenCV cannot be imported ({error}); run: {command}") from error
-    if not hasattr(getattr(cv2, "ximgproc", None), "segmentation"):
-        raise RuntimeError(
-            f"OpenCV {cv2.__version__} has no ximgproc module: opencv-python was installed over "
-            f"opencv-contrib-python, or alone; run: {command}"
-        )
-    return cv2

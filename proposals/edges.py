@@ -1,0 +1,182 @@
+"""Edge maps, and what EdgeBoxes needs of them: which way edges run, and edges one pixel wide.
+
+A source turns an RGB image into a map of edge strength, 0 to 1. ``orientation`` and ``thin`` give
+what OpenCV's ``computeOrientation`` and ``edgesNms`` give, which can only be called there once a
+structured forest has been read from a file.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proposals.disk import file_digest, key_of
+from proposals.opencv import check_image, opencv
+
+# Radius of the triangle filter before second derivatives (Dollar's toolbox).
+ORIENTATION_RADIUS = 4
+# Pixels on each side of an edge that it is compared with.
+THIN_RADIUS = 2
+
+
+class EdgeSource(Protocol):
+    """A way to make edge maps."""
+
+    @property
+    def name(self) -> str:
+        """Short, for tables."""
+
+    @property
+    def key(self) -> str:
+        """Changes whenever the same image could give another map."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Edge strength ``(H, W)`` in [0, 1] of an RGB uint8 image ``(H, W, 3)``."""
+
+
+@dataclass(frozen=True)
+class GradientEdges:
+    """Strength of the gradient, the largest of the channels' (no data, no model).
+
+    Attributes:
+        sigma: width in pixels of the Gaussian smoothing before it.
+    """
+
+    sigma: float = 1.5
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "gradient"
+
+    @property
+    def key(self) -> str:
+        """16 digits."""
+        return key_of({"edges": self.name, **asdict(self), "opencv": opencv().__version__})
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The map ``(H, W)``: 1 where the gradient is at its 99th percentile or above."""
+        check_image(image, "an edge map")
+        cv2 = opencv()
+        smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), self.sigma)
+        across, down = cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)
+        strength = np.sqrt(across * across + down * down).max(axis=2)
+        strong = np.percentile(strength, 99)
+        return np.asarray(np.minimum(strength / max(strong, 1e-6), 1), np.float32)
+
+
+@dataclass(frozen=True)
+class ForestEdges:
+    """Structured forests (Dollar and Zitnick, ICCV 2013) by OpenCV, from a model file of one's own.
+
+    Attributes:
+        model: OpenCV's format, ``model.yml.gz`` of opencv_extra.
+    """
+
+    model: str
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "forest"
+
+    @property
+    def key(self) -> str:
+        """16 digits.
+
+        Raises:
+            FileNotFoundError: no such model.
+        """
+        return key_of(
+            {
+                "edges": self.name,
+                "model": file_digest(self._path()),
+                "opencv": opencv().__version__,
+            }
+        )
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The map ``(H, W)``.
+
+        Raises:
+            FileNotFoundError: no such model.
+            ValueError: the file is not a structured forest.
+        """
+        check_image(image, "an edge map")
+        detector = _forest(str(self._path()))
+        edges = detector.detectEdges(np.float32(image) / np.float32(255))
+        return np.asarray(np.clip(edges, 0, 1), np.float32)
+
+    def _path(self) -> Path:
+        path = Path(self.model)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no structured forest at {path}; OpenCV's is testdata/cv/ximgproc/model.yml.gz of "
+                "its opencv_extra repository, and 'learned' edges need no file"
+            )
+        return path
+
+
+@lru_cache(maxsize=1)
+def _forest(path: str) -> Any:
+    cv2 = opencv()
+    try:
+        return cv2.ximgproc.createStructuredEdgeDetection(path)
+    except cv2.error as error:
+        raise ValueError(
+            f"{path} is not a structured forest that OpenCV reads ({error})"
+        ) from error
+
+
+def orientation(edges: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The direction across the edge at every pixel, ``(H, W)`` radians in [0, pi].
+
+    From the second derivatives of the smoothed map; 0 is along x.
+    """
+    cv2 = opencv()
+    rising = np.arange(1, ORIENTATION_RADIUS + 2, dtype=np.float32)
+    kernel = np.concatenate([rising, rising[-2::-1]]) / np.float32((ORIENTATION_RADIUS + 1) ** 2)
+    smooth = cv2.sepFilter2D(edges, -1, kernel, kernel)
+    xx, xy, yy = (cv2.Sobel(smooth, -1, *order) for order in ((2, 0), (1, 1), (0, 2)))
+    angle = np.arctan(yy * -np.sign(xy) / (xx + np.float32(1e-5)))
+    return np.asarray(np.where(angle > 0, angle, angle + np.float32(np.pi)), np.float32)
+
+
+def thin(
+    edges: NDArray[np.float32], directions: NDArray[np.float32], least: float = 0.0
+) -> NDArray[np.float32]:
+    """Edges ``(H, W)`` with 0 where a neighbour across the edge is stronger.
+
+    Args:
+        edges: the map.
+        directions: of ``orientation``.
+        least: weaker pixels become 0 without a look, which saves most of the time.
+    """
+    height, width = edges.shape
+    rows, columns = np.nonzero(edges > least)
+    strength, angle = edges[rows, columns], directions[rows, columns]
+    if min(height, width) < 2:
+        return edges * (edges > least)
+    kept = np.ones(len(rows), np.bool_)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    for step in (*range(-THIN_RADIUS, 0), *range(1, THIN_RADIUS + 1)):
+        x = np.clip(columns + step * cosine, 0, width - 1.001)
+        y = np.clip(rows + step * sine, 0, height - 1.001)
+        kept &= strength >= _between(edges, x, y)
+    thinned = np.zeros_like(edges)
+    thinned[rows[kept], columns[kept]] = strength[kept]
+    return thinned
+
+
+def _between(map: NDArray[np.float32], x: NDArray, y: NDArray) -> NDArray:
+    """Bilinear values of a map at points inside it."""
+    left, top = x.astype(np.int64), y.astype(np.int64)
+    right, low = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    flat, width = map.ravel(), map.shape[1]
+    at = top * width + left
+    upper = flat[at] * (1 - right) + flat[at + 1] * right
+    lower = flat[at + width] * (1 - right) + flat[at + width + 1] * right
+    return upper * (1 - low) + lower * low

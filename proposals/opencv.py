@@ -1,0 +1,45 @@
+"""OpenCV with its contributed modules, and the images that it is given."""
+
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_image(image: NDArray, what: str) -> None:
+    """Refuse anything but ``(H, W, 3)`` uint8 with at least one pixel.
+
+    Args:
+        image: what was given.
+        what: needs it; begins the message.
+
+    Raises:
+        ValueError: another type or shape.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(
+            f"{what} needs an RGB image (H, W, 3) of uint8 with at least one pixel, "
+            f"got {image.dtype} of shape {image.shape}"
+        )
+
+
+def opencv() -> ModuleType:
+    """The cv2 module, once it is sure to have ``ximgproc``.
+
+    Raises:
+        RuntimeError: OpenCV is missing, or without its contributed modules.
+    """
+    command = (
+        "pip uninstall -y opencv-python opencv-python-headless opencv-contrib-python && "
+        "pip install opencv-contrib-python"
+    )
+    try:
+        import cv2
+    except ImportError as error:
+        raise RuntimeError(f"OpenCV cannot be imported ({error}); run: {command}") from error
+    if not hasattr(getattr(cv2, "ximgproc", None), "segmentation"):
+        raise RuntimeError(
+            f"OpenCV {cv2.__version__} has no ximgproc module: opencv-python was installed over "
+            f"opencv-contrib-python, or alone; run: {command}"
+        )
+    return cv2
