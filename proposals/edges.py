@@ -58,14 +58,15 @@ class GradientEdges:
         return key_of({"edges": self.name, **asdict(self), "opencv": opencv().__version__})
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The map ``(H, W)``: 1 where the gradient is at its 99th percentile or above."""
+        """The map ``(H, W)``; 1 where the gradient is at its 99th percentile or above."""
         check_image(image, "an edge map")
         cv2 = opencv()
         smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), self.sigma)
         across, down = cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)
         strength = np.sqrt(across * across + down * down).max(axis=2)
-        strong = np.percentile(strength, 99)
-        return np.asarray(np.minimum(strength / max(strong, 1e-6), 1), np.float32)
+        # An even picture has no edges, whatever rounding leaves: a step of one grey level has 2.
+        strong = max(float(np.percentile(strength, 99)), 1.0)
+        return np.asarray(np.minimum(strength / np.float32(strong), 1), np.float32)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proposals.disk import key_of
-from proposals.opencv import check_image, opencv
+from proposals.opencv import check_image, opencv, shrunk
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
-
-# A larger picture is searched at this longer side, the size of VOC's and of R-CNN's own search:
-# a 12-megapixel photograph would take minutes and give ten times the windows.
-WORKING_SIDE = 500
 
 # libc's generator is one for the whole process: seeding and using it must not interleave.
 _LIBC_RAND = threading.Lock()
@@ -107,7 +103,7 @@ class SelectiveSearch:
             RuntimeError: when OpenCV is missing or has no ``ximgproc`` module.
         """
         check_image(image, "selective search")
-        searched = _shrunk(image)
+        searched = shrunk(image)
         corners = self._regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
         sides = corners[:, 2:] - corners[:, :2]
@@ -146,17 +142,6 @@ DEFAULT = SelectiveSearch()
 def propose(image: NDArray[np.uint8], method: SelectiveSearch = DEFAULT) -> NDArray[np.float32]:
     """Windows ``(P, 4)`` of an RGB image ``(H, W, 3)``; see ``SelectiveSearch.__call__``."""
     return method(image)
-
-
-def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with its longer side cut to WORKING_SIDE pixels by area averaging."""
-    height, width = image.shape[:2]
-    if max(height, width) <= WORKING_SIDE:
-        return image
-    factor = WORKING_SIDE / max(height, width)
-    size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    cv2 = opencv()
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def _seed_of(image: NDArray[np.uint8]) -> int:

@@ -11,7 +11,8 @@ import pytest
 
 from proposals import SelectiveSearch, propose
 from proposals.disk import read_picture
-from proposals.selective_search import _seed_of, _shrunk
+from proposals.opencv import shrunk
+from proposals.selective_search import _seed_of
 
 
 def draw(height=96, width=128, seed=0):
@@ -159,7 +160,7 @@ def draw_large(size):
 
 
 @LARGE
-def test_a_large_picture_is_searched_shrunk(size, searched):
+def test_a_large_picture_is_searchedshrunk(size, searched):
     large = draw_large(size)
     shrunk = cv2.resize(large, searched[::-1], interpolation=cv2.INTER_AREA)
     assert shrunk.shape[:2] == searched
@@ -179,10 +180,10 @@ def test_a_large_picture_is_searched_shrunk(size, searched):
 
 def test_a_picture_of_500_pixels_is_searched_as_it_is():
     image = draw_large((60, 500))
-    assert _shrunk(image) is image
+    assert shrunk(image) is image
     method = SelectiveSearch(base_k=300, inc_k=300)
     np.testing.assert_array_equal(propose(image, method), slow_windows(image, method))
-    assert _shrunk(draw_large((60, 501))).shape == (60, 500, 3)
+    assert shrunk(draw_large((60, 501))).shape == (60, 500, 3)
 
 
 def test_a_large_picture_in_any_layout():

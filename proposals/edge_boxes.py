@@ -1,0 +1,180 @@
+"""EdgeBoxes (Zitnick and Dollar, ECCV 2014) by opencv-contrib, on any edge map.
+
+A window scores high when edges lie inside it whole and few cross its border. OpenCV has the first
+version of the paper's code. Its own edge maps need a model file that no package index has;
+``proposals/edges.py`` makes maps without one.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proposals.disk import key_of
+from proposals.edges import EdgeSource, ForestEdges, GradientEdges, orientation, thin
+from proposals.opencv import check_image, opencv, shrunk
+
+# Part of every key: raise it when the same parameters start to give other windows.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class EdgeBoxes:
+    """EdgeBoxes with its parameters; call it with an image, get its windows.
+
+    Attributes:
+        edges: where edge maps come from: "gradient" needs nothing, "forest" a model file.
+        forest: the structured forest's file, for "forest" only.
+        max_windows: windows an image at most, the best.
+        alpha: step of the sliding windows as IoU of neighbours, above 0 and below 1.
+        beta: IoU above which the worse of two windows is dropped, above 0 and below 1; 0.75 is
+            best for objects that must be covered by 0.7.
+        eta: factor on beta after each window kept, above 0 and at most 1; below 1 spreads them.
+        min_score: windows must score at least this.
+        edge_min_mag: weaker edges are ignored.
+        edge_merge_thr: larger joins fewer edge pixels to a group.
+        cluster_min_mag: groups of less strength are ignored.
+        max_aspect_ratio: of a window's sides, 1 or more.
+        min_box_area: smallest window in square pixels, before its sides are refined. OpenCV's own
+            1000 has none below 32x32, which one in 26 of VOC 2007 train's objects is.
+        gamma: how fast windows of one shape get fewer with size, 1 or more.
+        kappa: how much large windows are kept from scoring high by their length.
+
+    Raises:
+        ValueError: when a value is outside the ranges above.
+    """
+
+    edges: Literal["gradient", "forest"] = "gradient"
+    forest: str | None = None
+    max_windows: int = 2000
+    alpha: float = 0.65
+    beta: float = 0.75
+    eta: float = 1.0
+    min_score: float = 0.01
+    edge_min_mag: float = 0.1
+    edge_merge_thr: float = 0.5
+    cluster_min_mag: float = 0.5
+    max_aspect_ratio: float = 3.0
+    min_box_area: float = 400.0
+    gamma: float = 2.0
+    kappa: float = 1.5
+
+    def __post_init__(self) -> None:
+        if (self.forest is None) == (self.edges == "forest"):
+            raise ValueError(
+                f"edges 'forest' needs the file of a structured forest in 'forest', and only it; "
+                f"got edges {self.edges!r} and forest {self.forest!r}"
+            )
+        for name, low, high in (
+            ("max_windows", 1, math.inf),
+            ("alpha", 0.01, 0.99),
+            ("beta", 0.01, 0.99),
+            ("eta", 0.5, 1),
+            ("min_score", 0, math.inf),
+            ("edge_min_mag", 0, 1),
+            ("edge_merge_thr", 0, math.inf),
+            ("cluster_min_mag", 0, math.inf),
+            ("max_aspect_ratio", 1, math.inf),
+            ("min_box_area", 1, math.inf),
+            ("gamma", 1, math.inf),
+            ("kappa", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
+
+    @property
+    def source(self) -> EdgeSource:
+        """What makes the edge maps."""
+        return GradientEdges() if self.forest is None else ForestEdges(self.forest)
+
+    @property
+    def name(self) -> str:
+        """Name of the method, for folders and tables."""
+        return f"edge_boxes_{self.source.name}"
+
+    @property
+    def key(self) -> str:
+        """16 digits that change with the parameters, the edges, OpenCV's and this code's version.
+
+        Raises:
+            FileNotFoundError: the structured forest's file is missing.
+        """
+        parameters = asdict(self)
+        # The file counts by its bytes, which are in the source's key.
+        del parameters["forest"]
+        version = opencv().__version__
+        return key_of(
+            {
+                "method": "edge_boxes",
+                "version": VERSION,
+                "opencv": version,
+                "source": self.source.key,
+                "parameters": parameters,
+            }
+        )
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``scored``'s windows alone."""
+        return self.scored(image)[0]
+
+    def scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Windows of an image and their scores, from high to low; the same on every run.
+
+        A picture with a side over 500 pixels is searched at that size, ``min_box_area`` and all.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
+
+        Returns:
+            ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels inside the image, and
+            ``(P,)`` float32 scores. P is never 0: where nothing is found, the whole image is the
+            only window, with score 0.
+
+        Raises:
+            ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
+            FileNotFoundError: the structured forest's file is missing.
+            RuntimeError: OpenCV is missing or has no ``ximgproc`` module.
+        """
+        check_image(image, "EdgeBoxes")
+        searched = shrunk(image)
+        edges = self.source(searched)
+        directions = orientation(edges)
+        # OpenCV looks at no edge below edge_min_mag, so thinning need not either.
+        thinned = thin(edges, directions, self.edge_min_mag)
+        corners, scores = self._search(thinned, directions)
+        height, width = searched.shape[:2]
+        corners = corners.clip(0, [width, height] * 2)
+        if not len(corners):
+            corners, scores = np.array([[0.0, 0, width, height]]), np.zeros(1)
+        factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
+        return (corners * factor).astype(np.float32), scores.astype(np.float32)
+
+    def _search(
+        self, edges: NDArray[np.float32], directions: NDArray[np.float32]
+    ) -> tuple[NDArray, NDArray]:
+        """Corners ``(P, 4)`` and scores ``(P,)`` that OpenCV finds on an edge map."""
+        # Between two neighbours of the grid there must be a pixel, which OpenCV does not check.
+        if min(edges.shape) < 3:
+            return np.zeros((0, 4)), np.zeros(0)
+        search = opencv().ximgproc.createEdgeBoxes(
+            alpha=self.alpha,
+            beta=self.beta,
+            eta=self.eta,
+            minScore=self.min_score,
+            maxBoxes=self.max_windows,
+            edgeMinMag=self.edge_min_mag,
+            edgeMergeThr=self.edge_merge_thr,
+            clusterMinMag=self.cluster_min_mag,
+            maxAspectRatio=self.max_aspect_ratio,
+            minBoxArea=self.min_box_area,
+            gamma=self.gamma,
+            kappa=self.kappa,
+        )
+        boxes, scores = search.getBoundingBoxes(edges, directions)
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        # (P, 1) in OpenCV 4, (P,) in 5.
+        return corners, np.asarray(scores, np.float64).ravel()

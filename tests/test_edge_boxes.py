@@ -1,0 +1,124 @@
+"""EdgeBoxes: windows of drawn scenes, order, limits, odd images, keys."""
+
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from proposals import edge_boxes
+from proposals.edge_boxes import EdgeBoxes
+from proposals.recall import best_overlaps
+
+BOXES = np.array([[20, 15, 80, 60], [100, 70, 150, 130]], np.float32)
+
+
+@pytest.fixture
+def image(rng):
+    """Two flat rectangles on a ground of little noise."""
+    made = rng.integers(100, 110, (150, 180, 3), np.uint8)
+    for number, (x1, y1, x2, y2) in enumerate(BOXES.astype(int)):
+        made[y1:y2, x1:x2] = (220, 30 + 100 * number, 60)
+    return made
+
+
+def test_objects_are_covered_by_the_first_windows(image):
+    windows, scores = EdgeBoxes().scored(image)
+    assert windows.dtype == scores.dtype == np.float32
+    assert len(windows) == len(scores)
+    assert best_overlaps(windows[:20], BOXES).min() > 0.8
+    assert (np.diff(scores) <= 0).all()
+    assert (windows[:, :2] >= 0).all()
+    assert (windows[:, 2:] <= [180, 150]).all()
+    assert (windows[:, :2] < windows[:, 2:]).all()
+    assert len(np.unique(windows, axis=0)) == len(windows)
+    np.testing.assert_array_equal(EdgeBoxes()(image), windows)
+
+
+def test_the_same_every_time(image):
+    first, second = EdgeBoxes().scored(image), EdgeBoxes().scored(image.copy())
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_limits(image):
+    whole = EdgeBoxes()(image)
+    fewer = EdgeBoxes(max_windows=7)(image)
+    np.testing.assert_array_equal(fewer, whole[:7])
+    large = EdgeBoxes(min_box_area=3000)(image)
+    areas = np.prod(large[:, 2:] - large[:, :2], axis=1)
+    # Sides are refined afterwards.
+    assert areas.min() > 0.5 * 3000
+    assert np.prod(whole[:, 2:] - whole[:, :2], axis=1).min() < 600
+    shapes = EdgeBoxes(max_aspect_ratio=1.5)(image)
+    sides = shapes[:, 2:] - shapes[:, :2]
+    assert (sides.max(axis=1) / sides.min(axis=1)).max() < 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2, 7), (3, 3), (4, 200)])
+def test_the_whole_of_a_small_image(rng, shape):
+    windows, scores = EdgeBoxes().scored(rng.integers(0, 256, (*shape, 3), np.uint8))
+    np.testing.assert_array_equal(windows, [[0, 0, shape[1], shape[0]]])
+    np.testing.assert_array_equal(scores, [0])
+
+
+def test_the_whole_of_an_even_image():
+    windows = EdgeBoxes()(np.full((90, 70, 3), 7, np.uint8))
+    np.testing.assert_array_equal(windows, [[0, 0, 70, 90]])
+
+
+def test_a_large_picture_is_searched_shrunk(image):
+    large = image.repeat(4, axis=0).repeat(4, axis=1)
+    windows = EdgeBoxes()(large)
+    assert best_overlaps(windows[:20], 4 * BOXES).min() > 0.8
+    assert windows.max() <= 4 * 180
+
+
+def test_scores_of_either_opencv(image, monkeypatch):
+    boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.int32)
+    found = []
+    for scores in (np.array([0.5, 0.25], np.float32), np.array([[0.5], [0.25]], np.float32)):
+        search = SimpleNamespace(getBoundingBoxes=lambda *_, s=scores: (boxes, s))
+        module = SimpleNamespace(ximgproc=SimpleNamespace(createEdgeBoxes=lambda s=search, **_: s))
+        monkeypatch.setattr(edge_boxes, "opencv", lambda m=module: m)
+        found.append(EdgeBoxes().scored(image))
+    for windows, scores in found:
+        np.testing.assert_array_equal(windows, [[1, 2, 4, 6], [5, 6, 12, 14]])
+        np.testing.assert_array_equal(scores, [0.5, 0.25])
+
+
+def test_key_changes_with_every_parameter():
+    method = EdgeBoxes()
+    keys = {method.key}
+    for field in fields(method):
+        if field.name not in ("edges", "forest"):
+            keys.add(
+                replace(method, **{field.name: getattr(method, field.name) * 0.99 + 0.01}).key
+                if field.name != "max_windows"
+                else replace(method, max_windows=5).key
+            )
+    assert len(keys) >= len(fields(method)) - 2
+    assert EdgeBoxes().key == method.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": 1}, "alpha must be from 0.01 to 0.99, got 1"),
+        ({"beta": 0}, "beta must be"),
+        ({"max_windows": 0}, "max_windows must be from 1"),
+        ({"max_aspect_ratio": 0.5}, "max_aspect_ratio must be from 1"),
+        ({"min_box_area": float("nan")}, "min_box_area must be"),
+        ({"edges": "forest"}, "needs the file of a structured forest"),
+        ({"forest": "model.yml.gz"}, "needs the file of a structured forest"),
+    ],
+)
+def test_bad_parameters(changes, words):
+    with pytest.raises(ValueError, match=words):
+        EdgeBoxes(**changes)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_bad_images(image):
+    with pytest.raises(ValueError, match="EdgeBoxes needs an RGB image"):
+        EdgeBoxes()(image)
