@@ -8,7 +8,7 @@ paper is silent, the released code; ``docs/differences.md`` lists both.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from proposals.selective_search import SelectiveSearch
+from proposals.methods import Proposals
 
 
 def require(settings: Any, **allowed: tuple[float, float]) -> None:
@@ -261,7 +261,7 @@ class Config:
         scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
         precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
         data: pictures and annotations.
-        proposals: selective search.
+        proposals: where windows come from.
         network: the trunk and its weights.
         finetune: training of fc6 and fc7.
         svm: training of the SVMs.
@@ -279,7 +279,7 @@ class Config:
     scales: Literal[1, 5] = 5
     precision: Literal["float32", "bfloat16"] = "float32"
     data: Data = field(default_factory=Data)
-    proposals: SelectiveSearch = field(default_factory=SelectiveSearch)
+    proposals: Proposals = field(default_factory=Proposals)
     network: Network = field(default_factory=Network)
     finetune: Finetune = field(default_factory=Finetune)
     svm: Svm = field(default_factory=Svm)

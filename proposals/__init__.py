@@ -1,7 +1,17 @@
 """Windows: candidate regions of an image, where they are kept, and how well they cover objects."""
 
+from proposals.edge_boxes import EdgeBoxes
+from proposals.methods import Proposals
 from proposals.recall import ProposalRecall, proposal_recall
-from proposals.selective_search import SelectiveSearch, propose
-from proposals.store import WindowStore
+from proposals.selective_search import SelectiveSearch
+from proposals.store import WindowStore, WindowUnion
 
-__all__ = ["ProposalRecall", "SelectiveSearch", "WindowStore", "proposal_recall", "propose"]
+__all__ = [
+    "EdgeBoxes",
+    "ProposalRecall",
+    "Proposals",
+    "SelectiveSearch",
+    "WindowStore",
+    "WindowUnion",
+    "proposal_recall",
+]

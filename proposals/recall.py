@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask
 
-THRESHOLDS = (0.5, 0.7, 0.8)
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)

@@ -136,14 +136,6 @@ class SelectiveSearch:
         return np.array(regions, dtype=np.int32).reshape(-1, 4)
 
 
-DEFAULT = SelectiveSearch()
-
-
-def propose(image: NDArray[np.uint8], method: SelectiveSearch = DEFAULT) -> NDArray[np.float32]:
-    """Windows ``(P, 4)`` of an RGB image ``(H, W, 3)``; see ``SelectiveSearch.__call__``."""
-    return method(image)
-
-
 def _seed_of(image: NDArray[np.uint8]) -> int:
     """32-bit seed from an image's shape and pixels."""
     return zlib.crc32(image.tobytes(), zlib.crc32(repr(image.shape).encode()))

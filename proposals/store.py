@@ -1,7 +1,7 @@
 """Windows on disk: one ``.npy`` a picture, made once, found again by the picture's own bytes."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from proposals.disk import file_digest, read_picture, save_array, save_text
+from proposals.methods import union
 
 
 class WindowMethod(Protocol):
@@ -25,6 +26,15 @@ class WindowMethod(Protocol):
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32, P at least 1, of an RGB uint8 image ``(H, W, 3)``."""
+
+
+class Windows(Protocol):
+    """What reads windows of pictures: a ``WindowStore``, or a ``WindowUnion`` of several."""
+
+    method: WindowMethod
+
+    def load(self, picture: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` float32 of a picture."""
 
 
 class WindowStore:
@@ -123,6 +133,23 @@ class WindowStore:
         for picture, seconds in parallel(jobs):
             self.seconds[picture] = seconds
             yield picture
+
+
+class WindowUnion:
+    """The windows of several stores together; each keeps its own.
+
+    Args:
+        stores: filled ones.
+        method: what gives the same windows at once; its key names the union.
+    """
+
+    def __init__(self, stores: Sequence[WindowStore], method: WindowMethod) -> None:
+        self.stores = tuple(stores)
+        self.method = method
+
+    def load(self, picture: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` of a picture; errors as ``WindowStore.load``."""
+        return union([store.load(picture) for store in self.stores])
 
 
 def _compute_one(method: WindowMethod, path: Path, picture: Path) -> tuple[Path, float]:

@@ -201,7 +201,7 @@ def test_shipped_files(configured, path):
         (["--finetune.steps", "0"], ["Finetune.steps", "0", "from 1 to 1e+07"]),
         (["--bbox.min_iou", "0.2"], ["min_iou", "0.2", "from 0.5 to 1"]),
         (["--limit", "0"], ["limit", "0", "from 1"]),
-        (["--proposals.min_side", "0"], ["min_side", "0", "1 or more"]),
+        (["--proposals.selective_search.min_side", "0"], ["min_side", "0", "1 or more"]),
         (["--features", "cnn"], ["features", "cnn", "spp", "rcnn"]),
         (["--finetune.layers", "conv1"], ["finetune.layers", "conv1", "conv2"]),
         (["--finetune.conv_rate", "11"], ["Finetune.conv_rate", "11", "from 0 to 10"]),

@@ -24,6 +24,7 @@ from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.run import Run
 from proposals.disk import file_digest, save_text
+from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 
 CLASSES = ("cat", "dog", "sheep")
@@ -72,7 +73,7 @@ def made_detector(extractor, hidden=16):
         LayerFeatures(head, factors),
         svms,
         BoxRegressor.from_arrays(bbox * 2e-3 / pooled.norm(dim=1).mean().item()),
-        SelectiveSearch(min_side=8),
+        Proposals(selective_search=SelectiveSearch(min_side=8)),
         Detection() if hidden else Detection(layer="pool5"),
         {"split": "train", "pictures": 2, "seed": 0},
     )
@@ -279,7 +280,7 @@ def test_the_settings_are_one_entry_that_begins_with_the_format(saved):
     with safe_open(saved, "pt") as file:
         (entry,) = file.metadata().items()
     assert entry[0] == "settings"
-    assert entry[1].startswith('{"format": "sppnet-detection 2", ')
+    assert entry[1].startswith('{"format": "sppnet-detection 3", ')
 
 
 def test_loaded_with_other_settings(detector, saved):
@@ -328,15 +329,15 @@ def test_a_damaged_detector(saved, damage):
     ("metadata", "found"),
     [
         (None, "found no format mark"),
-        ({"format": "sppnet-detection 2"}, "found no format mark"),
-        ({"settings": '{"format": "sppnet-detection 1"}'}, "found sppnet-detection 1"),
+        ({"format": "sppnet-detection 3"}, "found no format mark"),
+        ({"settings": '{"format": "sppnet-detection 2"}'}, "found sppnet-detection 2"),
         ({"settings": '{"format": "sppnet-detection 99"}'}, "found sppnet-detection 99"),
     ],
 )
 def test_another_safetensors_file(tmp_path, metadata, found):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros(3, np.float32)}, path, metadata)
-    message = rf"{path} is not a detector: expected 'sppnet-detection 2', .*{found}"
+    message = rf"{path} is not a detector: expected 'sppnet-detection 3', .*{found}"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)
 

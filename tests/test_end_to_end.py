@@ -23,8 +23,9 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 FLAGS = shlex.split(
     "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "
-    "--data.test_split test --proposals.base_k 400 --proposals.inc_k 400 "
-    "--proposals.max_windows 60 --finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
+    "--data.test_split test --proposals.selective_search.base_k 400 "
+    "--proposals.selective_search.inc_k 400 --proposals.selective_search.max_windows 60 "
+    "--finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
     "--finetune.pictures 2 --finetune.checkpoint_every 5 --svm.layers [pool5,fc6,fc7] "
     "--svm.checkpoint_every 2 --report.pictures 1"
 )
@@ -130,7 +131,7 @@ def ended(tmp_path_factory):
 
     rcnn = [*FLAGS, "--data.root", folder / "drawn", "--data.cache", folder / "rcnn_cache"]
     rcnn += ["--run", folder / "rcnn", "--features", "rcnn", "--svm.layers", "[pool5]"]
-    rcnn += ["--detection.layer", "pool5", "--proposals.max_windows", "5"]
+    rcnn += ["--detection.layer", "pool5", "--proposals.selective_search.max_windows", "5"]
     calls = {
         "nowhere": call_of("train_det.py", folder, "nowhere", "--data.root", folder / "none"),
         "train": trained("train", "straight"),

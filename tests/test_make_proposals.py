@@ -65,12 +65,13 @@ def run(monkeypatch, capsys, caplog):
     return call
 
 
-def figures(text):
-    return dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_windows_are_made_kept_and_reported(run, tree, tmp_path):
-    flags = ("--cache", tmp_path / "cache", "--csv", tmp_path / "table.csv", "--report")
+    flags = ("--cache", tmp_path / "cache", "--report")
     first = run(tree, *flags, "--limit", 2, "--workers", 1)
     assert first.status == 0, first.err
     assert "windows of 2 pictures made, 0 reused" in first.err
@@ -82,25 +83,67 @@ def test_windows_are_made_kept_and_reported(run, tree, tmp_path):
 
     third = run(tree, *flags)
     assert "windows of 0 pictures made, 3 reused" in third.err
-    report = figures(third.out)
     # the difficult dog of 4x4 pixels, which no window covers, does not count
-    assert report["pictures"] == report["objects"] == "3"
-    assert report["recall_50"] == "1.0000"
-    assert report["seconds"] == "-"
-    assert report["dog"] == "-"
-    assert report["car"] == report["abo"] == report["mabo"]
-    assert float(report["car"]) > 0.8
+    lines = third.out.splitlines()
+    assert lines[0].startswith("selective_search, train: 3 pictures, 3 objects, ")
+    assert lines[1].split() == [
+        *("windows", "recall_50", "recall_70", "recall_80", "recall_90", "abo", "mabo", "seconds")
+    ]
+    classes = dict(line.split() for line in lines if line.startswith(("car", "dog")))
+    whole = next(line.split() for line in lines[::-1] if line[:1] == " ")
+    assert whole[1] == "1.0000"
+    assert classes["dog"] == "-"
+    assert classes["car"] == whole[5] == whole[6]
+    assert float(classes["car"]) > 0.8
 
-    with (tmp_path / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["pictures"] for row in rows] == ["2", "3", "3"]
-    assert float(rows[0]["seconds"]) > 0
-    assert rows[2] == {name: report[name] for name in rows[2]}
-    assert (rows[0]["mode"], rows[0]["base_k"], rows[0]["max_windows"]) == ("fast", "50", "-")
+
+def test_a_table_of_several_methods(run, tree, tmp_path):
+    table, plot = tmp_path / "docs" / "table.csv", tmp_path / "docs" / "recall.png"
+    flags = ("--cache", tmp_path / "cache", "--csv", table, "--plot", plot)
+    for extra in ((), ("--proposals.method", "edge_boxes"), ("--proposals.method", "both"), ()):
+        ended = run(tree, *flags, *extra)
+        assert ended.status == 0, ended.err
+        assert ended.out == ""
+    rows = rows_of(table)
+    assert list(rows[0]) == [
+        *("method", "split", "windows", "recall_50", "recall_70", "recall_80", "recall_90"),
+        *("abo", "mabo", "seconds"),
+    ]
+    edge = "edge_boxes_gradient"
+    methods = [row["method"] for row in rows]
+    assert list(dict.fromkeys(methods)) == [*("selective_search", edge, f"selective_search+{edge}")]
+    # The same finding has one row.
+    assert len({(row["method"], row["windows"]) for row in rows}) == len(rows)
+    for method in set(methods):
+        one = [row for row in rows if row["method"] == method]
+        for name in ("windows", "recall_50", "abo"):
+            figures = [float(row[name]) for row in one]
+            assert figures == sorted(figures)
+        assert all(float(row["seconds"]) > 0 for row in one)
+    last = {row["method"]: row for row in rows}
+    assert int(last[f"selective_search+{edge}"]["windows"]) > int(last[edge]["windows"])
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_other_parameters_and_pictures_are_other_rows(run, tree, tmp_path):
+    flags = ("--cache", tmp_path / "cache", "--csv", tmp_path / "table.csv")
+    run(tree, *flags)
+    run(tree, *flags, "--limit", 2)
+    changed = run(tree, *flags, "--proposals.selective_search.min_side", 30)
+    assert changed.status == 0, changed.err
+    names = {(row["method"], row["split"]) for row in rows_of(tmp_path / "table.csv")}
+    assert names == {
+        ("selective_search", "train"),
+        ("selective_search", "train:2"),
+        ("selective_search min_side=30", "train"),
+    }
 
 
 def test_parameters_reach_the_method(run, tree, tmp_path):
-    flags = ("--proposals.base_k", 100, "--proposals.inc_k", 70, "--proposals.max_windows", 3)
+    flags = tuple(
+        f"--proposals.selective_search.{name}={value}"
+        for name, value in (("base_k", 100), ("inc_k", 70), ("max_windows", 3))
+    )
     ended = run(tree, "--cache", tmp_path, "--limit", 1, *flags)
     assert ended.status == 0, ended.err
     assert ended.out == ""
@@ -111,8 +154,11 @@ def test_parameters_reach_the_method(run, tree, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--proposals.inc_k", 0), "inc_k must be 1 or more, got 0"),
-        (("--proposals.mode", "slow"), "proposals.mode"),
+        (("--proposals.selective_search.inc_k", 0), "inc_k must be 1 or more, got 0"),
+        (("--proposals.selective_search.mode", "slow"), "selective_search.mode"),
+        (("--proposals.edge_boxes.beta", 1), "beta must be from 0.01 to 0.99, got 1"),
+        (("--proposals.method", "bing"), "proposals.method"),
+        (("--plot", "recall.png"), "name it with --csv"),
         (("--workers", 0), "workers must be 1 or more, got 0"),
         (("--data.split", "holiday"), "holiday"),
         (("--data.root", "nowhere"), "nowhere"),
@@ -132,5 +178,5 @@ def test_a_table_of_other_columns_is_left_alone(run, tree, tmp_path):
     table.write_text("a,b\n1,2\n")
     ended = run(tree, "--cache", tmp_path, "--limit", 1, "--csv", table)
     assert ended.status == 1
-    assert f"error: {table} has the columns a,b; expected mode," in ended.err
+    assert f"error: {table} has the columns" in ended.err
     assert table.read_text() == "a,b\n1,2\n"

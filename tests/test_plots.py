@@ -8,7 +8,12 @@ from PIL import Image
 
 from detection.data.records import ImageRecord
 from detection.detections import Detections
-from detection.evaluation.plots import class_colour, draw_detections, plot_precision_recall
+from detection.evaluation.plots import (
+    class_colour,
+    draw_detections,
+    plot_precision_recall,
+    plot_recall,
+)
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 CLASSES = ("cat", "dog")
@@ -113,3 +118,18 @@ def test_twenty_classes_have_twenty_colours():
     colours = {class_colour(label) for label in range(20)}
     assert len(colours) == 20
     assert all(0 <= value <= 255 for colour in colours for value in colour)
+
+
+def test_recall_of_several_methods(tmp_path):
+    curves = {
+        name: {"windows": [10, 100, 1000], "IoU 0.5": [0.1, 0.5, 0.9], "IoU 0.7": [0, 0.2, 0.5]}
+        for name in ("one", "another")
+    }
+    path = tmp_path / "recall.png"
+    plot_recall(curves, path, "recall")
+    with Image.open(path) as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.width > drawn.height
+        assert len(np.unique(np.asarray(drawn))) > 10
+    with pytest.raises(ValueError, match=r"expected a name in \.png"):
+        plot_recall(curves, tmp_path / "recall.jpg", "recall")

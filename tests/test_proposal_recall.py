@@ -51,7 +51,7 @@ def test_worked_case():
     labels = [np.array([0, 1]), np.array([0]), np.array([1])]
     result = proposal_recall(windows, boxes, labels, 3)
     # overlaps 0.5, 1, 0.8, 0; all thresholds are inclusive
-    assert result.recall == {0.5: 0.75, 0.7: 0.5, 0.8: 0.5}
+    assert result.recall == {0.5: 0.75, 0.7: 0.5, 0.8: 0.5, 0.9: 0.25}
     np.testing.assert_allclose(result.abo, [(0.5 + 0.8) / 2, (1 + 0) / 2, np.nan])
     assert result.mabo == pytest.approx((0.65 + 0.5) / 2)
     assert result.abo_all == pytest.approx((0.5 + 1 + 0.8 + 0) / 4)

@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from proposals import SelectiveSearch, propose
+from proposals import SelectiveSearch
 from proposals.disk import read_picture
 from proposals.opencv import shrunk
 from proposals.selective_search import _seed_of
+
+
+def propose(image, method=None):
+    return (method or SelectiveSearch())(image)
 
 
 def draw(height=96, width=128, seed=0):
@@ -78,8 +82,8 @@ def test_same_pixels_same_windows_whatever_went_before(image):
 def test_another_process_gives_the_same_order(image, tmp_path):
     np.save(tmp_path / "image.npy", image)
     program = (
-        "import sys, numpy as np; from proposals import propose\n"
-        "np.save(sys.argv[2], propose(np.load(sys.argv[1])))\n"
+        "import sys, numpy as np; from proposals import SelectiveSearch\n"
+        "np.save(sys.argv[2], SelectiveSearch()(np.load(sys.argv[1])))\n"
     )
     files = [tmp_path / "image.npy", tmp_path / "windows.npy"]
     subprocess.run([sys.executable, "-c", program, *files], check=True)

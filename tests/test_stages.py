@@ -262,7 +262,7 @@ def test_windows_are_made_once(world, tmp_path, caplog):
     records = world.data.records
     find_windows(run, "train", records[:2])
     store = find_windows(run, "train", records)
-    assert store.method == run.config.proposals
+    assert store.method == run.config.proposals.selective_search
     found = store.load(records[4].path)
     assert found.shape[1:] == (4,)
     assert len(found)

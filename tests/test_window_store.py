@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proposals import SelectiveSearch, WindowStore, propose
+from proposals import SelectiveSearch, WindowStore
 from proposals.disk import read_picture
 
 
@@ -129,7 +129,7 @@ def test_folder_says_which_method_it_is_of(store, pictures):
     assert (store.folder / "method.txt").read_text() == "Corners(key='0123', name='corners')\n"
 
 
-def test_selective_search_through_processes_equals_propose(tmp_path, rng):
+def test_selective_search_through_processes_equals_one(tmp_path, rng):
     pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     pixels[20:50, 10:60] = (200, 30, 30)
     paths = [tmp_path / f"{i}.png" for i in range(3)]
@@ -138,7 +138,7 @@ def test_selective_search_through_processes_equals_propose(tmp_path, rng):
     store = WindowStore(tmp_path / "cache", SelectiveSearch())
     assert sorted(store.compute(paths, workers=2)) == paths
     for path in paths:
-        np.testing.assert_array_equal(store.load(path), propose(read_picture(path)))
+        np.testing.assert_array_equal(store.load(path), SelectiveSearch()(read_picture(path)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

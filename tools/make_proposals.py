@@ -4,25 +4,38 @@ What the cache already holds is not made again; a run that was stopped goes on w
 
     python tools/make_proposals.py --data.split trainval --workers 4
     python tools/make_proposals.py --data.split trainval --limit 300 --report
+    python tools/make_proposals.py --proposals.method edge_boxes --csv table.csv --plot recall.png
 
-``--report`` prints windows a picture, recall at IoU 0.5, 0.7 and 0.8, ABO, MABO and the ABO of each
-class, over the objects that are not difficult; ``--csv FILE`` adds the same as one row to a table.
-Seconds are processor time of one core, measured on the pictures made by this call.
+``--report`` prints recall at IoU 0.5, 0.7, 0.8 and 0.9, ABO and MABO of the first 10 to 2,000
+windows of each picture and of all of them, and the ABO of each class, over the objects that are not
+difficult. ``--csv FILE`` puts the same rows into a table, beside those of other methods, and
+``--plot FILE`` draws all methods of that table. Seconds are processor time a picture.
 """
 
+import csv as csv_format
 import logging
-from csv import DictWriter
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from _cli import run_tool, with_progress
 from jsonargparse import ArgumentParser
 
-from detection.data.records import Dataset
+from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
-from proposals import ProposalRecall, SelectiveSearch, WindowStore, proposal_recall
+from detection.evaluation.plots import plot_recall
+from detection.evaluation.report import put_row
+from proposals import ProposalRecall, Proposals, WindowStore, proposal_recall
+from proposals.disk import read_picture
+from proposals.methods import union
+
+BUDGETS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+# Pictures that a method is timed on.
+TIMED = 5
 
 logger = logging.getLogger(__name__)
 
@@ -42,34 +55,46 @@ class Data:
 
 def main(
     data: Data = Data(),
-    proposals: SelectiveSearch = SelectiveSearch(),  # noqa: B008 - frozen
+    proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     cache: Path = Path("data/cache"),
     workers: int = 1,
     limit: int | None = None,
     report: bool = False,
     csv: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Make the windows of a split, and report how well they cover its objects.
 
     Args:
         data: which pictures.
-        proposals: selective search and its parameters.
+        proposals: the method and its parameters.
         cache: folder the windows are kept under.
         workers: number of processes.
         limit: only the first so many pictures of the split.
         report: print recall, ABO and MABO.
-        csv: table to add a row to; made with its header if missing.
+        csv: table to put the rows into; made with its header if missing.
+        plot: PNG of the recall of all methods of the table, of this split.
     """
+    if plot is not None and csv is None:
+        raise ValueError("--plot draws the methods of a table: name it with --csv")
     dataset = read_voc(data.root, data.split, limit=limit)
-    store = WindowStore(cache, proposals)
-    fill(store, [record.path for record in dataset.records], workers)
+    stores = [WindowStore(cache, method) for method in proposals.parts]
+    for store in stores:
+        fill(store, [record.path for record in dataset.records], workers)
     if not report and csv is None:
         return
-    result = measure(store, dataset)
+    split = data.split + (f":{limit}" if limit else "")
+    facts = {"method": label(proposals), "split": split}
+    seconds = seconds_of(proposals, dataset.records[:TIMED])
+    results = measure(stores, dataset)
+    rows = [facts | row_of(budget, result, seconds) for budget, result in results.items()]
     if csv is not None:
-        append_row(csv, row_of(store, data.split, result))
+        for row in rows:
+            put_row(csv, row, [*facts, "windows"])
+    if plot is not None and csv is not None:
+        plot_recall(curves(csv, split), plot, f"recall of the objects of {split}")
     if report:
-        print_report(row_of(store, data.split, result), result, dataset.classes)
+        print_report(rows, list(results.values())[-1], dataset.classes)
 
 
 def fill(store: WindowStore, pictures: list[Path], workers: int) -> None:
@@ -77,62 +102,88 @@ def fill(store: WindowStore, pictures: list[Path], workers: int) -> None:
     missing = store.missing(pictures)
     reused = len(pictures) - len(missing)
     if missing:
-        for _ in with_progress(store.compute(missing, workers), "windows", len(missing)):
+        made = store.compute(missing, workers)
+        for _ in with_progress(made, store.method.name, len(missing)):
             pass
     logger.info("windows of %d pictures made, %d reused: %s", len(missing), reused, store.folder)
 
 
-def measure(store: WindowStore, dataset: Dataset) -> ProposalRecall:
-    """How well the store's windows cover the objects of a dataset that are not difficult."""
-    return proposal_recall(
-        [store.load(record.path) for record in dataset.records],
-        [record.boxes[~record.difficult] for record in dataset.records],
-        [record.labels[~record.difficult] for record in dataset.records],
-        len(dataset.classes),
-    )
+def label(proposals: Proposals) -> str:
+    """The method's name, with the parameters that are not the defaults."""
+    changed = [
+        f"{name}={value}"
+        for part in proposals.parts
+        for name, value in asdict(part).items()
+        if value != getattr(type(part)(), name) and name not in ("edges", "forest")
+    ]
+    return " ".join([proposals.name, *changed])
 
 
-def row_of(store: WindowStore, split: str, result: ProposalRecall) -> dict[str, str]:
-    """One line of the table: parameters, then figures; seconds '-' when nothing was made."""
-    assert isinstance(store.method, SelectiveSearch)
-    parameters = asdict(store.method)
+def seconds_of(proposals: Proposals, records: tuple[ImageRecord, ...]) -> float:
+    """Median processor time a picture, from the decoded picture to its windows."""
+    seconds = []
+    for record in records:
+        image = read_picture(record.path)
+        start = time.process_time()
+        proposals(image)
+        seconds.append(time.process_time() - start)
+    return median(seconds)
+
+
+def measure(stores: list[WindowStore], dataset: Dataset) -> dict[int | None, ProposalRecall]:
+    """How well the first windows cover the objects that are not difficult, by their number.
+
+    Numbers that no picture has so many windows of are left out; None stands for all windows.
+    """
+    windows = [union([store.load(each.path) for store in stores]) for each in dataset.records]
+    most = max(len(each) for each in windows)
     return {
-        **{name: "-" if value is None else str(value) for name, value in parameters.items()},
-        "split": split,
-        "pictures": str(len(result.windows)),
-        "objects": str(result.count),
-        "windows": f"{result.windows.mean():.0f}",
-        "windows_min": str(result.windows.min()),
-        "windows_max": str(result.windows.max()),
-        **{f"recall_{100 * t:.0f}": f"{share:.4f}" for t, share in result.recall.items()},
-        "abo": f"{result.abo_all:.4f}",
-        "mabo": f"{result.mabo:.4f}",
-        "seconds": f"{np.mean(list(store.seconds.values())):.2f}" if store.seconds else "-",
+        budget: proposal_recall(
+            [each[:budget] for each in windows],
+            [record.boxes[~record.difficult] for record in dataset.records],
+            [record.labels[~record.difficult] for record in dataset.records],
+            len(dataset.classes),
+        )
+        for budget in (*(each for each in BUDGETS if each < most), None)
     }
 
 
-def append_row(path: Path, row: dict[str, str]) -> None:
-    """Add a row to a CSV file of the same columns.
-
-    Raises:
-        ValueError: the file begins with other columns.
-    """
-    header = ",".join(row)
-    found = path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else ""
-    if found and found != header:
-        raise ValueError(f"{path} has the columns {found}; expected {header}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = DictWriter(file, list(row), lineterminator="\n")
-        if not found:
-            writer.writeheader()
-        writer.writerow(row)
+def row_of(budget: int | None, result: ProposalRecall, seconds: float) -> dict[str, Any]:
+    """Figures of a number of windows; all of them count as their mean number."""
+    return {
+        "windows": budget or round(float(result.windows.mean())),
+        **{f"recall_{100 * t:.0f}": f"{share:.4f}" for t, share in result.recall.items()},
+        "abo": f"{result.abo_all:.4f}",
+        "mabo": f"{result.mabo:.4f}",
+        "seconds": f"{seconds:.3f}",
+    }
 
 
-def print_report(row: dict[str, str], result: ProposalRecall, classes: tuple[str, ...]) -> None:
-    """Print the row, one figure a line, then the ABO of each class."""
-    for name, value in row.items():
-        print(f"{name:<13} {value}")
+def curves(table: Path, split: str) -> Mapping[str, dict[str, list[float]]]:
+    """Of each method of a table: numbers of windows in order, and recalls at IoU 0.5 and 0.7."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    with table.open(newline="") as file:
+        for row in csv_format.DictReader(file):
+            if row["split"] == split:
+                point = tuple(float(row[name]) for name in ("windows", "recall_50", "recall_70"))
+                found.setdefault(row["method"], []).append(point)
+    names = ("windows", "IoU 0.5", "IoU 0.7")
+    return {
+        method: dict(zip(names, map(list, zip(*sorted(points), strict=True)), strict=True))
+        for method, points in found.items()
+    }
+
+
+def print_report(
+    rows: list[dict[str, Any]], result: ProposalRecall, classes: tuple[str, ...]
+) -> None:
+    """Print the rows as a table, then the ABO of each class by all windows."""
+    print(f"{rows[0]['method']}, {rows[0]['split']}: {len(result.windows)} pictures,", end=" ")
+    print(f"{result.count} objects, {result.windows.min()} to {result.windows.max()} windows")
+    columns = [name for name in rows[0] if name not in ("method", "split")]
+    print("".join(f"{name:>10}" for name in columns))
+    for row in rows:
+        print("".join(f"{row[name]:>10}" for name in columns))
     print("\nABO by class ('-': no object)")
     for name, abo in zip(classes, result.abo, strict=True):
         print(f"{name:<13} {'-' if np.isnan(abo) else f'{abo:.4f}'}")

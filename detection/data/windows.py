@@ -4,17 +4,21 @@ from collections.abc import Sequence
 
 from detection.data.records import ImageRecord
 from detection.run import Run
-from proposals.store import WindowStore
+from proposals.store import Windows, WindowStore, WindowUnion
 
 
-def find_windows(run: Run, split: str, records: Sequence[ImageRecord]) -> WindowStore:
-    """Propose windows on every picture that has none in the run's cache yet."""
-    store = WindowStore(run.cache, run.config.proposals)
-    missing = store.missing([record.path for record in records])
-    run.done_before("windows", len(records) - len(missing), len(records))
-    if not missing:
-        return store
-    with run.stage(f"windows of {split}"):
-        for _ in run.progress(store.compute(missing, run.workers), "windows", len(missing)):
-            pass
-    return store
+def find_windows(run: Run, split: str, records: Sequence[ImageRecord]) -> Windows:
+    """Propose windows, by each method asked for, on every picture that has none in the cache."""
+    proposals = run.config.proposals
+    stores = [WindowStore(run.cache, method) for method in proposals.parts]
+    pictures = [record.path for record in records]
+    for store in stores:
+        missing = store.missing(pictures)
+        run.done_before("windows", len(records) - len(missing), len(records))
+        if not missing:
+            continue
+        with run.stage(f"windows of {split}"):
+            made = store.compute(missing, run.workers)
+            for _ in run.progress(made, store.method.name, len(missing)):
+                pass
+    return stores[0] if len(stores) == 1 else WindowUnion(stores, proposals)

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,6 +52,35 @@ def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
     figure.suptitle(f"mAP {result.map:.3f} (11 points)   {result.map_area:.3f} (area)", fontsize=11)
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
+    with write_atomic(path) as file:
+        canvas.print_png(file)
+
+
+def plot_recall(
+    methods: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path, title: str
+) -> None:
+    """Draw recall against the number of windows, a panel for each overlap, into a PNG.
+
+    Args:
+        methods: of each, ``windows`` in rising order, and the recalls at each overlap by its name.
+        path: ends in .png; replaced if there.
+        title: above the panels.
+
+    Raises:
+        ValueError: another ending.
+    """
+    if _format_of(path) != "PNG":
+        raise ValueError(f"the curves are written as PNG: expected a name in .png, got {path}")
+    overlaps = [name for name in next(iter(methods.values())) if name != "windows"]
+    figure = Figure(figsize=(4.8 * len(overlaps), 4.2), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for panel, overlap in zip(figure.subplots(1, len(overlaps)), overlaps, strict=True):
+        for method, points in methods.items():
+            panel.plot(points["windows"], points[overlap], marker=".", label=method)
+        panel.set(xscale="log", ylim=(0, 1), title=overlap, xlabel="windows a picture")
+        panel.grid(visible=True, alpha=0.3)
+        panel.legend(fontsize=8, loc="upper left")
+    figure.suptitle(title, fontsize=11)
     with write_atomic(path) as file:
         canvas.print_png(file)
 

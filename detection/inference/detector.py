@@ -25,11 +25,10 @@ from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.weights import Weights
-from proposals import propose
 from proposals.disk import read_picture, write_atomic
-from proposals.selective_search import SelectiveSearch
+from proposals.methods import Proposals
 
-FORMAT = "sppnet-detection 2"
+FORMAT = "sppnet-detection 3"
 DISPLAY_THRESHOLD = -0.5
 DISPLAY_PROBABILITY = 0.5
 
@@ -54,7 +53,7 @@ class SPPDetector:
     features: LayerFeatures
     svms: Mapping[str, ClassSVMs]
     regressor: BoxRegressor
-    proposals: SelectiveSearch = field(default_factory=SelectiveSearch)
+    proposals: Proposals = field(default_factory=Proposals)
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,7 +173,7 @@ class SPPDetector:
         if not isinstance(image, np.ndarray):
             image = read_picture(image)
         if windows is None:
-            windows = propose(image, self.proposals)
+            windows = self.proposals(image)
         (candidates,) = self.candidates(image, windows).values()
         found = self.finish(candidates, image.shape[:2])
         least = self.display_threshold if score_threshold is None else score_threshold
@@ -279,7 +278,7 @@ class SPPDetector:
             LayerFeatures(head, settings["factors"], precision, detection.fc_rank),
             svms,
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
-            SelectiveSearch(**settings["proposals"]),
+            Proposals.from_dict(settings["proposals"]),
             detection,
             settings["trained"],
         )

@@ -21,7 +21,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
 from proposals.disk import file_digest, key_of, read_picture
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 VERSION = 3
 
@@ -31,7 +31,7 @@ def results_folder(run: Run) -> Path:
     return run.folder / f"test_{run.config.data.test_split}_{run.config.scales}scales"
 
 
-def candidates_folder(run: Run, detector: SPPDetector, windows: WindowStore, layer: str) -> Path:
+def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
     """Where the candidates by a layer's scores lie, named by what determines them."""
     key = key_of(
         {
@@ -54,7 +54,7 @@ def candidates_file(folder: Path, record: ImageRecord) -> Path:
 
 
 def score_split(
-    run: Run, detector: SPPDetector, data: Dataset, windows: WindowStore
+    run: Run, detector: SPPDetector, data: Dataset, windows: Windows
 ) -> dict[str, Path]:
     """Score every picture that has no candidates yet; returns each layer's folder.
 
@@ -82,7 +82,7 @@ def _score_all(
     run: Run,
     detector: SPPDetector,
     records: Sequence[ImageRecord],
-    windows: WindowStore,
+    windows: Windows,
     folders: Mapping[str, Path],
 ) -> Iterator[None]:
     """Score pictures: on the CPU by processes of one thread, each with its own detector."""

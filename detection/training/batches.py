@@ -12,7 +12,7 @@ from detection.data.records import ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.training.labels import WindowLabels, label_windows
 from proposals.disk import read_picture
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class WindowBatches:
     def __init__(
         self,
         records: Sequence[ImageRecord],
-        store: WindowStore,
+        store: Windows,
         num_classes: int,
         extractor: SPPExtractor,
         settings: Finetune,

@@ -32,7 +32,7 @@ from detection.training.memory import freed_memory_kept
 from detection.training.stages import write_tensors
 from detection.training.window_bank import picture_key
 from proposals.disk import key_of
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 # Steps of fine-tuning; handed back every 100, a process still grew to 5.9 GB (docs/LOG.md).
 HAND_BACK_EVERY = 10
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def finetune_stage(
-    run: Run, data: Dataset, windows: WindowStore, weights: Weights
+    run: Run, data: Dataset, windows: Windows, weights: Weights
 ) -> tuple[Backbone, Head | None, str]:
     """Fine-tune the head and, where the settings say so, convolutions on windows.
 
@@ -108,7 +108,7 @@ class _Stage:
         self,
         run: Run,
         data: Dataset,
-        windows: WindowStore,
+        windows: Windows,
         weights: Weights,
         extractor: SPPExtractor,
         head: Head,

@@ -21,7 +21,7 @@ from detection.training.mining import Mining
 from detection.training.stages import data_key, write_tensors
 from detection.training.window_bank import BankEntry, StackedRows, WindowBank, picture_key
 from proposals.disk import key_of
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 BBOX_VERSION = 2
 
@@ -29,7 +29,7 @@ BBOX_VERSION = 2
 def svm_stage(
     run: Run,
     data: Dataset,
-    windows: WindowStore,
+    windows: Windows,
     entries: Sequence[BankEntry],
     extractor: Extractor,
     features: LayerFeatures,

@@ -30,7 +30,7 @@ from detection.training.labels import label_windows
 from detection.training.stages import write_tensors
 from detection.training.window_bank import BankEntry
 from proposals.disk import read_picture
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one picture and double.
 BLOCK = 32
@@ -64,7 +64,7 @@ class Mining:
         self,
         run: Run,
         data: Dataset,
-        windows: WindowStore,
+        windows: Windows,
         extractor: Extractor,
         features: LayerFeatures,
         head_file: Path,

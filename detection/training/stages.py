@@ -24,7 +24,7 @@ from detection.networks.head import Head
 from detection.run import Run
 from detection.training.window_bank import BankEntry, Sampling, WindowBank, picture_key
 from proposals.disk import key_of, write_atomic
-from proposals.store import WindowStore
+from proposals.store import Windows
 
 FEATURE_NORM = 20.0
 
@@ -48,7 +48,7 @@ def make_extractor(run: Run, backbone: Backbone) -> Extractor:
     )
 
 
-def bank_stage(run: Run, data: Dataset, windows: WindowStore, extractor: Extractor) -> WindowBank:
+def bank_stage(run: Run, data: Dataset, windows: Windows, extractor: Extractor) -> WindowBank:
     """Features of the windows that SVMs take for positives and box regression learns from."""
     config = run.config
     sampling = Sampling(config.data.difficult, config.bbox.min_iou, config.seed)
@@ -63,7 +63,7 @@ def bank_stage(run: Run, data: Dataset, windows: WindowStore, extractor: Extract
 
 
 def _pool_all(
-    run: Run, bank: WindowBank, windows: WindowStore, records: Sequence[ImageRecord]
+    run: Run, bank: WindowBank, windows: Windows, records: Sequence[ImageRecord]
 ) -> Iterator[None]:
     """Pool pictures: on CPU one a process, which uses the cores better than threads do."""
     jobs = (delayed(bank.add)(record, windows.load(record.path)) for record in records)

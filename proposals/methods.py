@@ -1,0 +1,68 @@
+"""The choice of windows: selective search, EdgeBoxes, or the windows of both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proposals.disk import key_of
+from proposals.edge_boxes import EdgeBoxes
+from proposals.selective_search import SelectiveSearch
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Where windows come from.
+
+    Attributes:
+        method: selective search; EdgeBoxes; or both, which the paper trains on when EdgeBoxes
+            alone is used at test (4.3).
+        selective_search: its parameters.
+        edge_boxes: its parameters.
+    """
+
+    method: Literal["selective_search", "edge_boxes", "both"] = "selective_search"
+    selective_search: SelectiveSearch = field(default_factory=SelectiveSearch)
+    edge_boxes: EdgeBoxes = field(default_factory=EdgeBoxes)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Proposals":
+        """What ``dataclasses.asdict`` made a dictionary of."""
+        return cls(
+            settings["method"],
+            SelectiveSearch(**settings["selective_search"]),
+            EdgeBoxes(**settings["edge_boxes"]),
+        )
+
+    @property
+    def parts(self) -> tuple[SelectiveSearch | EdgeBoxes, ...]:
+        """The methods whose windows are taken."""
+        if self.method == "both":
+            return self.selective_search, self.edge_boxes
+        return (getattr(self, self.method),)
+
+    @property
+    def name(self) -> str:
+        """The methods' names, for tables."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def key(self) -> str:
+        """Changes whenever the same image could give other windows; of one method, its own."""
+        keys = [part.key for part in self.parts]
+        return keys[0] if len(keys) == 1 else key_of({"union": keys})
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` of an RGB image ``(H, W, 3)`` uint8, P at least 1; see the methods."""
+        return union([part(image) for part in self.parts])
+
+
+def union(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Lists of windows one after the other, without those that came before."""
+    if len(windows) == 1:
+        return windows[0]
+    together = np.concatenate(windows)
+    first = np.unique(together, axis=0, return_index=True)[1]
+    return together[np.sort(first)]
