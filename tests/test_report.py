@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detection.evaluation.report import format_table, put_row, save_result
+from detection.evaluation.report import format_stages, format_table, put_row, save_result
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
@@ -106,3 +106,18 @@ def test_csv_refuses_other_columns(tmp_path):
         ):
             put_row(path, row, ["run"])
     assert path.read_text() == "run,map\na,0.5\n"
+
+
+def test_stages_with_their_speed():
+    stages = {
+        "windows": {"seconds": 50.0, "peak_memory_mb": 300},
+        "fine-tuning": {"seconds": 4.0, "peak_memory_mb": 4000},
+    }
+    lines = [line.split() for line in format_stages(stages, 100).splitlines()]
+    assert lines == [
+        ["stage", "seconds", "pictures/s", "peak", "MB"],
+        ["windows", "50.0", "2.00", "300"],
+        ["fine-tuning", "4.0", "25.00", "4000"],
+        ["in", "all", "54.0"],
+    ]
+    assert format_stages({}, 3).splitlines()[-1].split() == ["in", "all", "0.0"]

@@ -15,9 +15,10 @@ from _cli import run_configured, with_progress
 from detection.config import Config
 from detection.data.voc import read_voc
 from detection.data.windows import find_windows
+from detection.evaluation.report import format_stages
 from detection.inference.detector import SPPDetector
 from detection.networks.weights import load_weights
-from detection.run import Run, log_to
+from detection.run import Run, log_to, stage_seconds
 from detection.training import linear_stages, stages
 from detection.training.finetune_stage import finetune_stage
 from proposals.disk import file_digest
@@ -69,6 +70,12 @@ def main(config: Config) -> None:
     detector.save(run.detector_path)
     digest = file_digest(run.detector_path)
     run.event("detector", digest=digest)
+    stages_of_training = {
+        name: one
+        for name, one in stage_seconds(run.folder).items()
+        if not name.startswith(("detection", "evaluation", f"windows of {config.data.test_split}"))
+    }
+    print(format_stages(stages_of_training, len(data.records)))
     print(f"detector {run.detector_path} sha256 {digest}")
     print(f"next: python tools/test_det.py --run {config.run}")
 

@@ -36,6 +36,24 @@ def format_table(result: VOCResult, ap50: float | None = None) -> str:
     return "\n".join(lines)
 
 
+def format_stages(stages: Mapping[str, Mapping[str, float]], pictures: int) -> str:
+    """Seconds of each stage, pictures a second, peak memory, and the sum, without a last newline.
+
+    Args:
+        stages: of ``detection.run.stage_seconds``.
+        pictures: that each stage went over.
+    """
+    width = max(len(name) for name in ("in all", *stages))
+    lines = [f"{'stage':<{width}}" + f"{'seconds':>10}{'pictures/s':>12}{'peak MB':>10}"]
+    for name, one in stages.items():
+        rate = pictures / max(one["seconds"], 0.1)
+        lines.append(
+            f"{name:<{width}}{one['seconds']:>10.1f}{rate:>12.2f}{one['peak_memory_mb']:>10.0f}"
+        )
+    lines.append(f"{'in all':<{width}}{sum(one['seconds'] for one in stages.values()):>10.1f}")
+    return "\n".join(lines)
+
+
 def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -> None:
     """Write a result as JSON, whole or not at all; numbers are not rounded.
 
