@@ -4,7 +4,7 @@ from proposals.edge_boxes import EdgeBoxes
 from proposals.methods import Proposals
 from proposals.recall import ProposalRecall, proposal_recall
 from proposals.selective_search import SelectiveSearch
-from proposals.store import WindowStore, WindowUnion
+from proposals.store import Windows, WindowStore, WindowUnion
 
 __all__ = [
     "EdgeBoxes",
@@ -13,5 +13,6 @@ __all__ = [
     "SelectiveSearch",
     "WindowStore",
     "WindowUnion",
+    "Windows",
     "proposal_recall",
 ]

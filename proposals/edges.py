@@ -70,6 +70,42 @@ class GradientEdges:
 
 
 @dataclass(frozen=True)
+class LearnedEdges:
+    """Boundaries of objects by the network that comes with the package (``edge_network.py``).
+
+    Attributes:
+        model: another one's file; None takes the package's.
+    """
+
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "learned"
+
+    @property
+    def key(self) -> str:
+        """16 digits."""
+        return key_of({"edges": self.name, "model": file_digest(self._path())})
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The map ``(H, W)``.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, or of something else.
+        """
+        check_image(image, "an edge map")
+        # Only here does proposals/ need torch, which takes seconds to import.
+        from proposals.edge_network import find_edges, load_edges
+
+        return find_edges(load_edges(str(self._path())), image)
+
+    def _path(self) -> Path:
+        return Path(self.model) if self.model else Path(__file__).with_name("edges.safetensors")
+
+
+@dataclass(frozen=True)
 class ForestEdges:
     """Structured forests (Dollar and Zitnick, ICCV 2013) by OpenCV, from a model file of one's own.
 

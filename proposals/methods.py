@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from proposals.disk import key_of
 from proposals.edge_boxes import EdgeBoxes
+from proposals.imported import ImportedWindows
 from proposals.selective_search import SelectiveSearch
 
 
@@ -17,15 +18,27 @@ class Proposals:
     """Where windows come from.
 
     Attributes:
-        method: selective search; EdgeBoxes; or both, which the paper trains on when EdgeBoxes
-            alone is used at test (4.3).
+        method: selective search; EdgeBoxes; both, which the paper trains on when EdgeBoxes alone
+            is used at test (4.3); or a file of windows made elsewhere.
         selective_search: its parameters.
         edge_boxes: its parameters.
+        file: .mat, .npz or .csv (``proposals/imported.py``), for the method "file" only.
+
+    Raises:
+        ValueError: a file without the method "file", or the other way round.
     """
 
-    method: Literal["selective_search", "edge_boxes", "both"] = "selective_search"
+    method: Literal["selective_search", "edge_boxes", "both", "file"] = "selective_search"
     selective_search: SelectiveSearch = field(default_factory=SelectiveSearch)
     edge_boxes: EdgeBoxes = field(default_factory=EdgeBoxes)
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.method == "file"):
+            raise ValueError(
+                f"the method 'file' needs windows in 'file', and only it; got method "
+                f"{self.method!r} and file {self.file!r}"
+            )
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Proposals":
@@ -34,11 +47,14 @@ class Proposals:
             settings["method"],
             SelectiveSearch(**settings["selective_search"]),
             EdgeBoxes(**settings["edge_boxes"]),
+            settings["file"],
         )
 
     @property
-    def parts(self) -> tuple[SelectiveSearch | EdgeBoxes, ...]:
+    def parts(self) -> tuple[SelectiveSearch | EdgeBoxes | ImportedWindows, ...]:
         """The methods whose windows are taken."""
+        if self.file is not None:
+            return (ImportedWindows(self.file),)
         if self.method == "both":
             return self.selective_search, self.edge_boxes
         return (getattr(self, self.method),)

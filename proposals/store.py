@@ -29,9 +29,11 @@ class WindowMethod(Protocol):
 
 
 class Windows(Protocol):
-    """What reads windows of pictures: a ``WindowStore``, or a ``WindowUnion`` of several."""
+    """What reads windows of pictures: a store, a union of stores, or a file of others' windows."""
 
-    method: WindowMethod
+    @property
+    def method(self) -> WindowMethod:
+        """What made the windows; its name and key are theirs."""
 
     def load(self, picture: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32 of a picture."""

@@ -125,6 +125,17 @@ def test_a_table_of_several_methods(run, tree, tmp_path):
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_windows_of_a_file_are_measured(run, tree, tmp_path):
+    objects = {f"{i:06}": np.array([[20 + 20 * i, 30, 60 + 20 * i, 70]]) for i in range(3)}
+    np.savez(tmp_path / "mine.npz", **objects)
+    flags = ("--proposals.method", "file", "--proposals.file", tmp_path / "mine.npz")
+    ended = run(tree, "--cache", tmp_path, "--csv", tmp_path / "table.csv", *flags)
+    assert ended.status == 0, ended.err
+    (row,) = rows_of(tmp_path / "table.csv")
+    assert (row["method"], row["windows"], row["seconds"]) == ("file_mine", "1", "-")
+    assert row["recall_90"] == row["abo"] == "1.0000"
+
+
 def test_other_parameters_and_pictures_are_other_rows(run, tree, tmp_path):
     flags = ("--cache", tmp_path / "cache", "--csv", tmp_path / "table.csv")
     run(tree, *flags)

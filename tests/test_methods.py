@@ -66,3 +66,20 @@ def test_stores_together_load_what_the_methods_make(image, tmp_path):
 
 def test_settings_come_back_from_a_dictionary():
     assert Proposals.from_dict(asdict(BOTH)) == BOTH
+
+
+def test_windows_of_a_file(tmp_path, image):
+    path = tmp_path / "mine.npz"
+    np.savez(path, picture=np.array([[1, 2, 30, 40]], np.float32))
+    chosen = Proposals("file", file=str(path))
+    assert chosen.name == "file_mine"
+    assert chosen.key == chosen.parts[0].key
+    assert Proposals.from_dict(asdict(chosen)) == chosen
+    with pytest.raises(ValueError, match="of its own pictures only"):
+        chosen(image)
+
+
+@pytest.mark.parametrize("changes", [{"method": "file"}, {"file": "windows.mat"}])
+def test_a_file_and_its_method_go_together(changes):
+    with pytest.raises(ValueError, match="the method 'file' needs windows in 'file'"):
+        Proposals(**changes)

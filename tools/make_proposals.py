@@ -29,8 +29,9 @@ from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
 from detection.evaluation.plots import plot_recall
 from detection.evaluation.report import put_row
-from proposals import ProposalRecall, Proposals, WindowStore, proposal_recall
+from proposals import ProposalRecall, Proposals, Windows, WindowStore, proposal_recall
 from proposals.disk import read_picture
+from proposals.imported import ImportedWindows
 from proposals.methods import union
 
 BUDGETS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -78,14 +79,19 @@ def main(
     if plot is not None and csv is None:
         raise ValueError("--plot draws the methods of a table: name it with --csv")
     dataset = read_voc(data.root, data.split, limit=limit)
-    stores = [WindowStore(cache, method) for method in proposals.parts]
-    for store in stores:
+    stores: list[Windows] = []
+    for method in proposals.parts:
+        if isinstance(method, ImportedWindows):
+            stores.append(method)
+            continue
+        store = WindowStore(cache, method)
         fill(store, [record.path for record in dataset.records], workers)
+        stores.append(store)
     if not report and csv is None:
         return
     split = data.split + (f":{limit}" if limit else "")
     facts = {"method": label(proposals), "split": split}
-    seconds = seconds_of(proposals, dataset.records[:TIMED])
+    seconds = "-" if proposals.file else f"{seconds_of(proposals, dataset.records[:TIMED]):.3f}"
     results = measure(stores, dataset)
     rows = [facts | row_of(budget, result, seconds) for budget, result in results.items()]
     if csv is not None:
@@ -113,6 +119,7 @@ def label(proposals: Proposals) -> str:
     changed = [
         f"{name}={value}"
         for part in proposals.parts
+        if not isinstance(part, ImportedWindows)
         for name, value in asdict(part).items()
         if value != getattr(type(part)(), name) and name not in ("edges", "forest")
     ]
@@ -130,7 +137,7 @@ def seconds_of(proposals: Proposals, records: tuple[ImageRecord, ...]) -> float:
     return median(seconds)
 
 
-def measure(stores: list[WindowStore], dataset: Dataset) -> dict[int | None, ProposalRecall]:
+def measure(stores: list[Windows], dataset: Dataset) -> dict[int | None, ProposalRecall]:
     """How well the first windows cover the objects that are not difficult, by their number.
 
     Numbers that no picture has so many windows of are left out; None stands for all windows.
@@ -148,14 +155,14 @@ def measure(stores: list[WindowStore], dataset: Dataset) -> dict[int | None, Pro
     }
 
 
-def row_of(budget: int | None, result: ProposalRecall, seconds: float) -> dict[str, Any]:
+def row_of(budget: int | None, result: ProposalRecall, seconds: str) -> dict[str, Any]:
     """Figures of a number of windows; all of them count as their mean number."""
     return {
         "windows": budget or round(float(result.windows.mean())),
         **{f"recall_{100 * t:.0f}": f"{share:.4f}" for t, share in result.recall.items()},
         "abo": f"{result.abo_all:.4f}",
         "mabo": f"{result.mabo:.4f}",
-        "seconds": f"{seconds:.3f}",
+        "seconds": seconds,
     }
 
 

@@ -1,0 +1,139 @@
+"""A small network that finds the boundaries of objects: edge maps for EdgeBoxes without a download.
+
+Four levels of 3x3 convolutions, each at half the resolution of the one before, and a way back up
+that adds every level's features to the next finer one's. ``tools/train_edges.py`` trains it on the
+segmentation masks of VOC's train pictures and on BSDS500; its weights, half a million bytes, come
+with the package.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from proposals.disk import write_atomic
+
+WIDTHS = (16, 32, 64, 96)
+MERGED = 24
+MEAN = np.array([123.7, 116.3, 103.5], np.float32)
+DEVIATION = np.float32(58)
+FORMAT = "sppnet edges 1"
+
+
+def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class EdgeNetwork(nn.Module):
+    """How likely a boundary runs through each pixel: logits at full resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        a, b, c, d = WIDTHS
+        self.levels = nn.ModuleList(
+            [
+                nn.Sequential(_layer(3, a), _layer(a, a)),
+                nn.Sequential(_layer(a, b, 2), _layer(b, b)),
+                nn.Sequential(_layer(b, c, 2), _layer(c, c), _layer(c, c)),
+                nn.Sequential(_layer(c, d, 2), _layer(d, d), _layer(d, d)),
+            ]
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, MERGED, 1) for width in WIDTHS)
+        self.merged = nn.ModuleList(_layer(MERGED, out) for out in (a, MERGED, MERGED))
+        self.logits = nn.ModuleList(nn.Conv2d(w, 1, 1) for w in (a, MERGED, MERGED, MERGED))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits ``(B, 1, H, W)`` of pictures as ``prepared`` makes them, ``(B, 3, H, W)``."""
+        return self.logits[0](self._merge(pictures)[0])
+
+    def all_levels(self, pictures: Tensor) -> list[Tensor]:
+        """``forward``'s logits and those of the coarser levels, all ``(B, 1, H, W)``; to learn."""
+        size = pictures.shape[2:]
+        merged = self._merge(pictures)
+        return [_enlarged(layer(m), size) for layer, m in zip(self.logits, merged, strict=True)]
+
+    def _merge(self, pictures: Tensor) -> list[Tensor]:
+        """Merged features of each level, the finest first."""
+        features = []
+        for level in self.levels:
+            pictures = level(pictures)
+            features.append(pictures)
+        found = [self.lateral[-1](features[-1])]
+        for number in reversed(range(len(features) - 1)):
+            own = self.lateral[number](features[number])
+            found.append(self.merged[number](own + _enlarged(found[-1], own.shape[2:])))
+        return found[::-1]
+
+
+def _enlarged(values: Tensor, size: torch.Size) -> Tensor:
+    if values.shape[2:] == size:
+        return values
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
+
+
+def prepared(images: NDArray) -> Tensor:
+    """Images ``(B, H, W, 3)`` of 0..255 as the network takes them: ``(B, 3, H, W)`` float32."""
+    pixels = (images.astype(np.float32) - MEAN) / DEVIATION
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def fused(network: EdgeNetwork) -> EdgeNetwork:
+    """The same function with normalisation inside the convolutions; takes the network over."""
+    network.eval()
+    for group in (*network.levels, network.merged):
+        layers = [group] if isinstance(group[0], nn.Conv2d) else group
+        for layer in layers:
+            if isinstance(layer[1], nn.BatchNorm2d):
+                layer[0] = fuse_conv_bn_eval(layer[0], layer[1])
+                layer[1] = nn.Identity()
+    return network
+
+
+def save_edges(network: EdgeNetwork, path: str | Path, facts: dict[str, str]) -> None:
+    """Write a trained network in float16, normalisation fused; ``facts`` say how it was made."""
+    state = {name: value.half().contiguous() for name, value in fused(network).state_dict().items()}
+    with write_atomic(path) as file:
+        # One entry only: safetensors writes several in an order that changes from save to save.
+        file.write(save(state, {"made": json.dumps({"format": FORMAT, **facts})}))
+
+
+@lru_cache(maxsize=2)
+def load_edges(path: str) -> EdgeNetwork:
+    """A network that ``save_edges`` wrote, channels last, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds something else.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no edge network at {path}; tools/train_edges.py trains one")
+    try:
+        with safe_open(path, "pt") as file:
+            made = json.loads((file.metadata() or {}).get("made", "{}"))
+            if made.get("format") != FORMAT:
+                raise ValueError(f"{path} is not an edge network: expected '{FORMAT}'")
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not an edge network ({error})") from error
+    network = fused(EdgeNetwork())
+    network.load_state_dict(state)
+    return network.to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def find_edges(network: EdgeNetwork, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Edge strength ``(H, W)`` in [0, 1] of an RGB image ``(H, W, 3)`` uint8."""
+    picture = prepared(image[None]).contiguous(memory_format=torch.channels_last)
+    return np.asarray(torch.sigmoid(network(picture))[0, 0].numpy())

@@ -1,0 +1,182 @@
+"""Training the edge network: pictures with their boundaries, crops of them, and the descent.
+
+Targets are of two kinds: outlines of the objects in VOC's segmentation masks, where the void
+stripe along each leaves open where exactly the outline runs, and BSDS500's boundaries, drawn by
+several people. Pixels that a target leaves open do not count. Edges are rare, so that the two
+kinds of pixels weigh as much as each other (Xie and Tu, HED, ICCV 2015).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from proposals.disk import read_picture
+from proposals.edge_network import EdgeNetwork, prepared
+
+VOID = 255
+# A BSDS pixel is a boundary when so many of its annotators drew one, and open when fewer did.
+AGREED = 0.3
+SCALES = (0.6, 1.5)
+TURN = 20.0
+
+
+@dataclass(frozen=True)
+class EdgePicture:
+    """A picture with its boundaries.
+
+    Attributes:
+        image: ``(H, W, 3)`` RGB uint8.
+        edges: ``(H, W)`` float32, 1 on a boundary.
+        counts: ``(H, W)`` float32, 0 where it is left open.
+    """
+
+    image: NDArray[np.uint8]
+    edges: NDArray[np.float32]
+    counts: NDArray[np.float32]
+
+
+def outlines(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Edges and what counts, of a mask ``(H, W)`` of objects 1, 2, ..., background 0, void 255.
+
+    Void pixels go to the nearest labelled one; what remains of them beside the outline is open.
+    """
+    void = mask == VOID
+    filled = mask.copy()
+    if void.any() and not void.all():
+        _, nearest = cv2.distanceTransformWithLabels(
+            void.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        values = np.zeros(nearest.max() + 1, np.uint8)
+        values[nearest[~void]] = mask[~void]
+        filled = values[nearest]
+    edges = np.zeros(mask.shape, np.bool_)
+    across, down = filled[:, 1:] != filled[:, :-1], filled[1:] != filled[:-1]
+    edges[:, :-1] |= across
+    edges[:, 1:] |= across
+    edges[:-1] |= down
+    edges[1:] |= down
+    return edges.astype(np.float32), (edges | ~void).astype(np.float32)
+
+
+def read_voc_masks(root: Path, split: str) -> list[EdgePicture]:
+    """The pictures of ImageSets/Segmentation/<split>.txt that have an object mask."""
+    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+    found = []
+    for name in names:
+        path = root / "SegmentationObject" / f"{name}.png"
+        if path.is_file():
+            image = read_picture(root / "JPEGImages" / f"{name}.jpg")
+            found.append(EdgePicture(image, *outlines(np.array(Image.open(path)))))
+    return found
+
+
+def read_bsds(root: Path) -> list[EdgePicture]:
+    """The pictures of images/ with the share of annotators in boundaries/, 0 to 255."""
+    found = []
+    for path in sorted((root / "images").glob("*.jpg")):
+        share = np.array(Image.open(root / "boundaries" / f"{path.stem}.png"), np.float32) / 255
+        edges = share >= AGREED
+        counts = (edges | (share == 0)).astype(np.float32)
+        found.append(EdgePicture(read_picture(path), edges.astype(np.float32), counts))
+    return found
+
+
+def draw_crop(picture: EdgePicture, side: int, rng: np.random.Generator) -> EdgePicture:
+    """A square of a picture: scaled, sometimes turned, mirrored, lighter or darker, or grey."""
+    height, width = picture.edges.shape
+    scale = float(np.exp(rng.uniform(*np.log(SCALES))))
+    turn = rng.uniform(-TURN, TURN) if rng.random() < 0.5 else 0.0
+    centre = []
+    for length in (width, height):
+        half = min(side / 2 / scale, length / 2)
+        centre.append(rng.uniform(half, length - half) if length > 2 * half else length / 2)
+    matrix = cv2.getRotationMatrix2D(centre, turn, scale)
+    matrix[:, 2] = matrix[:, 2] + side / 2 - np.array(centre)
+    smooth = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
+    image = cv2.warpAffine(
+        picture.image, matrix, (side, side), flags=smooth, borderMode=cv2.BORDER_REFLECT
+    )
+    edges = cv2.warpAffine(picture.edges, matrix, (side, side), flags=cv2.INTER_LINEAR) > 0.4
+    counts = cv2.warpAffine(picture.counts, matrix, (side, side), flags=cv2.INTER_NEAREST)
+    light = image.astype(np.float32) * rng.uniform(0.8, 1.2) + rng.uniform(-15, 15)
+    image = light.clip(0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        image = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    step = -1 if rng.random() < 0.5 else 1
+    return EdgePicture(
+        np.asarray(image[:, ::step]),
+        np.asarray(edges[:, ::step], np.float32),
+        np.asarray(counts[:, ::step], np.float32),
+    )
+
+
+def balanced_loss(logits: Tensor, edges: Tensor, counts: Tensor) -> Tensor:
+    """Cross-entropy a pixel that counts; boundaries weigh as much together as the rest.
+
+    All ``(B, 1, H, W)``.
+    """
+    positive, negative = (edges * counts).sum(), ((1 - edges) * counts).sum()
+    total = (positive + negative).clamp_min(1)
+    weights = counts * torch.where(edges > 0, negative / total, 1.1 * positive / total)
+    return binary_cross_entropy_with_logits(logits, edges, weights, reduction="sum") / total
+
+
+def train_edges(
+    pictures: Sequence[EdgePicture],
+    *,
+    steps: int,
+    batch: int = 4,
+    side: int = 288,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: Callable[[Iterable[int], str, int], Iterable[int]],
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> EdgeNetwork:
+    """Train a network from random weights; a function of its arguments.
+
+    Args:
+        pictures: drawn from evenly.
+        steps: of descent (AdamW; the rate rises over 100 steps and falls by a cosine to 0).
+        batch: crops a step.
+        side: of a crop.
+        learning_rate: its highest.
+        seed: of weights and crops.
+        progress: wraps the steps.
+        report: called every 100 steps with the mean loss.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = EdgeNetwork().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3, fused=True)
+    losses: list[float] = []
+    for step in progress(range(steps), "edges", steps):
+        rate = min(1, (step + 1) / 100) * (1 + np.cos(np.pi * step / steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * rate
+        crops = [
+            draw_crop(pictures[number], side, rng)
+            for number in rng.integers(len(pictures), size=batch)
+        ]
+        edges, counts = (
+            torch.from_numpy(np.stack([getattr(crop, name) for crop in crops]))[:, None]
+            for name in ("edges", "counts")
+        )
+        found = network.all_levels(prepared(np.stack([crop.image for crop in crops])))
+        parts = [balanced_loss(logits, edges, counts) for logits in found]
+        loss = parts[0] + 0.5 * torch.stack(parts[1:]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(parts[0].item())
+        if (step + 1) % 100 == 0:
+            report({"step": step + 1, "loss": float(np.mean(losses[-100:]))})
+    return network.eval()
