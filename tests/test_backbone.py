@@ -3,13 +3,15 @@ import pytest
 import reference
 import torch
 from torch import nn
+from torchvision.models import get_model
+from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.functional import normalize
 
 from detection.features.extractor import resized_size
 from detection.networks.alexnet import alexnet_trunk
-from detection.networks.backbone import receptive_field
 from detection.networks.build import build_backbone
 from detection.networks.normalization import WithinChannelNorm
+from detection.networks.receptive_field import receptive_field
 from detection.networks.zf5 import zf5_trunk
 
 
@@ -63,6 +65,36 @@ def test_receptive_field_as_gradients_measure_it(make):
     seen = picture.grad[0, 0].abs().sum(dim=0).nonzero().flatten()
     assert (seen[0] + seen[-1]) / 2 == field.centre + 12 * field.stride
     assert seen[-1] - seen[0] + 1 == field.size
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "expected"),
+    [
+        # VGG-16: five poolings of 2 fewer one, conv5_3 sees 196 pixels; padded to start at 7.5.
+        ("vgg16", "features.29", (196, 16, 7.5)),
+        # By hand: stem 7, pooling 11, 3 blocks + 24, then + 8 + 3 * 16, then + 16 + 5 * 32.
+        ("resnet50", "layer3", (267, 16, 0)),
+        ("resnet18", "layer2", (99, 8, 0)),
+    ],
+)
+def test_receptive_fields_of_graphs(name, layer, expected):
+    trunk = create_feature_extractor(get_model(name, weights=None), {layer: "map"})
+    field = receptive_field(trunk)
+    assert (field.size, field.stride, field.centre) == expected
+
+
+def test_a_factor_of_the_whole_map_does_not_count():
+    network = get_model("efficientnet_b0", weights=None)
+    field = receptive_field(create_feature_extractor(network, {"features.5": "map"}))
+    assert field.stride == 16
+    assert field.size < 500
+
+
+def test_what_has_no_receptive_field():
+    with pytest.raises(ValueError, match="a layer must be square"):
+        receptive_field(nn.Sequential(nn.Conv2d(3, 3, (1, 3))))
+    with pytest.raises(ValueError, match="does not depend on places"):
+        receptive_field(nn.Sequential(nn.AdaptiveAvgPool2d(1)))
 
 
 def test_zf5_sizes_of_the_paper():

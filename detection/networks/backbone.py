@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detection.networks.receptive_field import receptive_field
+
 BINS = 50
 
 
@@ -26,46 +28,6 @@ class Preprocessing:
     order: Literal["rgb", "bgr"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class ReceptiveField:
-    """What the cells of a trunk see of its input, along one axis.
-
-    Attributes:
-        size: pixels a cell sees, counting convolutions and poolings (139 for ZF-5).
-        stride: pixels between the centres of neighbouring cells.
-        centre: 0-based pixel at the centre of what cell 0 sees; pixels outside the image, which
-            padding lets cell 0 see, count (the released code's ``offset0`` is this plus 1).
-    """
-
-    size: int
-    stride: int
-    centre: float
-
-
-def receptive_field(trunk: nn.Sequential) -> ReceptiveField:
-    """The receptive field of square convolutions and poolings applied one after the other.
-
-    Each layer of kernel k and padding p moves the centre by ``((k - 1) / 2 - p)`` of the steps
-    its input has, and widens the field by ``k - 1`` of them. Normalisation layers are left out,
-    as in the paper's 139 pixels.
-    """
-    size, stride, centre = 1, 1, 0.0
-    for layer in trunk:
-        if isinstance(layer, nn.Conv2d):
-            kernel, step, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
-        elif isinstance(layer, nn.MaxPool2d):
-            kernel, step, padding = (
-                value if isinstance(value, int) else value[0]
-                for value in (layer.kernel_size, layer.stride, layer.padding)
-            )
-        else:
-            continue
-        size += (kernel - 1) * stride
-        centre += ((kernel - 1) / 2 - padding) * stride
-        stride *= step
-    return ReceptiveField(size, stride, centre)
 
 
 class Backbone(nn.Module):

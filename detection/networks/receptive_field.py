@@ -1,0 +1,103 @@
+"""What the cells of any network's map see of its input, derived from its layers.
+
+The network is traced, and every step's kernel, stride, padding and dilation add up along each way
+from the picture to the map. Ways that meet (a sum, a product, a concatenation) must have the same
+stride; the widest of them counts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the cells of a map see, along one axis.
+
+    Attributes:
+        size: pixels a cell sees, counting convolutions and poolings (139 for ZF-5).
+        stride: pixels between the centres of neighbouring cells.
+        centre: 0-based pixel at the centre of what cell 0 sees; pixels outside the image, which
+            padding lets cell 0 see, count (the released code's ``offset0`` is this plus 1).
+    """
+
+    size: int
+    stride: int
+    centre: float
+
+    def through(
+        self, kernel: int, stride: int, padding: int, dilation: int = 1
+    ) -> "ReceptiveField":
+        """After a layer: the centre moves by ``d (k - 1) / 2 - p`` steps, the field widens."""
+        reach = dilation * (kernel - 1)
+        return ReceptiveField(
+            self.size + reach * self.stride,
+            self.stride * stride,
+            self.centre + (reach / 2 - padding) * self.stride,
+        )
+
+
+class _Tracer(fx.Tracer):
+    """Goes into every module that is made of others; the rest are single steps."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not any(True for _ in m.children())
+
+
+def receptive_field(trunk: nn.Module) -> ReceptiveField:
+    """The receptive field of a network of square convolutions and poolings.
+
+    Layers of other kinds count as pointwise: normalisation is left out, as in the paper's 139
+    pixels, and so is a factor made from the whole map (squeeze and excitation).
+
+    Raises:
+        ValueError: a layer that is not square, or ways of different strides that meet.
+    """
+    modules = dict(trunk.named_modules())
+    found: dict[fx.Node, ReceptiveField | None] = {}
+    for node in _Tracer().trace(trunk).nodes:
+        if node.op == "placeholder":
+            found[node] = ReceptiveField(1, 1, 0.0)
+            continue
+        field = _widest(node, (found[each] for each in node.all_input_nodes))
+        if node.op == "call_module" and field is not None:
+            field = _after(modules[str(node.target)], field)
+        found[node] = field
+        if node.op == "output":
+            break
+    if field is None:
+        raise ValueError("the network's output does not depend on places in the picture")
+    return field
+
+
+def _widest(node: fx.Node, fields: Iterable[ReceptiveField | None]) -> ReceptiveField | None:
+    """The widest of the fields that meet in a node; None stands for the whole map."""
+    local = [field for field in fields if field is not None]
+    if len({field.stride for field in local}) > 1:
+        raise ValueError(f"maps of different strides meet at {node.name}: {local}")
+    return max(local, key=lambda field: field.size, default=None)
+
+
+def _after(layer: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
+    if isinstance(layer, GLOBAL):
+        return None
+    if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return field
+    return field.through(
+        _side(layer.kernel_size),
+        _side(layer.stride),
+        _side(layer.padding),
+        _side(getattr(layer, "dilation", 1)),
+    )
+
+
+def _side(value: Any) -> int:
+    """One number of a layer that is square."""
+    sides = {value} if isinstance(value, int) else set(value)
+    if len(sides) != 1 or not isinstance(side := sides.pop(), int):
+        raise ValueError(f"a layer must be square, with padding in pixels; got {value}")
+    return side
