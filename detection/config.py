@@ -57,7 +57,7 @@ class Network:
             released code's rounded side length.
     """
 
-    name: Literal["alexnet", "zf5"] = "alexnet"
+    name: Literal["alexnet", "vgg16", "zf5"] = "alexnet"
     weights: str = "auto"
     folder: str = "data/weights"
     scale_rule: Literal["paper", "released"] = "paper"

@@ -40,6 +40,14 @@ def test_what_a_backbone_states(alexnet, zf5):
         assert not network.training
 
 
+def test_what_vgg16_states():
+    network = build_backbone("vgg16", "random")
+    assert (network.channels, network.stride, network.centre) == (512, 16, 7.5)
+    assert (network.field_size, network.standard_cells, network.shrink) == (196, 14, 6)
+    assert network.pooled_length == 25600
+    assert map_size(network.trunk, 224, 224) == (14, 14)
+
+
 def test_receptive_field_by_hand():
     # Conv k5 s2 p1: centre (5-1)/2 - 1 = 1, steps of 2; pool k3 s2: + 1 * 2 = 3, steps of 4.
     # Size: 1 + 4 = 5, then + 2 * 2 = 9.

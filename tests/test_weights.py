@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from detection.networks import weights as module
 from detection.networks.build import build_backbone
-from detection.networks.index_weights import convert_filters, load_arrays
+from detection.networks.index_weights import MEMBERS, convert_filters, load_arrays
 from detection.networks.weights import (
     INDEX_DIGEST,
     load_weights,
@@ -39,7 +39,8 @@ def routes(monkeypatch, convolutions):
     calls = []
 
     def route(name):
-        def download():
+        def download(network):
+            assert network == "alexnet"
             calls.append(name)
             if outcome[name] is not None:
                 raise outcome[name]
@@ -49,8 +50,8 @@ def routes(monkeypatch, convolutions):
 
     digest = tensor_digest({key[9:]: tensor for key, tensor in convolutions.items()})
     monkeypatch.setattr(module, "_download_torchvision", route("torchvision"))
-    monkeypatch.setattr(module, "download_alexnet_filters", route("index"))
-    monkeypatch.setattr(module, "INDEX_DIGEST", digest)
+    monkeypatch.setattr(module, "download_filters", route("index"))
+    monkeypatch.setitem(module.INDEX_DIGEST, "alexnet", digest)
     return outcome, calls
 
 
@@ -76,7 +77,7 @@ def test_digest_ignores_order_and_sees_names_shapes_and_values():
     assert tensor_digest({"a": torch.arange(4.0), "b": torch.full((2, 2), 1e-9)}) != digest
 
 
-@pytest.mark.parametrize("name", ["alexnet", "zf5"])
+@pytest.mark.parametrize("name", ["alexnet", "vgg16", "zf5"])
 def test_random_weights_are_said_and_repeat(name, caplog):
     with caplog.at_level(logging.WARNING):
         first = load_weights(name, "random")
@@ -89,7 +90,7 @@ def test_random_weights_are_said_and_repeat(name, caplog):
 
 
 def test_unknown_names_and_sources():
-    with pytest.raises(ValueError, match="network must be one of alexnet, zf5, got 'vgg'"):
+    with pytest.raises(ValueError, match="network must be one of alexnet, vgg16, zf5, got 'vgg'"):
         load_weights("vgg", "random")
     with pytest.raises(ValueError, match="got 'internet'"):
         load_weights("alexnet", "internet")
@@ -154,7 +155,7 @@ def test_auto_falls_to_the_index_and_keeps_what_it_got(tmp_path, routes, caplog)
 
 
 def test_auto_prefers_torchvision(tmp_path, routes, monkeypatch, convolutions):
-    monkeypatch.setattr(module, "_download_torchvision", lambda: convolutions | classifier())
+    monkeypatch.setattr(module, "_download_torchvision", lambda name: convolutions | classifier())
     found = load_weights("alexnet", "auto", tmp_path)
     assert found.classifier is not None
     assert (tmp_path / "alexnet_torchvision.safetensors").is_file()
@@ -188,7 +189,7 @@ def test_a_damaged_kept_file_is_refused(tmp_path, routes):
 
 
 def test_recorded_digests_are_checked(tmp_path, routes, monkeypatch, convolutions):
-    monkeypatch.setattr(module, "_download_torchvision", lambda: convolutions | classifier())
+    monkeypatch.setattr(module, "_download_torchvision", lambda name: convolutions | classifier())
     load_weights("alexnet", "torchvision", tmp_path)
     path = tmp_path / "alexnet_torchvision.safetensors"
     with module.safe_open(path, framework="pt") as file:
@@ -235,25 +236,27 @@ def test_anything_but_float32_arrays_is_refused(tmp_path):
     assert not witness.exists()
 
 
-def test_filters_go_to_torchvisions_layout(rng):
-    shapes = trunk_shapes("alexnet")
-    tree = {"AlexNet_0": {}}
-    for number, layer in enumerate((0, 3, 6, 8, 10)):
-        out, into, height, width = shapes[f"{layer}.weight"]
-        tree["AlexNet_0"][f"Conv_{number}"] = {
+@pytest.mark.parametrize(("name", "last"), [("alexnet", 4), ("vgg16", 12)])
+def test_filters_go_to_torchvisions_layout(rng, name, last):
+    shapes, member = trunk_shapes(name), MEMBERS[name]
+    tree = {member.tree: {}}
+    convolutions = [key for key in shapes if key.endswith("weight")]
+    for number, key in enumerate(convolutions):
+        out, into, height, width = shapes[key]
+        tree[member.tree][f"Conv_{number}"] = {
             "kernel": rng.random((height, width, into, out), np.float32),
             "bias": rng.random(out, np.float32),
         }
-    filters = convert_filters(tree)
+    filters = convert_filters(tree, member)
     assert {key[9:]: tensor.shape for key, tensor in filters.items()} == shapes
-    kernel = tree["AlexNet_0"]["Conv_1"]["kernel"]
-    assert filters["features.3.weight"][7, 5, 1, 2] == kernel[1, 2, 5, 7]
-    del tree["AlexNet_0"]["Conv_4"]
-    with pytest.raises(ValueError, match=r"should hold AlexNet_0/Conv_0\.\.4"):
-        convert_filters(tree)
+    kernel = tree[member.tree]["Conv_1"]["kernel"]
+    assert filters[f"features.{convolutions[1]}"][7, 5, 1, 2] == kernel[1, 2, 5, 7]
+    del tree[member.tree][f"Conv_{last}"]
+    with pytest.raises(ValueError, match=rf"should hold {member.tree}/Conv_0\.\.{last}"):
+        convert_filters(tree, member)
 
 
 @pytest.mark.data
 @needs_kept_filters
 def test_the_index_filters_are_those_pinned():
-    assert read_weights("alexnet", KEPT).digest == INDEX_DIGEST
+    assert read_weights("alexnet", KEPT).digest == INDEX_DIGEST["alexnet"]

