@@ -45,6 +45,8 @@ def test_what_vgg16_states():
     assert (network.channels, network.stride, network.centre) == (512, 16, 7.5)
     assert (network.field_size, network.standard_cells, network.shrink) == (196, 14, 6)
     assert network.pooled_length == 25600
+    convolutions = [key for key, layer in network.trunk.named_modules() if hasattr(layer, "groups")]
+    assert [convolutions[number] for number in network.stages] == ["0", "5", "10", "17", "24"]
     assert map_size(network.trunk, 224, 224) == (14, 14)
 
 

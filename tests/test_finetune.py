@@ -203,6 +203,16 @@ def test_learning_rates():
     assert learning_rate_at(0, replace(settings, steps=1)) == 1.0
 
 
+def test_stages_of_several_convolutions():
+    network = made_network()
+    backbone = Backbone(
+        "other", network.trunk, network.extractor.backbone.preprocessing, stages=(0, 1, 1, 2, 4)
+    )
+    extractor = SPPExtractor(backbone, SCALES)
+    for layers, count in (("fc", 0), ("conv5", 1), ("conv4", 3), ("conv3", 4), ("conv2", 4)):
+        assert len(PyramidNetwork(extractor, network.head, layers).convolutions) == count
+
+
 def test_moments_of_pooled_windows(records, monkeypatch):
     monkeypatch.setattr(finetune, "MOMENT_PICTURES", 5)
     network, batches = made_network(), window_batches(records)

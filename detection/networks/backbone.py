@@ -41,6 +41,7 @@ class Backbone(nn.Module):
             (``offset`` in the released code, chosen there by hand).
         standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
             side the released scale rule aims at.
+        stages: for conv1 to conv5, the number of the convolution each begins with, from 0.
         source: where the weights came from, in words.
         digest: SHA-256 of the trunk's tensors.
 
@@ -62,6 +63,7 @@ class Backbone(nn.Module):
         *,
         shrink: float = 6.5,
         standard_cells: int = 13,
+        stages: tuple[int, ...] = (0, 1, 2, 3, 4),
         source: str = "",
         digest: str = "",
     ) -> None:
@@ -76,6 +78,7 @@ class Backbone(nn.Module):
         self.centre = field.centre
         self.shrink = shrink
         self.standard_cells = standard_cells
+        self.stages = stages
         self.source = source
         self.digest = digest
         shape = (1, 3, 1, 1)

@@ -1,7 +1,7 @@
 """A network by name, with its weights."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,8 +14,11 @@ PREPROCESSING = {
     "vgg16": alexnet.PREPROCESSING,
     "zf5": zf5.PREPROCESSING,
 }
-# shrink and standard_cells, where they are not AlexNet's and ZF-5's; VGG-16's as in LocNet.
-MAPPING = {"vgg16": (6.0, 14)}
+# What Backbone's defaults, which are AlexNet's and ZF-5's, are not right for: VGG-16's mapping is
+# LocNet's, and its conv1 to conv5 are of two or three convolutions each.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "vgg16": {"shrink": 6.0, "standard_cells": 14, "stages": (0, 2, 4, 7, 10)}
+}
 
 
 def build_backbone(
@@ -39,13 +42,11 @@ def build_backbone(
     with torch.device("meta"):
         trunk = TRUNKS[name]()
     trunk.load_state_dict(found.state, assign=True)
-    shrink, standard_cells = MAPPING.get(name, (6.5, 13))
     return Backbone(
         name,
         trunk,
         PREPROCESSING[name],
         source=found.source,
         digest=found.digest,
-        shrink=shrink,
-        standard_cells=standard_cells,
+        **OTHERWISE.get(name, {}),
     ).eval()

@@ -55,7 +55,8 @@ class PyramidNetwork(nn.Module):
         self.trunk = extractor.backbone.trunk
         self.head = head
         convolutions = [layer for layer in self.trunk if isinstance(layer, nn.Conv2d)]
-        first = len(convolutions) if layers == "fc" else int(layers.removeprefix("conv")) - 1
+        stage = int(layers.removeprefix("conv")) if layers != "fc" else None
+        first = len(convolutions) if stage is None else extractor.backbone.stages[stage - 1]
         self.convolutions = convolutions[first:]
         self.trunk.requires_grad_(False)
         for layer in self.convolutions:
