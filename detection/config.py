@@ -49,7 +49,7 @@ class Network:
     """The convolutional trunk.
 
     Attributes:
-        name: which network.
+        name: which network: alexnet, vgg16 or zf5, or one added to ``networks/catalogue.py``.
         weights: 'auto' (a file in the folder, torchvision's, or the package index's),
             'torchvision', 'index', 'random', or a file.
         folder: where weights are kept.
@@ -57,7 +57,7 @@ class Network:
             released code's rounded side length.
     """
 
-    name: Literal["alexnet", "vgg16", "zf5"] = "alexnet"
+    name: str = "alexnet"
     weights: str = "auto"
     folder: str = "data/weights"
     scale_rule: Literal["paper", "released"] = "paper"

@@ -1,6 +1,7 @@
 import logging
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from detection.networks import weights as module
 from detection.networks.build import build_backbone
-from detection.networks.index_weights import MEMBERS, convert_filters, load_arrays
+from detection.networks.catalogue import NETWORKS
+from detection.networks.index_weights import convert_filters, load_arrays
 from detection.networks.weights import (
-    INDEX_DIGEST,
     load_weights,
     random_weights,
     read_weights,
@@ -40,7 +41,7 @@ def routes(monkeypatch, convolutions):
 
     def route(name):
         def download(network):
-            assert network == "alexnet"
+            assert network in ("alexnet", NETWORKS["alexnet"].index)
             calls.append(name)
             if outcome[name] is not None:
                 raise outcome[name]
@@ -51,7 +52,9 @@ def routes(monkeypatch, convolutions):
     digest = tensor_digest({key[9:]: tensor for key, tensor in convolutions.items()})
     monkeypatch.setattr(module, "_download_torchvision", route("torchvision"))
     monkeypatch.setattr(module, "download_filters", route("index"))
-    monkeypatch.setitem(module.INDEX_DIGEST, "alexnet", digest)
+    alexnet = NETWORKS["alexnet"]
+    pinned = replace(alexnet, index=replace(alexnet.index, digest=digest))
+    monkeypatch.setitem(NETWORKS, "alexnet", pinned)
     return outcome, calls
 
 
@@ -238,7 +241,7 @@ def test_anything_but_float32_arrays_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "last"), [("alexnet", 4), ("vgg16", 12)])
 def test_filters_go_to_torchvisions_layout(rng, name, last):
-    shapes, member = trunk_shapes(name), MEMBERS[name]
+    shapes, member = trunk_shapes(name), NETWORKS[name].index
     tree = {member.tree: {}}
     convolutions = [key for key in shapes if key.endswith("weight")]
     for number, key in enumerate(convolutions):
@@ -259,4 +262,4 @@ def test_filters_go_to_torchvisions_layout(rng, name, last):
 @pytest.mark.data
 @needs_kept_filters
 def test_the_index_filters_are_those_pinned():
-    assert read_weights("alexnet", KEPT).digest == INDEX_DIGEST["alexnet"]
+    assert read_weights("alexnet", KEPT).digest == NETWORKS["alexnet"].index.digest

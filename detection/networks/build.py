@@ -1,28 +1,16 @@
 """A network by name, with its weights."""
 
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
-from detection.networks import alexnet, zf5
 from detection.networks.backbone import Backbone
-from detection.networks.weights import TRUNKS, Weights, load_weights
-
-PREPROCESSING = {
-    "alexnet": alexnet.PREPROCESSING,
-    "vgg16": alexnet.PREPROCESSING,
-    "zf5": zf5.PREPROCESSING,
-}
-# What Backbone's defaults, which are AlexNet's and ZF-5's, are not right for: VGG-16's mapping is
-# LocNet's, and its conv1 to conv5 are of two or three convolutions each.
-OTHERWISE: dict[str, dict[str, Any]] = {
-    "vgg16": {"shrink": 6.0, "standard_cells": 14, "stages": (0, 2, 4, 7, 10)}
-}
+from detection.networks.catalogue import NETWORKS
+from detection.networks.weights import Weights, load_weights
 
 
 def build_backbone(
-    name: Literal["alexnet", "vgg16", "zf5"],
+    name: str,
     weights: str | Weights = "auto",
     folder: Path = Path("data/weights"),
 ) -> Backbone:
@@ -38,15 +26,18 @@ def build_backbone(
         ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
     """
     found = load_weights(name, weights, folder) if isinstance(weights, str) else weights
+    network = NETWORKS[name]
     # Made without memory, as every weight is about to be replaced.
     with torch.device("meta"):
-        trunk = TRUNKS[name]()
+        trunk = network.trunk()
     trunk.load_state_dict(found.state, assign=True)
     return Backbone(
         name,
         trunk,
-        PREPROCESSING[name],
+        network.preprocessing,
+        shrink=network.shrink,
+        standard_cells=network.standard_cells,
+        stages=network.stages,
         source=found.source,
         digest=found.digest,
-        **OTHERWISE.get(name, {}),
     ).eval()

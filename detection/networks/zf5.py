@@ -3,6 +3,7 @@
 from torch import nn
 
 from detection.networks.backbone import Preprocessing
+from detection.networks.network import Network
 from detection.networks.normalization import WithinChannelNorm
 
 # The released VOC 2007 code subtracts the constant 128 from BGR pixels of 0..255.
@@ -31,3 +32,7 @@ def zf5_trunk() -> nn.Sequential:
         nn.Conv2d(384, 256, kernel_size=3, padding=1),
         nn.ReLU(inplace=True),
     )
+
+
+# Nobody publishes its weights.
+ZF5 = Network(zf5_trunk, PREPROCESSING)
