@@ -201,7 +201,7 @@ class Detection:
         layer: whose SVMs score windows, or the network's own softmax; None takes the last layer
             that SVMs were trained on.
         bbox: move the detected windows by box regression (``--no-bbox`` for false).
-        fc_rank: rank that fc6 and fc7 are truncated to (Fast R-CNN 3.1): faster, approximate; None
+        fc_rank: rank that fc6 and fc7 are truncated to, 512 at most: faster, approximate; None
             takes them whole.
         score_threshold: windows must score above this for a class.
         candidates: best windows of a class and picture that enter suppression.
@@ -226,7 +226,7 @@ class Detection:
             top_k=(1, 100_000),
         )
         if self.fc_rank is not None:
-            require(self, fc_rank=(1, 65536))
+            require(self, fc_rank=(1, 512))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from detection.networks.truncated import ResponseMoments
 from detection.run import Run
 from proposals.disk import file_digest, save_text
 from proposals.methods import Proposals
@@ -57,6 +58,11 @@ def made_detector(extractor, hidden=16):
         head.fc8.weight.data.normal_(generator=torch.Generator().manual_seed(1))
     layers = ("pool5",) if head is None else ("pool5", "fc6", "fc7")
     found = LayerFeatures(head, {})(pooled, layers)
+    responses = None
+    if head is not None:
+        moments = ResponseMoments(head)
+        moments.add(pooled)
+        responses = moments.responses()
     factors = {
         layer: float(20 / np.linalg.norm(rows, axis=1).mean()) for layer, rows in found.items()
     }
@@ -70,7 +76,7 @@ def made_detector(extractor, hidden=16):
     return SPPDetector(
         CLASSES,
         extractor,
-        LayerFeatures(head, factors),
+        LayerFeatures(head, factors, responses=responses),
         svms,
         BoxRegressor.from_arrays(bbox * 2e-3 / pooled.norm(dim=1).mean().item()),
         Proposals(selective_search=SelectiveSearch(min_side=8)),
@@ -300,6 +306,18 @@ def test_loaded_with_other_settings(detector, saved):
     for layer in LAYERS:
         spread = exact[layer].std()
         assert 0 < np.abs(exact[layer] - rough[layer]).max() < 0.2 * spread, layer
+
+
+def test_loaded_with_truncated_layers(detector, saved):
+    windows, image = made_windows(), made_image()
+    exact, boxes = detector.score(image, windows, LAYERS)
+    for rank, close in ((16, 1e-4), (15, 0.5)):
+        loaded = SPPDetector.load(saved, detection=Detection(fc_rank=rank))
+        found, same = loaded.score(image, windows, LAYERS)
+        np.testing.assert_allclose(same, boxes, rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(found["pool5"], exact["pool5"], rtol=1e-5, atol=1e-4)
+        for layer in ("fc6", "fc7", "softmax"):
+            np.testing.assert_allclose(found[layer], exact[layer], atol=close)
 
 
 @pytest.mark.parametrize("scales", [3, 0, -1])

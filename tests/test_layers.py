@@ -9,7 +9,13 @@ from safetensors.torch import save_file
 
 from detection.inference.layers import LayerFeatures, part
 from detection.networks.head import Head
-from detection.networks.truncated import TruncatedHead
+from detection.networks.truncated import (
+    ResponseMoments,
+    Responses,
+    TruncatedHead,
+    pack,
+    unpack,
+)
 
 CLASSES, LENGTH, HIDDEN = 3, 200, 16
 LAYERS = ("pool5", "fc6", "fc7", "softmax")
@@ -170,28 +176,67 @@ def test_rows_added_to_bfloat16_products_are_cut_off(count):
     np.testing.assert_allclose(found["fc7"][:1], alone, rtol=2e-2, atol=1e-3)
 
 
-def test_truncated_layers_are_the_best_of_their_rank(head, pooled):
-    made = TruncatedHead(head, 5)
-    for name, scale in (("fc6", 0.5), ("fc7", 1.0)):
-        weight = scale * getattr(head, name).weight.detach().double().numpy()
-        u, s, v = np.linalg.svd(weight, full_matrices=False)
-        best = u[:, :5] * s[:5] @ v[:5]
-        down, up = getattr(made, name)
-        assert down.weight.shape == (5, weight.shape[1])
-        np.testing.assert_allclose((up.weight @ down.weight).detach(), best, atol=2e-3)
+def gathered(head, pooled):
+    moments = ResponseMoments(head.eval())
+    for rows in pooled.split(7):
+        moments.add(rows)
+    return moments.responses()
+
+
+def test_responses_by_hand(head, pooled):
+    found = gathered(head, pooled)
+    weights = {name: value.double() for name, value in head.state_dict().items()}
+    fc6 = (pooled.double() / 2) @ weights["fc6.weight"].T + weights["fc6.bias"]
+    fc7 = fc6.clamp(min=0) @ weights["fc7.weight"].T + weights["fc7.bias"]
+    for name, values in (("fc6", fc6), ("fc7", fc7)):
+        mean = values.mean(dim=0)
+        torch.testing.assert_close(found[name].mean.double(), mean, rtol=1e-4, atol=1e-5)
+        directions = found[name].directions.double()
+        torch.testing.assert_close(
+            directions.T @ directions, torch.eye(HIDDEN).double(), rtol=0, atol=1e-5
+        )
+        spread = ((values - mean) @ directions).square().sum(dim=0)
+        whole = torch.linalg.svdvals(values - mean).square()
+        torch.testing.assert_close(spread, whole[:HIDDEN], rtol=1e-3, atol=1e-3)
+
+
+def test_truncated_layers_by_hand(head, pooled):
+    found, rank = gathered(head, pooled), 5
+    made = TruncatedHead(head, found, rank)
+    with torch.no_grad():
+        exact = head.fc6_response(pooled)
+        mean, u = found["fc6"].mean, found["fc6"].directions[:, :rank]
+        near = mean + (exact - mean) @ u @ u.T
+        torch.testing.assert_close(made.fc6(pooled), near, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(made.fc6_of(pooled), torch.relu(near), rtol=1e-4, atol=1e-4)
+    assert [layer.out_features for layer in made.fc6] == [rank, HIDDEN]
     state = {n: v.clone() for n, v in head.state_dict().items()}
-    found = LayerFeatures(head, {}, rank=5)(pooled, LAYERS)
-    again = LayerFeatures(head, {}, rank=5)(pooled, LAYERS)
-    for layer in LAYERS:
-        np.testing.assert_array_equal(found[layer], again[layer])
+    LayerFeatures(head, {}, rank=rank, responses=found)(pooled, LAYERS)
     assert all(torch.equal(state[name], value) for name, value in head.state_dict().items())
+
+
+def test_responses_through_a_file(head, pooled):
+    found = gathered(head, pooled)
+    again = unpack(pack(found))
+    assert again.keys() == found.keys() == {"fc6", "fc7"}
+    assert all(torch.equal(again[n].directions, found[n].directions) for n in found)
+    assert unpack({}) == {}
+
+
+def test_a_rank_above_the_directions(head, pooled):
+    few = {
+        name: Responses(each.mean, each.directions[:, :4])
+        for name, each in gathered(head, pooled).items()
+    }
+    with pytest.raises(ValueError, match="a rank of 4 at most, got 5"):
+        LayerFeatures(head, {}, rank=5, responses=few)
 
 
 @pytest.mark.parametrize("rank", [HIDDEN, 1000])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_rank_that_saves_nothing_changes_nothing(head, pooled, rank, precision):
     whole = LayerFeatures(head, {}, precision)(pooled, LAYERS)
-    found = LayerFeatures(head, {}, precision, rank)(pooled, LAYERS)
+    found = LayerFeatures(head, {}, precision, rank, gathered(head, pooled))(pooled, LAYERS)
     close = {"float32": 1e-5, "bfloat16": 3e-2}[precision]
     for layer in LAYERS:
         np.testing.assert_allclose(found[layer], whole[layer], rtol=close, atol=close)
@@ -199,14 +244,18 @@ def test_a_rank_that_saves_nothing_changes_nothing(head, pooled, rank, precision
 
 def test_truncated_layers_come_nearer_with_the_rank(head, pooled):
     whole = LayerFeatures(head, {})(pooled, ["fc7"])["fc7"]
+    responses = gathered(head, pooled)
     errors = [
-        np.abs(LayerFeatures(head, {}, rank=rank)(pooled, ["fc7"])["fc7"] - whole).mean()
+        np.abs(
+            LayerFeatures(head, {}, rank=rank, responses=responses)(pooled, ["fc7"])["fc7"] - whole
+        ).mean()
         for rank in (2, 6, 10, 14)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 3
 
 
-def test_truncated_layers_without_windows(head):
-    found = LayerFeatures(head, {}, "bfloat16", rank=3)(torch.zeros(0, LENGTH), LAYERS)
+def test_truncated_layers_without_windows(head, pooled):
+    features = LayerFeatures(head, {}, "bfloat16", 3, gathered(head, pooled))
+    found = features(torch.zeros(0, LENGTH), LAYERS)
     assert {layer: len(values) for layer, values in found.items()} == dict.fromkeys(LAYERS, 0)

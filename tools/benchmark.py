@@ -48,6 +48,7 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from detection.networks.truncated import LAYERS, MOST, Responses
 from detection.run import environment
 from proposals import SelectiveSearch
 from proposals.disk import read_picture, save_text
@@ -198,6 +199,8 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
         extractor = kind(backbone, SCALES[scales], precision=precision)
     head = Head(extractor.length, CLASSES, hidden)
     head.initialise(torch.Generator().manual_seed(0), 1.0)
+    # Any directions will do: time does not depend on them.
+    any_ = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
     rng = np.random.default_rng(0)
     svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
     regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, extractor.length + 1, 4)))
@@ -205,7 +208,7 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
     return SPPDetector(
         classes,
         extractor,
-        LayerFeatures(head.to(device), {"fc7": 0.01}, precision, rank),
+        LayerFeatures(head.to(device), {"fc7": 0.01}, precision, rank, dict.fromkeys(LAYERS, any_)),
         {"fc7": svms},
         regressor,
         detection=Detection(),

@@ -24,6 +24,7 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from detection.networks.truncated import pack, unpack
 from detection.networks.weights import Weights
 from proposals.disk import read_picture, write_atomic
 from proposals.methods import Proposals
@@ -203,6 +204,8 @@ class SPPDetector:
         tensors = {f"trunk.{name}": value for name, value in backbone.trunk.state_dict().items()}
         if head is not None:
             tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
+        found = pack(self.features.responses)
+        tensors |= {f"responses.{name}": value for name, value in found.items()}
         for layer, svms in self.svms.items():
             tensors[f"svm.{layer}.weights"] = torch.from_numpy(svms.coef_)
             tensors[f"svm.{layer}.bias"] = torch.from_numpy(svms.intercept_)
@@ -275,7 +278,13 @@ class SPPDetector:
         return cls(
             tuple(settings["classes"]),
             extractor,
-            LayerFeatures(head, settings["factors"], precision, detection.fc_rank),
+            LayerFeatures(
+                head,
+                settings["factors"],
+                precision,
+                detection.fc_rank,
+                unpack(part(tensors, "responses.")),
+            ),
             svms,
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
             Proposals.from_dict(settings["proposals"]),

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from detection.features.extractor import Precision
 from detection.networks.head import Head
-from detection.networks.truncated import TruncatedHead
+from detection.networks.truncated import Responses, TruncatedHead
 
 # Rows that a bfloat16 product is rounded up to.
 ROWS = 256
@@ -30,6 +30,7 @@ class LayerFeatures:
         factors: of each layer, what brings its features to mean norm 20; 1 where none is given.
         precision: of the matrix products; the features are float32 either way.
         rank: that fc6 and fc7 are truncated to, which approximates them; None takes them whole.
+        responses: of fc6 and fc7 to windows; what a rank needs.
     """
 
     def __init__(
@@ -38,11 +39,15 @@ class LayerFeatures:
         factors: Mapping[str, float],
         precision: Precision = "float32",
         rank: int | None = None,
+        responses: Mapping[str, Responses] | None = None,
     ) -> None:
         self.head = head
         self.factors = dict(factors)
+        self.responses = dict(responses or {})
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self._compute = None if head is None else computed_by(head.eval(), self._dtype, rank)
+        self._compute = (
+            None if head is None else computed_by(head.eval(), self._dtype, rank, self.responses)
+        )
 
     @classmethod
     def load(
@@ -91,11 +96,13 @@ class LayerFeatures:
         return scaled.cpu().numpy()
 
 
-def computed_by(head: Head, dtype: torch.dtype, rank: int | None) -> Head | TruncatedHead:
+def computed_by(
+    head: Head, dtype: torch.dtype, rank: int | None, responses: Mapping[str, Responses]
+) -> Head | TruncatedHead:
     """What computes a head's layers, fc6 and fc7 in ``dtype``; the head itself where it can."""
     if rank is None and head.fc6.weight.dtype == dtype:
         return head
-    made = copy.deepcopy(head) if rank is None else TruncatedHead(head, rank)
+    made = copy.deepcopy(head) if rank is None else TruncatedHead(head, responses, rank)
     made.fc6.to(dtype)
     made.fc7.to(dtype)
     return made

@@ -39,11 +39,13 @@ class Head(nn.Module):
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
         """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
+        return self.dropout(torch.relu(self.fc6_response(pooled)))
+
+    def fc6_response(self, pooled: Tensor) -> Tensor:
+        """fc6 ``(P, hidden)`` before its ReLU."""
         weight, bias = self.fc6.weight, self.fc6.bias
         # The scale goes over fc6's outputs, a third as many numbers as its inputs.
-        return self.dropout(
-            torch.relu(linear(pooled.to(weight.dtype), weight) * self.input_scale + bias)
-        )
+        return linear(pooled.to(weight.dtype), weight) * self.input_scale + bias
 
     def fc7_of(self, fc6: Tensor) -> Tensor:
         """fc7 ``(P, hidden)``, after ReLU and dropout, of fc6."""

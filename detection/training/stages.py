@@ -21,6 +21,7 @@ from detection.features.scales import SCALES
 from detection.inference.layers import LayerFeatures
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
+from detection.networks.truncated import ResponseMoments
 from detection.run import Run
 from detection.training.window_bank import BankEntry, Sampling, WindowBank, picture_key
 from proposals.disk import key_of, write_atomic
@@ -100,14 +101,21 @@ def mean_norm_factor(norms: NDArray[np.float32]) -> float:
 
 
 def layer_features(run: Run, entries: Sequence[BankEntry], head: Head | None) -> LayerFeatures:
-    """The layers' features at mean norm 20 over the bank's random windows."""
+    """The layers' features at mean norm 20 over the bank's random windows.
+
+    The responses of fc6 and fc7 to the same windows go with them, for a truncated head.
+    """
     layers = sorted({"pool5", *run.config.svm.layers})
     raw = LayerFeatures(head, {}, run.config.precision)
     norms: dict[str, list[NDArray]] = {layer: [] for layer in layers}
+    moments = None if head is None else ResponseMoments(head)
     for first in range(0, len(entries), 250):
         rows = [entry.random_rows.read() for entry in entries[first : first + 250]]
         pooled = torch.from_numpy(np.concatenate(rows).astype(np.float32))
         for layer, features in raw(pooled, layers).items():
             norms[layer].append(np.linalg.norm(features, axis=1))
+        if moments is not None:
+            moments.add(pooled)
     factors = {layer: mean_norm_factor(np.concatenate(each)) for layer, each in norms.items()}
-    return LayerFeatures(head, factors, run.config.precision)
+    responses = None if moments is None else moments.responses()
+    return LayerFeatures(head, factors, run.config.precision, responses=responses)
