@@ -172,7 +172,12 @@ def files(folder, pattern):
 def test_training_and_testing(ended):
     train, test = ended.calls["train"], ended.calls["test"]
     assert train.status == 0, train.err
-    assert train.out.startswith(f"detector {ended.folder}/straight/detector.safetensors sha256 ")
+    stages, detector = train.out.split("in all", 1)
+    assert [line.split("  ")[0] for line in stages.splitlines()] == [
+        *("stage", "windows of train", "fine-tuning", "training windows", "SVMs"),
+        "box regression",
+    ]
+    assert f"detector {ended.folder}/straight/detector.safetensors sha256 " in detector
     assert test.status == 0, test.err
     assert test.out.splitlines()[-1].startswith("mAP ")
     assert 0 <= float(test.out.split()[-1]) <= 1
