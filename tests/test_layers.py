@@ -223,6 +223,11 @@ def test_responses_through_a_file(head, pooled):
     assert unpack({}) == {}
 
 
+def test_a_rank_without_responses(head):
+    with pytest.raises(ValueError, match="by their responses to windows; none were given"):
+        LayerFeatures(head, {}, rank=5)
+
+
 def test_a_rank_above_the_directions(head, pooled):
     few = {
         name: Responses(each.mean, each.directions[:, :4])

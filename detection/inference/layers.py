@@ -99,7 +99,13 @@ class LayerFeatures:
 def computed_by(
     head: Head, dtype: torch.dtype, rank: int | None, responses: Mapping[str, Responses]
 ) -> Head | TruncatedHead:
-    """What computes a head's layers, fc6 and fc7 in ``dtype``; the head itself where it can."""
+    """What computes a head's layers, fc6 and fc7 in ``dtype``; the head itself where it can.
+
+    Raises:
+        ValueError: a rank without responses, or above the directions there are.
+    """
+    if rank is not None and not responses:
+        raise ValueError("fc layers are truncated by their responses to windows; none were given")
     if rank is None and head.fc6.weight.dtype == dtype:
         return head
     made = copy.deepcopy(head) if rank is None else TruncatedHead(head, responses, rank)
