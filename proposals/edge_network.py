@@ -1,9 +1,8 @@
-"""A small network that finds the boundaries of objects: edge maps for EdgeBoxes without a download.
+"""A small network that finds the boundaries of objects: edge maps for EdgeBoxes.
 
 Four levels of 3x3 convolutions, each at half the resolution of the one before, and a way back up
 that adds every level's features to the next finer one's. ``tools/train_edges.py`` trains it on the
-segmentation masks of VOC's train pictures and on BSDS500; its weights, half a million bytes, come
-with the package.
+segmentation masks of VOC's train pictures and on BSDS500; its file is under a megabyte.
 """
 
 import json

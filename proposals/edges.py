@@ -71,13 +71,15 @@ class GradientEdges:
 
 @dataclass(frozen=True)
 class LearnedEdges:
-    """Boundaries of objects by the network that comes with the package (``edge_network.py``).
+    """Boundaries of objects by a network that ``tools/train_edges.py`` trained.
+
+    None comes with the package yet, so EdgeBoxes does not offer it.
 
     Attributes:
-        model: another one's file; None takes the package's.
+        model: the network's file.
     """
 
-    model: str | None = None
+    model: str
 
     @property
     def name(self) -> str:
@@ -87,7 +89,7 @@ class LearnedEdges:
     @property
     def key(self) -> str:
         """16 digits."""
-        return key_of({"edges": self.name, "model": file_digest(self._path())})
+        return key_of({"edges": self.name, "model": file_digest(self.model)})
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The map ``(H, W)``.
@@ -99,10 +101,7 @@ class LearnedEdges:
         # Only here does proposals/ need torch, which takes seconds to import.
         from proposals.edge_network import find_edges, load_edges
 
-        return find_edges(load_edges(str(self._path())), image)
-
-    def _path(self) -> Path:
-        return Path(self.model) if self.model else Path(__file__).with_name("edges.safetensors")
+        return find_edges(load_edges(self.model), image)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
     head = Head(extractor.length, CLASSES, hidden)
     head.initialise(torch.Generator().manual_seed(0), 1.0)
     # Any directions will do: time does not depend on them.
-    any_ = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
+    responses = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
     rng = np.random.default_rng(0)
     svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
     regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, extractor.length + 1, 4)))
@@ -208,7 +208,9 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
     return SPPDetector(
         classes,
         extractor,
-        LayerFeatures(head.to(device), {"fc7": 0.01}, precision, rank, dict.fromkeys(LAYERS, any_)),
+        LayerFeatures(
+            head.to(device), {"fc7": 0.01}, precision, rank, dict.fromkeys(LAYERS, responses)
+        ),
         {"fc7": svms},
         regressor,
         detection=Detection(),

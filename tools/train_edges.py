@@ -1,4 +1,4 @@
-"""Train the edge network that EdgeBoxes uses: proposals/edges.safetensors.
+"""Train an edge network for EdgeBoxes: data/edges.safetensors.
 
     python tools/train_edges.py --voc data/VOCdevkit/VOC2007 --bsds data/bsds500
 
@@ -26,7 +26,7 @@ def main(
     steps: int = 4000,
     batch: int = 4,
     seed: int = 0,
-    out: Path = Path("proposals/edges.safetensors"),
+    out: Path = Path("data/edges.safetensors"),
 ) -> None:
     """Train and save the network.
 

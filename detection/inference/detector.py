@@ -268,12 +268,6 @@ class SPPDetector:
             head = Head(extractor.length, len(settings["classes"]), settings["hidden"], dropout=0.0)
             head.load_state_dict(part(tensors, "head."))
             head.to(device)
-        svms = {
-            layer: ClassSVMs.from_arrays(
-                tensors[f"svm.{layer}.weights"].numpy(), tensors[f"svm.{layer}.bias"].numpy()
-            )
-            for layer in settings["layers"]
-        }
         detection = detection or Detection(**settings["detection"])
         return cls(
             tuple(settings["classes"]),
@@ -285,12 +279,18 @@ class SPPDetector:
                 detection.fc_rank,
                 unpack(part(tensors, "responses.")),
             ),
-            svms,
+            {layer: svms_of(tensors, layer) for layer in settings["layers"]},
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
             Proposals.from_dict(settings["proposals"]),
             detection,
             settings["trained"],
         )
+
+
+def svms_of(tensors: Mapping[str, Tensor], layer: str) -> ClassSVMs:
+    """The SVMs of a layer from a detector file's tensors."""
+    weights, bias = (tensors[f"svm.{layer}.{name}"].numpy() for name in ("weights", "bias"))
+    return ClassSVMs.from_arrays(weights, bias)
 
 
 def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -29,9 +29,7 @@ class ReceptiveField:
     stride: int
     centre: float
 
-    def through(
-        self, kernel: int, stride: int, padding: int, dilation: int = 1
-    ) -> "ReceptiveField":
+    def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "ReceptiveField":
         """After a layer: the centre moves by ``d (k - 1) / 2 - p`` steps, the field widens."""
         reach = dilation * (kernel - 1)
         return ReceptiveField(
@@ -45,6 +43,7 @@ class _Tracer(fx.Tracer):
     """Goes into every module that is made of others; the rest are single steps."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module counts as one step: it has no modules of its own."""
         return not any(True for _ in m.children())
 
 
