@@ -88,8 +88,11 @@ class Finetune:
         momentum: decay of the gradient's running mean.
         weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
-        scale: each picture's windows from the best-fit scale of one of its objects, or from a
-            random scale, as the released code draws one for each window.
+        scale: each picture's windows from the best-fit scale of one of its objects; 'near' takes a
+            scale beside that half of the times; 'random' is any scale, as the released code draws
+            one for each window.
+        jitter: how far brightness, contrast and saturation of a picture are changed, as a share;
+            0 leaves pictures as they are.
         held_back: share of the training pictures left out for the learning curve.
         checkpoint_every: steps between checkpoints.
     """
@@ -108,7 +111,8 @@ class Finetune:
     momentum: float = 0.9
     weight_decay: float = 0.01
     dropout: float = 0.5
-    scale: Literal["random", "best_fit"] = "best_fit"
+    scale: Literal["best_fit", "near", "random"] = "near"
+    jitter: float = 0.4
     held_back: float = 0.0
     checkpoint_every: int = 1000
 
@@ -127,6 +131,7 @@ class Finetune:
             momentum=(0, 0.999),
             weight_decay=(0, 1),
             dropout=(0, 0.95),
+            jitter=(0, 1),
             held_back=(0, 0.5),
             checkpoint_every=(1, 10_000_000),
         )

@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 BOXES = ((4, 6, 26, 38), (34, 12, 60, 40))
 CLASSES = 3
 SCALES = (100, 200, 300)
-SETTINGS = Finetune(batch=24, pictures=2, scale="random")
+SETTINGS = Finetune(batch=24, pictures=2, scale="random", jitter=0)
 
 
 class Windows:
@@ -155,7 +155,7 @@ def test_half_of_the_views_are_mirrored(tmp_path):
     ],
 )
 def test_share_of_positives(tmp_path, batch, pictures, share, positives, count):
-    settings = Finetune(batch=batch, pictures=pictures, positive_share=share, scale="random")
+    settings = replace(SETTINGS, batch=batch, pictures=pictures, positive_share=share)
     batches = made_batches(made_records(tmp_path), settings, store=Windows(800))
     for step in range(3):
         views = batches.draw(step)
@@ -297,6 +297,27 @@ def test_best_fit_is_that_of_an_object(tmp_path):
     views = [view for view, _, _ in drawn(made_batches([record], settings), range(10))]
     assert {view.scale for view in views} == {1}
     assert all(type(view.scale) is int for view in views)
+
+
+def test_near_is_the_best_fit_or_a_scale_beside_it(tmp_path):
+    settings = replace(SETTINGS, scale="near")
+    # Only 200 suits the first, only 300, which has none above it, the second (as above).
+    for number, box, expected in ((1, (20, 2, 64, 46), (0, 1, 2)), (2, (8, 30, 18, 40), (1, 2))):
+        batches = made_batches([made_record(tmp_path, number, boxes=(box,))], settings)
+        counts = np.bincount([view.scale for view, _, _ in drawn(batches, range(100))], minlength=3)
+        assert tuple(np.flatnonzero(counts)) == expected
+        assert 30 <= counts[1] <= 130  # a half or a quarter of 200
+        assert all(type(view.scale) is int for view in batches.draw(0))
+
+
+def test_jitter_changes_light_and_nothing_else(tmp_path):
+    records = made_records(tmp_path)
+    plain, jittered = made_batches(records), made_batches(records, replace(SETTINGS, jitter=0.4))
+    for step in range(5):
+        for one, other in zip(plain.draw(step), jittered.draw(step), strict=True):
+            assert other.image.shape == one.image.shape
+            assert not np.array_equal(other.image, one.image)
+    assert all(map(same_views, [jittered.draw(3)], [jittered.draw(3)]))
 
 
 @pytest.mark.parametrize("batch", [4, 7, 9])

@@ -40,6 +40,7 @@ SETTINGS = Finetune(
     conv_pictures=2,
     learning_rate=0.01,
     scale="random",
+    jitter=0,
     checkpoint_every=3,
 )
 OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

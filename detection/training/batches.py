@@ -10,6 +10,7 @@ from detection.boxes import flip_boxes
 from detection.config import Finetune
 from detection.data.records import ImageRecord
 from detection.features.extractor import SPPExtractor
+from detection.training.jitter import jitter_light
 from detection.training.labels import WindowLabels, label_windows
 from proposals.disk import read_picture
 from proposals.store import Windows
@@ -20,7 +21,7 @@ class View:
     """A picture, mirrored or not, with the windows that a batch takes from it.
 
     Attributes:
-        image: ``(H, W, 3)`` RGB uint8.
+        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so.
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
         scale: which of the extractor's scales all of them are pooled from.
@@ -43,7 +44,7 @@ class WindowBatches:
         store: the windows of each.
         num_classes: K.
         extractor: the scales, and the rule by which an object chooses one.
-        settings: batch size, share of positives, choice of scale.
+        settings: batch size, share of positives, choice of scale, jitter.
         difficult: objects marked difficult are trainable.
         seed: of every draw.
 
@@ -100,7 +101,7 @@ class WindowBatches:
         scale = self._scale(labels, record.size, rng)
         if rng.random() < 0.5:
             image, windows = image[:, ::-1], flip_boxes(windows, image.shape[1])
-        return View(image, windows, classes, scale)
+        return View(jitter_light(image, self.settings.jitter, rng), windows, classes, scale)
 
     def _quota(self) -> tuple[int, int]:
         """Positives and windows in all that a picture gives."""
@@ -110,10 +111,14 @@ class WindowBatches:
     def _scale(
         self, labels: WindowLabels, image_size: tuple[int, int], rng: np.random.Generator
     ) -> int:
+        count = len(self.extractor.scales)
         if self.settings.scale == "random":
-            return int(rng.integers(len(self.extractor.scales)))
+            return int(rng.integers(count))
         chosen = rng.integers(len(labels.boxes))
-        return int(self.extractor.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+        scale = int(self.extractor.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+        if self.settings.scale == "near":
+            scale = min(max(scale + int(rng.choice((-1, 0, 0, 1))), 0), count - 1)
+        return scale
 
 
 def trainable(record: ImageRecord, difficult: bool) -> bool:

@@ -1,0 +1,29 @@
+"""Pictures in other light and colour, so that the same windows are never seen twice."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as transforms
+
+
+def jitter_light(
+    image: NDArray[np.uint8], strength: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A picture with other brightness, contrast and saturation (Howard, arXiv:1312.5402).
+
+    Args:
+        image: ``(H, W, 3)`` RGB uint8; not changed.
+        strength: each factor is uniform in [1 - strength, 1 + strength]; 0 leaves the picture.
+        rng: of the three factors.
+
+    Returns:
+        A new picture, or the same array for strength 0.
+    """
+    if strength == 0:
+        return image
+    picture = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    light, contrast, colour = rng.uniform(1 - strength, 1 + strength, size=3)
+    picture = transforms.adjust_brightness(picture, light)
+    picture = transforms.adjust_contrast(picture, contrast)
+    picture = transforms.adjust_saturation(picture, colour)
+    return np.asarray(picture.permute(1, 2, 0).numpy())
