@@ -2,7 +2,7 @@
 
 A window scores high when edges lie inside it whole and few cross its border. OpenCV has the first
 version of the paper's code. Its own edge maps need a model file that no package index has;
-``proposals/edges.py`` makes maps without one.
+``proposals/edges.py`` makes better ones without it.
 """
 
 import math
@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proposals.disk import key_of
-from proposals.edges import EdgeSource, ForestEdges, GradientEdges, orientation, thin
+from proposals.edges import (
+    EdgeSource,
+    ForestEdges,
+    GradientEdges,
+    LearnedEdges,
+    orientation,
+    thin,
+)
 from proposals.opencv import check_image, opencv, shrunk
 
 # Part of every key: raise it when the same parameters start to give other windows.
@@ -25,13 +32,15 @@ class EdgeBoxes:
     """EdgeBoxes with its parameters; call it with an image, get its windows.
 
     Attributes:
-        edges: where edge maps come from: "gradient" needs nothing, "forest" a model file.
-        forest: the structured forest's file, for "forest" only.
+        edges: where edge maps come from: "learned" is the network that comes with the package,
+            "gradient" needs no network, "forest" a file of OpenCV's structured forests.
+        model: the structured forest's file; or of another edge network than the package's, for
+            "learned" (tools/train_edges.py makes one).
         max_windows: windows an image at most, the best.
         alpha: step of the sliding windows as IoU of neighbours, above 0 and below 1.
         beta: IoU above which the worse of two windows is dropped, above 0 and below 1; 0.75 is
             best for objects that must be covered by 0.7.
-        eta: factor on beta after each window kept, above 0 and at most 1; below 1 spreads them.
+        eta: factor on beta after each window kept, from 0.5 to 1; below 1 spreads the later ones.
         min_score: windows must score at least this.
         edge_min_mag: weaker edges are ignored.
         edge_merge_thr: larger joins fewer edge pixels to a group.
@@ -46,12 +55,12 @@ class EdgeBoxes:
         ValueError: when a value is outside the ranges above.
     """
 
-    edges: Literal["gradient", "forest"] = "gradient"
-    forest: str | None = None
+    edges: Literal["learned", "gradient", "forest"] = "learned"
+    model: str | None = None
     max_windows: int = 2000
     alpha: float = 0.65
     beta: float = 0.75
-    eta: float = 1.0
+    eta: float = 0.9999
     min_score: float = 0.01
     edge_min_mag: float = 0.1
     edge_merge_thr: float = 0.5
@@ -62,11 +71,10 @@ class EdgeBoxes:
     kappa: float = 1.5
 
     def __post_init__(self) -> None:
-        if (self.forest is None) == (self.edges == "forest"):
-            raise ValueError(
-                f"edges 'forest' needs the file of a structured forest in 'forest', and only it; "
-                f"got edges {self.edges!r} and forest {self.forest!r}"
-            )
+        if self.edges == "forest" and self.model is None:
+            raise ValueError("edges 'forest' needs the file of a structured forest in 'model'")
+        if self.edges == "gradient" and self.model is not None:
+            raise ValueError(f"edges 'gradient' has no model; got {self.model!r}")
         for name, low, high in (
             ("max_windows", 1, math.inf),
             ("alpha", 0.01, 0.99),
@@ -88,7 +96,11 @@ class EdgeBoxes:
     @property
     def source(self) -> EdgeSource:
         """What makes the edge maps."""
-        return GradientEdges() if self.forest is None else ForestEdges(self.forest)
+        if self.edges == "gradient":
+            return GradientEdges()
+        if self.edges == "learned":
+            return LearnedEdges() if self.model is None else LearnedEdges(self.model)
+        return ForestEdges(self.model or "")
 
     @property
     def name(self) -> str:
@@ -100,11 +112,11 @@ class EdgeBoxes:
         """16 digits that change with the parameters, the edges, OpenCV's and this code's version.
 
         Raises:
-            FileNotFoundError: the structured forest's file is missing.
+            FileNotFoundError: the model's file is missing.
         """
         parameters = asdict(self)
         # The file counts by its bytes, which are in the source's key.
-        del parameters["forest"]
+        del parameters["model"]
         version = opencv().__version__
         return key_of(
             {
@@ -135,7 +147,7 @@ class EdgeBoxes:
 
         Raises:
             ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
-            FileNotFoundError: the structured forest's file is missing.
+            FileNotFoundError: the model's file is missing.
             RuntimeError: OpenCV is missing or has no ``ximgproc`` module.
         """
         check_image(image, "EdgeBoxes")

@@ -7,6 +7,7 @@ structured forest has been read from a file.
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,13 +74,13 @@ class GradientEdges:
 class LearnedEdges:
     """Boundaries of objects by a network that ``tools/train_edges.py`` trained.
 
-    None comes with the package yet, so EdgeBoxes does not offer it.
-
     Attributes:
-        model: the network's file.
+        model: the network's file; by default the one that comes with the package.
+        power: strengths are raised to it; above 1, doubtful edges count for less (docs/LOG.md).
     """
 
-    model: str
+    model: str = str(Path(__file__).with_name("edges.safetensors"))
+    power: float = 1.5
 
     @property
     def name(self) -> str:
@@ -88,8 +89,19 @@ class LearnedEdges:
 
     @property
     def key(self) -> str:
-        """16 digits."""
-        return key_of({"edges": self.name, "model": file_digest(self.model)})
+        """16 digits.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+        return key_of(
+            {
+                "edges": self.name,
+                "model": file_digest(self._path()),
+                "power": self.power,
+                "torch": version("torch"),
+            }
+        )
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The map ``(H, W)``.
@@ -101,7 +113,13 @@ class LearnedEdges:
         # Only here does proposals/ need torch, which takes seconds to import.
         from proposals.edge_network import find_edges, load_edges
 
-        return find_edges(load_edges(self.model), image)
+        return find_edges(load_edges(str(self._path())), image) ** np.float32(self.power)
+
+    def _path(self) -> Path:
+        path = Path(self.model)
+        if not path.is_file():
+            raise FileNotFoundError(f"no edge network at {path}; tools/train_edges.py trains one")
+        return path
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """EdgeBoxes: windows of drawn scenes, order, limits, odd images, keys."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from proposals import edge_boxes
 from proposals.edge_boxes import EdgeBoxes
+from proposals.edges import LearnedEdges
 from proposals.recall import best_overlaps
 
 BOXES = np.array([[20, 15, 80, 60], [100, 70, 150, 130]], np.float32)
@@ -22,17 +24,18 @@ def image(rng):
     return made
 
 
-def test_objects_are_covered_by_the_first_windows(image):
-    windows, scores = EdgeBoxes().scored(image)
+@pytest.mark.parametrize(("edges", "covered"), [("gradient", 0.8), ("learned", 0.65)])
+def test_objects_are_covered_by_the_first_windows(image, edges, covered):
+    windows, scores = EdgeBoxes(edges=edges).scored(image)
     assert windows.dtype == scores.dtype == np.float32
     assert len(windows) == len(scores)
-    assert best_overlaps(windows[:20], BOXES).min() > 0.8
+    assert best_overlaps(windows[:20], BOXES).min() > covered
     assert (np.diff(scores) <= 0).all()
     assert (windows[:, :2] >= 0).all()
     assert (windows[:, 2:] <= [180, 150]).all()
     assert (windows[:, :2] < windows[:, 2:]).all()
     assert len(np.unique(windows, axis=0)) == len(windows)
-    np.testing.assert_array_equal(EdgeBoxes()(image), windows)
+    np.testing.assert_array_equal(EdgeBoxes(edges=edges)(image), windows)
 
 
 def test_the_same_every_time(image):
@@ -63,7 +66,7 @@ def test_the_whole_of_a_small_image(rng, shape):
 
 
 def test_the_whole_of_an_even_image():
-    windows = EdgeBoxes()(np.full((90, 70, 3), 7, np.uint8))
+    windows = EdgeBoxes(edges="gradient")(np.full((90, 70, 3), 7, np.uint8))
     np.testing.assert_array_equal(windows, [[0, 0, 70, 90]])
 
 
@@ -91,14 +94,26 @@ def test_key_changes_with_every_parameter():
     method = EdgeBoxes()
     keys = {method.key}
     for field in fields(method):
-        if field.name not in ("edges", "forest"):
+        if field.name not in ("edges", "model"):
             keys.add(
                 replace(method, **{field.name: getattr(method, field.name) * 0.99 + 0.01}).key
                 if field.name != "max_windows"
                 else replace(method, max_windows=5).key
             )
-    assert len(keys) >= len(fields(method)) - 2
+    keys.add(EdgeBoxes(edges="gradient").key)
+    assert len(keys) == len(fields(method))
     assert EdgeBoxes().key == method.key
+
+
+def test_a_model_counts_by_its_bytes(tmp_path):
+    shipped = LearnedEdges().model
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(Path(shipped).read_bytes())
+    assert EdgeBoxes(model=str(copy)).key == EdgeBoxes().key
+    copy.write_bytes(b"other")
+    assert EdgeBoxes(model=str(copy)).key != EdgeBoxes().key
+    with pytest.raises(FileNotFoundError, match="no edge network at"):
+        _ = EdgeBoxes(model=str(tmp_path / "none")).key
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_key_changes_with_every_parameter():
         ({"max_aspect_ratio": 0.5}, "max_aspect_ratio must be from 1"),
         ({"min_box_area": float("nan")}, "min_box_area must be"),
         ({"edges": "forest"}, "needs the file of a structured forest"),
-        ({"forest": "model.yml.gz"}, "needs the file of a structured forest"),
+        ({"edges": "gradient", "model": "model.yml.gz"}, "edges 'gradient' has no model"),
     ],
 )
 def test_bad_parameters(changes, words):

@@ -121,7 +121,7 @@ def label(proposals: Proposals) -> str:
         for part in proposals.parts
         if not isinstance(part, ImportedWindows)
         for name, value in asdict(part).items()
-        if value != getattr(type(part)(), name) and name not in ("edges", "forest")
+        if value != getattr(type(part)(), name) and name not in ("edges", "model")
     ]
     return " ".join([proposals.name, *changed])
 
