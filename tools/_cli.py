@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from detection.config import Config
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
+
+# Huge pages for torch's large tensors, where Linux leaves that to the program: detection at one
+# scale took 0.20 s of processor time instead of 0.23, with the same result. Torch looks at it when
+# it makes its first tensor; worker processes inherit it.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 class WordsParser(ArgumentParser):
