@@ -49,7 +49,10 @@ class Network:
     """The convolutional trunk.
 
     Attributes:
-        name: which network: alexnet, vgg16 or zf5, or one added to ``networks/catalogue.py``.
+        name: which network: alexnet, vgg16 or zf5, one added to ``networks/catalogue.py``, or any
+            of torchvision's with the layer to pool from: ``resnet50/layer3``.
+        channels: maps of more channels are brought to so many, by PCA over cells of the training
+            pictures; None leaves them.
         weights: 'auto' (a file in the folder, torchvision's, or the package index's),
             'torchvision', 'index', 'random', or a file.
         folder: where weights are kept.
@@ -58,6 +61,7 @@ class Network:
     """
 
     name: str = "alexnet"
+    channels: int | None = None
     weights: str = "auto"
     folder: str = "data/weights"
     scale_rule: Literal["paper", "released"] = "paper"

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from test_finetune import made_backbone
 
-from detection.config import BoxRegression, Config, Data, Finetune, Svm
+from detection.config import BoxRegression, Config, Data, Finetune, Network, Svm
 from detection.data.records import Dataset, ImageRecord
 from detection.data.windows import find_windows
 from detection.features.extractor import SPPExtractor, WindowFeatures
@@ -21,8 +21,9 @@ from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
+from detection.networks.build import build_backbone
 from detection.networks.head import Head
-from detection.networks.weights import Weights, tensor_digest
+from detection.networks.weights import Weights, random_weights, tensor_digest
 from detection.run import Run, silent
 from detection.training import finetune_stage, linear_stages, stages
 from detection.training.window_bank import BankEntry, RowFile
@@ -139,22 +140,20 @@ def world(tmp_path):
 
 @pytest.fixture
 def weights(monkeypatch):
-    """Weights of a tiny network that stands for AlexNet, at one small scale."""
-
-    def build(name, weights):
-        backbone = made_backbone()
-        backbone.trunk.load_state_dict(weights.state)
-        backbone.digest = weights.digest
-        return backbone
-
-    monkeypatch.setattr(finetune_stage, "build_backbone", build)
+    """Weights of a tiny network, at one small scale."""
     monkeypatch.setitem(SCALES, 1, (32,))
     state = made_backbone().trunk.state_dict()
     return Weights(state, "made here", tensor_digest(state))
 
 
 def finetuned(world, run, weights, data=None, windows=None):
-    return finetune_stage.finetune_stage(run, data or world.data, windows or world.windows, weights)
+    backbone = made_backbone()
+    backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
+    backbone.digest = weights.digest
+    head, key = finetune_stage.finetune_stage(
+        run, data or world.data, windows or world.windows, weights, backbone
+    )
+    return backbone, head, key
 
 
 def svms_of(world, run, head_key="head", extractor=None):
@@ -596,3 +595,23 @@ def test_tensors_are_written_as_they_are(tmp_path):
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_wide_maps_are_reduced_once(world, tmp_path):
+    weights = random_weights("alexnet")
+    whole = stages.backbone_stage(world.run(), world.data, weights)
+    assert (whole.channels, whole.reduction, whole.digest) == (256, None, weights.digest)
+    same = stages.backbone_stage(world.run(network=Network(channels=256)), world.data, weights)
+    assert same.reduction is None
+    run = world.run(network=Network(channels=7))
+    first, again = (stages.backbone_stage(run, world.data, weights) for _ in range(2))
+    assert (first.channels, first.pooled_length) == (7, 350)
+    assert first.digest == again.digest != weights.digest
+    assert len(artefacts(run, "reduction")) == 1
+    assert [event["stage"] for event in events_of(run, "reused")] == ["reduction"]
+    # It comes out of saved tensors as it went in.
+    loaded = build_backbone("alexnet", Weights(first.tensors(), "saved", first.digest))
+    picture = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded(picture), first(picture))
+    with pytest.raises(ValueError, match="cannot make 300 channels of 256"):
+        stages.backbone_stage(world.run(network=Network(channels=300)), world.data, weights)

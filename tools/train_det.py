@@ -43,7 +43,8 @@ def main(config: Config) -> None:
     logger.info("%s weights: %s", config.network.name, weights.source)
 
     windows = find_windows(run, config.data.train_split, data.records)
-    backbone, head, head_key = finetune_stage(run, data, windows, weights)
+    backbone = stages.backbone_stage(run, data, weights)
+    head, head_key = finetune_stage(run, data, windows, weights, backbone)
     extractor = stages.make_extractor(run, backbone)
     bank = stages.bank_stage(run, data, windows, extractor)
     entries = [bank.load(record) for record in data.records]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from detection.features.mapping import window_to_cells
 from detection.features.pyramid import pool_pyramid, pool_pyramids
@@ -104,9 +105,19 @@ def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
 
 
 def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch.dtype]:
-    """The trunk, channels last, and its type; in bfloat16 a copy, in float32 the backbone's own."""
+    """The trunk and what reduces its map, channels last, and its type.
+
+    In float32 the backbone's own, in bfloat16 a copy. A trunk with batch normalisation is a copy in
+    either, whose convolutions normalise.
+    """
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    trunk = backbone.trunk if precision == "float32" else copy.deepcopy(backbone.trunk)
+    trunk = backbone.trunk
+    if any(isinstance(layer, nn.BatchNorm2d) for layer in trunk.modules()):
+        trunk = fuse(trunk)
+    elif precision != "float32":
+        trunk = copy.deepcopy(trunk)
+    if backbone.reduction is not None:
+        trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction))
     return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
 
 

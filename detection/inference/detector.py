@@ -201,7 +201,7 @@ class SPPDetector:
     def save(self, path: str | Path) -> None:
         """Write the whole detector, whole or not at all: safetensors, settings as JSON inside."""
         head, backbone = self.features.head, self.extractor.backbone
-        tensors = {f"trunk.{name}": value for name, value in backbone.trunk.state_dict().items()}
+        tensors = {f"trunk.{name}": value for name, value in backbone.tensors().items()}
         if head is not None:
             tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
         found = pack(self.features.responses)

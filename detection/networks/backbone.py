@@ -4,6 +4,8 @@ The paper's Table 1 and appendix A, and the constants of the released code's map
 between networks stands on the Backbone object, so that nothing after it asks which network it has.
 """
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 from detection.networks.receptive_field import receptive_field
 
 BINS = 50
+# What the reduction's tensors begin with, beside the trunk's.
+REDUCTION = "reduction."
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,15 @@ class Backbone(nn.Module):
         preprocessing: what the trunk expects.
         shrink: pixels by which a side of a window moves inwards before it is mapped to cells
             (``offset`` in the released code, chosen there by hand).
-        standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
-            side the released scale rule aims at.
         stages: for conv1 to conv5, the number of the convolution each begins with, from 0.
         source: where the weights came from, in words.
         digest: SHA-256 of the trunk's tensors.
 
     Attributes:
-        channels: C of conv5.
+        reduction: a 1x1 convolution that brings the map to fewer channels, or None
+            (``reduction.py``).
+        standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
+            side the released scale rule aims at.
         field_size: pixels one cell sees.
         stride: pixels between cells.
         centre: 0-based pixel at the centre of what cell 0 sees.
@@ -58,11 +63,10 @@ class Backbone(nn.Module):
     def __init__(
         self,
         name: str,
-        trunk: nn.Sequential,
+        trunk: nn.Module,
         preprocessing: Preprocessing,
         *,
         shrink: float = 6.5,
-        standard_cells: int = 13,
         stages: tuple[int, ...] = (0, 1, 2, 3, 4),
         source: str = "",
         digest: str = "",
@@ -72,18 +76,23 @@ class Backbone(nn.Module):
         self.name = name
         self.trunk = trunk
         self.preprocessing = preprocessing
-        self.channels = [layer for layer in trunk if isinstance(layer, nn.Conv2d)][-1].out_channels
+        self.reduction: nn.Conv2d | None = None
+        self._map_channels, self.standard_cells = map_shape(trunk)
         self.field_size = field.size
         self.stride = field.stride
         self.centre = field.centre
         self.shrink = shrink
-        self.standard_cells = standard_cells
         self.stages = stages
         self.source = source
         self.digest = digest
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(shape), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(shape), persistent=False)
+
+    @property
+    def channels(self) -> int:
+        """C of the map that windows are pooled from."""
+        return self._map_channels if self.reduction is None else self.reduction.out_channels
 
     @property
     def pooled_length(self) -> int:
@@ -110,5 +119,41 @@ class Backbone(nn.Module):
         return pixels.float().sub_(self.mean).div_(self.std)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Conv5 ``(B, C, h, w)`` of preprocessed pictures ``(B, 3, H, W)``."""
-        return self.trunk(pictures)
+        """The map ``(B, C, h, w)`` of preprocessed pictures ``(B, 3, H, W)``."""
+        found = self.trunk(pictures)
+        return found if self.reduction is None else self.reduction(found)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that determines the map: the trunk's state, and the reduction's, if any."""
+        found = dict(self.trunk.state_dict())
+        if self.reduction is not None:
+            reduction = self.reduction.state_dict()
+            found |= {f"{REDUCTION}{name}": value for name, value in reduction.items()}
+        return found
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what ``tensors`` gave, here or in another process."""
+        trunk = {name: each for name, each in tensors.items() if not name.startswith(REDUCTION)}
+        self.trunk.load_state_dict(trunk, assign=True)
+        if len(trunk) < len(tensors):
+            weight, bias = (tensors[f"{REDUCTION}{name}"] for name in ("weight", "bias"))
+            self.reduction = reduction_of(weight, bias)
+
+
+def reduction_of(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """The 1x1 convolution of these weights ``(C, C_map, 1, 1)`` and bias; it is never trained."""
+    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1).requires_grad_(False)
+    convolution.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return convolution.requires_grad_(False)
+
+
+def map_shape(trunk: nn.Module) -> tuple[int, int]:
+    """Channels, and cells of a side, of the map of a 224-pixel picture; nothing is computed.
+
+    Raises:
+        ValueError: the trunk's output is no map.
+    """
+    shape = copy.deepcopy(trunk).to("meta")(torch.empty(1, 3, 224, 224, device="meta")).shape
+    if len(shape) != 4:
+        raise ValueError(f"a network must end in a map (B, C, h, w); this one gives {tuple(shape)}")
+    return shape[1], shape[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from detection.networks.backbone import Backbone
-from detection.networks.catalogue import NETWORKS
+from detection.networks.catalogue import network_named
 from detection.networks.weights import Weights, load_weights
 
 
@@ -26,18 +26,18 @@ def build_backbone(
         ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
     """
     found = load_weights(name, weights, folder) if isinstance(weights, str) else weights
-    network = NETWORKS[name]
+    network = network_named(name)
     # Made without memory, as every weight is about to be replaced.
     with torch.device("meta"):
         trunk = network.trunk()
-    trunk.load_state_dict(found.state, assign=True)
-    return Backbone(
+    backbone = Backbone(
         name,
         trunk,
         network.preprocessing,
         shrink=network.shrink,
-        standard_cells=network.standard_cells,
         stages=network.stages,
         source=found.source,
         digest=found.digest,
-    ).eval()
+    )
+    backbone.load_tensors(found.state)
+    return backbone.eval()

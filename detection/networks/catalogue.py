@@ -2,7 +2,25 @@
 
 from detection.networks.alexnet import ALEXNET
 from detection.networks.network import Network
+from detection.networks.torchvision_layer import torchvision_layer
 from detection.networks.vgg16 import VGG16
 from detection.networks.zf5 import ZF5
 
 NETWORKS: dict[str, Network] = {"alexnet": ALEXNET, "vgg16": VGG16, "zf5": ZF5}
+
+
+def network_named(name: str) -> Network:
+    """A network of the catalogue, or one of torchvision's as ``model/layer``.
+
+    Raises:
+        ValueError: no such network.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    model, slash, layer = name.partition("/")
+    if not slash:
+        raise ValueError(
+            f"network must be one of {', '.join(NETWORKS)}, or one of torchvision's with a layer "
+            f"(resnet50/layer3), got {name!r}"
+        )
+    return torchvision_layer(model, layer)

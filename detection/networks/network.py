@@ -38,20 +38,21 @@ class Network:
 
     Attributes:
         trunk: makes the layers up to the map that windows are pooled from, its ReLU included; the
-            stride and the receptive field are derived from them.
+            channels, the stride and the receptive field are derived from them.
         preprocessing: what the trunk expects.
         shrink: pixels by which a side of a window moves inwards before it is mapped to cells.
-        standard_cells: side of the map of a 224-pixel picture.
-        stages: for conv1 to conv5, the number of the convolution each begins with, from 0.
+        stages: for conv1 to conv5, the number of the convolution each begins with, from 0; empty
+            where convolutions cannot be fine-tuned.
         torchvision: address of ImageNet's weights with torchvision's names; its last part ends in
             the beginning of the file's SHA-256.
         index: ImageNet's filters on the package index.
+        prefix: what the trunk's keys begin with in a file of weights.
     """
 
-    trunk: Callable[[], nn.Sequential]
+    trunk: Callable[[], nn.Module]
     preprocessing: Preprocessing = TORCHVISION_PREPROCESSING
     shrink: float = 6.5
-    standard_cells: int = 13
     stages: tuple[int, ...] = (0, 1, 2, 3, 4)
     torchvision: str | None = None
     index: IndexFile | None = None
+    prefix: str = "features."

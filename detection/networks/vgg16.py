@@ -15,11 +15,10 @@ def vgg16_trunk() -> nn.Sequential:
     return vgg16(weights=None).features[:30]
 
 
-# shrink and standard_cells are those of LocNet's SPP-net.
+# shrink is that of LocNet's SPP-net.
 VGG16 = Network(
     vgg16_trunk,
     shrink=6.0,
-    standard_cells=14,
     stages=(0, 2, 4, 7, 10),
     torchvision=VGG16_Weights.IMAGENET1K_V1.url,
     index=IndexFile(

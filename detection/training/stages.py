@@ -12,22 +12,28 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 
 from detection.data.records import Dataset, ImageRecord
 from detection.features.build import build_extractor
-from detection.features.extractor import Extractor
+from detection.features.extractor import Extractor, SPPExtractor
 from detection.features.scales import SCALES
 from detection.inference.layers import LayerFeatures
-from detection.networks.backbone import Backbone
+from detection.networks.backbone import Backbone, reduction_of
+from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from detection.networks.reduction import CellMoments
 from detection.networks.truncated import ResponseMoments
+from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
 from detection.training.window_bank import BankEntry, Sampling, WindowBank, picture_key
-from proposals.disk import key_of, write_atomic
+from proposals.disk import key_of, read_picture, write_atomic
 from proposals.store import Windows
 
 FEATURE_NORM = 20.0
+# Pictures of the training set whose cells the channels' reduction is made from.
+REDUCTION_PICTURES = 300
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +41,51 @@ logger = logging.getLogger(__name__)
 def weights_folder(run: Run) -> Path:
     """Where network weights are kept."""
     return Path(run.config.network.folder)
+
+
+def backbone_stage(run: Run, data: Dataset, weights: Weights) -> Backbone:
+    """The network; where its maps have more channels than asked for, with their reduction.
+
+    Raises:
+        ValueError: fewer channels than asked for.
+    """
+    config = run.config
+    backbone = build_backbone(config.network.name, weights).to(run.device)
+    channels = config.network.channels
+    if channels is None or channels == backbone.channels:
+        return backbone
+    rng = np.random.default_rng(config.seed)
+    chosen = rng.permutation(len(data.records))[:REDUCTION_PICTURES]
+    pictures = [data.records[number] for number in sorted(chosen)]
+    key = key_of(
+        {
+            "weights": weights.digest,
+            "network": backbone.name,
+            "channels": channels,
+            "pictures": [picture_key(record) for record in pictures],
+            "precision": config.precision,
+        }
+    )
+    path = run.artefact("reduction", key)
+    if path.exists():
+        run.reused("reduction", path)
+    else:
+        with run.stage("reduction"):
+            extractor = SPPExtractor(backbone, SCALES[1], precision=config.precision)
+            moments = CellMoments(backbone.channels)
+            for record in run.progress(pictures, "reduction", len(pictures)):
+                moments.add(extractor.maps(read_picture(record.path)).maps[0])
+            reduction, share = moments.reduction(channels)
+            logger.info(
+                "%d of %d channels hold %.3f of the variance", channels, backbone.channels, share
+            )
+            state = {name: value.numpy() for name, value in reduction.state_dict().items()}
+            write_tensors(path, state)
+    state = load_file(path)
+    backbone.reduction = reduction_of(*(torch.from_numpy(state[n]) for n in ("weight", "bias")))
+    backbone.to(run.device)
+    backbone.digest = tensor_digest(backbone.tensors())
+    return backbone
 
 
 def make_extractor(run: Run, backbone: Backbone) -> Extractor:
