@@ -58,9 +58,9 @@ def tool(voc, monkeypatch, capsys):
     return call
 
 
-def make_run(folder, found, classes=("cat", "dog")):
+def make_run(folder, found, classes=("cat", "dog"), scales=5):
     """A tested run beside the pictures; ``found`` has (label, score, box) by picture."""
-    test = folder / "test_mine_5scales"
+    test = folder / f"test_mine_{scales}scales"
     pictures = folder.parent.parent / "VOC2007/JPEGImages"
     for image_id, rows in found.items():
         boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
@@ -109,6 +109,33 @@ def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
     assert [run["run"] for run in results["runs"]] == [str(cats), str(dogs)]
     assert results["runs"][0]["trained"] == {"seed": 3}
     assert results["pictures"] == 2
+
+
+def test_a_row_of_a_table(voc, tool, cats, dogs):
+    table = voc / "docs/combination.csv"
+    for _ in range(2):
+        both = tool(cats, dogs, "--out", voc / "both", "--csv", table)
+        assert both.status == 0, both.err
+    assert table.read_text().splitlines() == [
+        "runs,test_split,map,best_single_map,cat,dog",
+        "cats@5 + dogs@5,mine,1.0,1.0,1.0,1.0",
+    ]
+    assert f"{cats.name}@5 alone: mAP 0.5000" in both.out
+    assert tool(cats, "--limit", 1, "--out", voc / "one", "--csv", table).status == 0
+    assert table.read_text().splitlines()[2] == "cats@5,mine:1,0.5,0.5,1.0,0.0"
+
+
+def test_runs_tested_at_other_numbers_of_scales(voc, tool, cats):
+    rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
+    other = make_run(voc / "runs/one", rows, scales=1)
+    for words in ((cats, f"{other}@1"), (f"{cats}@5", other, "--scales", 1)):
+        done = tool(*words, "--out", voc / "out")
+        assert done.status == 0, done.err
+        assert done.out.splitlines()[-1] == "mAP 1.0000"
+        assert "one@1 alone: mAP 0.5000" in done.out
+    refused = tool(cats, other, "--out", voc / "out")
+    assert refused.status == 1
+    assert "--scales 5" in refused.err
 
 
 def test_a_limit_leaves_later_pictures_out(voc, tool, cats):

@@ -286,7 +286,7 @@ def test_the_settings_are_one_entry_that_begins_with_the_format(saved):
     with safe_open(saved, "pt") as file:
         (entry,) = file.metadata().items()
     assert entry[0] == "settings"
-    assert entry[1].startswith('{"format": "sppnet-detection 3", ')
+    assert entry[1].startswith('{"format": "sppnet-detection 4", ')
 
 
 def test_loaded_with_other_settings(detector, saved):
@@ -347,7 +347,7 @@ def test_a_damaged_detector(saved, damage):
     ("metadata", "found"),
     [
         (None, "found no format mark"),
-        ({"format": "sppnet-detection 3"}, "found no format mark"),
+        ({"format": "sppnet-detection 4"}, "found no format mark"),
         ({"settings": '{"format": "sppnet-detection 2"}'}, "found sppnet-detection 2"),
         ({"settings": '{"format": "sppnet-detection 99"}'}, "found sppnet-detection 99"),
     ],
@@ -355,7 +355,7 @@ def test_a_damaged_detector(saved, damage):
 def test_another_safetensors_file(tmp_path, metadata, found):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros(3, np.float32)}, path, metadata)
-    message = rf"{path} is not a detector: expected 'sppnet-detection 3', .*{found}"
+    message = rf"{path} is not a detector: expected 'sppnet-detection 4', .*{found}"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)
 

@@ -1,11 +1,13 @@
 """Combine trained detectors (paper 4.4): their scored windows suppressed together, one mAP.
 
     python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
-    python tools/combine_det.py runs/a runs/b --data.root data/drawn --out runs/a_and_b
+    python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/drawn --out runs/a_and_b
 
-Each run was tested before on the same split, at the same number of scales (tools/test_det.py); the
-candidates it kept are read, and no network runs. Suppression has its default limits, whatever the
-runs were tested with. Result files and results.json go to --out. The last line printed is the mAP.
+Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
+scales after ``@``; the candidates it kept are read, and no network runs. Suppression has its
+default limits, whatever the runs were tested with. Result files and results.json go to --out. The
+last line printed is the mAP.
+``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.
 """
 
 import json
@@ -25,8 +27,9 @@ from detection.data.voc import read_voc
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.report import format_table, save_result
+from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import evaluate_voc
+from detection.features.scales import SCALES
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file, results_folder
@@ -52,6 +55,7 @@ class RunTest:
 
     Attributes:
         run: the run's folder.
+        scales: the number of scales it was tested at.
         candidates: folder with one file a picture.
         classes: names of the K classes, in the order of the labels.
         trained: what the run was trained on, for the record.
@@ -59,10 +63,16 @@ class RunTest:
     """
 
     run: str
+    scales: int
     candidates: Path
     classes: tuple[str, ...]
     trained: Mapping[str, Any]
     command: str
+
+    @property
+    def name(self) -> str:
+        """For tables: ``voc07_alexnet@5``."""
+        return f"{Path(self.run).name}@{self.scales}"
 
     def path_of(self, record: ImageRecord) -> Path:
         """The file of the run's candidates in a picture.
@@ -84,6 +94,7 @@ def main(
     data: Data = Data(),
     scales: Literal[1, 5] = 5,
     out: str = "runs/combined",
+    csv: Path | None = None,
     limit: int | None = None,
 ) -> None:
     """Combine the detectors of several runs; the last line is the mAP.
@@ -91,16 +102,18 @@ def main(
     Args:
         runs: folders of the runs, tested on the split before.
         data: annotations.
-        scales: the number of scales the runs were tested at.
+        scales: the number of scales that runs named without one were tested at.
         out: folder for the result files and results.json.
+        csv: table to put the result into; made with its header if missing.
         limit: use the first so many pictures of the split only.
     """
-    tests = [read_test(run, data, scales) for run in runs]
+    tests = [read_test(*with_scales(run, scales), data) for run in runs]
     classes = same_classes({test.run: test.classes for test in tests})
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
     found = combine_split(tests, dataset)
     by_class = from_images(found, classes)
     result = evaluate_voc(by_class, dataset.records, classes)
+    singles = {test.name: map_of(test, dataset) for test in tests}
     ap50 = coco_ap50(by_class, dataset.records, classes)
 
     write_comp4(out, data.test_split, found, classes)
@@ -108,21 +121,45 @@ def main(
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
         "runs": [
-            {"run": test.run, "candidates": test.candidates.name, "trained": test.trained}
+            {
+                "run": test.run,
+                "candidates": test.candidates.name,
+                "trained": test.trained,
+                "scales": test.scales,
+                "map": singles[test.name],
+            }
             for test in tests
         ],
-        "scales": scales,
         "test_split": data.test_split,
         "pictures": len(dataset.records),
         "ap50_pycocotools": ap50,
         "environment": environment(),
     }
     save_result(Path(out) / "results.json", result, facts)
+    if csv is not None:
+        row = {
+            "runs": " + ".join(singles),
+            "test_split": data.test_split + (f":{limit}" if limit else ""),
+            "map": round(result.map, 4),
+            "best_single_map": round(max(singles.values()), 4),
+        }
+        averages = {name: round(one.ap, 4) for name, one in result.per_class.items()}
+        put_row(csv, row | averages, ["runs", "test_split"])
+    for run, value in singles.items():
+        print(f"{run} alone: mAP {value:.4f}")
     print(f"result files and results.json are in {out}")
     print(format_table(result, ap50))
 
 
-def read_test(run: str, data: Data, scales: Literal[1, 5]) -> RunTest:
+def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
+    """A run's folder and number of scales, of ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
+    for known in SCALES:
+        if word.endswith(f"@{known}"):
+            return word.removesuffix(f"@{known}"), known
+    return word, scales
+
+
+def read_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
     """Find a run's finished test of a split.
 
     Raises:
@@ -143,7 +180,7 @@ def read_test(run: str, data: Data, scales: Literal[1, 5]) -> RunTest:
         folder = path.parent / facts["candidates"]
         if facts.get("layer") == "softmax":
             raise ValueError("it scores by softmax, whose scores are not those of SVMs")
-        return RunTest(run, folder, tuple(facts["classes"]), facts["trained"], command)
+        return RunTest(run, scales, folder, tuple(facts["classes"]), facts["trained"], command)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} does not name its candidates, classes and training ({error!r}); "
@@ -166,6 +203,18 @@ def combine_split(tests: Sequence[RunTest], dataset: Dataset) -> dict[str, Detec
         candidates = [Candidates.load(path) for path in files]
         found[record.image_id] = combine(candidates, record.size, dataset.classes)
     return found
+
+
+def map_of(test: RunTest, dataset: Dataset) -> float:
+    """The mAP of one run alone, with the limits of a combination."""
+    found = {
+        record.image_id: combine(
+            [Candidates.load(test.path_of(record))], record.size, dataset.classes
+        )
+        for record in dataset.records
+    }
+    by_class = from_images(found, dataset.classes)
+    return evaluate_voc(by_class, dataset.records, dataset.classes).map
 
 
 if __name__ == "__main__":

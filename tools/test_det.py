@@ -97,7 +97,7 @@ def fill_table(
                 "scales": config.scales,
                 "layer": layer,
                 "bbox": str(bbox).lower(),
-                "proposals": config.proposals.name,
+                "proposals": windows_name(detector.proposals.name, config.proposals.name),
                 "train_split": trained["split"] + (f":{train}" if trained["limited"] else ""),
                 "test_split": config.data.test_split + (f":{test}" if test else ""),
                 "seed": trained["seed"],
@@ -111,6 +111,11 @@ def fill_table(
 def network_name(trained: str, detection: Detection) -> str:
     """The network in tables, with the rank of its fc layers where that was cut."""
     return trained if detection.fc_rank is None else f"{trained}_rank{detection.fc_rank}"
+
+
+def windows_name(trained: str, tested: str) -> str:
+    """The windows in tables; both, where the detector was trained on others (paper 4.3)."""
+    return tested if trained == tested else f"{trained} > {tested}"
 
 
 def facts_of(

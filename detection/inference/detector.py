@@ -29,7 +29,7 @@ from detection.networks.weights import Weights
 from proposals.disk import read_picture, write_atomic
 from proposals.methods import Proposals
 
-FORMAT = "sppnet-detection 3"
+FORMAT = "sppnet-detection 4"
 DISPLAY_THRESHOLD = -0.5
 DISPLAY_PROBABILITY = 0.5
 
