@@ -38,6 +38,22 @@ def test_scales_stand_side_by_side_and_seeds_are_averaged(readme_table, tmp_path
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_recall_of_windows(readme_table, tmp_path):
+    table = tmp_path / "recall.csv"
+    table.write_text(
+        "method,split,windows,recall_50,recall_70,recall_80,recall_90,abo,mabo,seconds\n"
+        "ss,minival,200,0.7194,0.4,0.3,0.1,0.6,0.7,0.786\n"
+        "ss,minival,2403,0.9501,0.7361,0.3,0.1,0.6,0.7,0.786\n"
+        "file,minival,500,1.0000,0.5000,0.3,0.1,0.6,0.7,-\n"
+    )
+    lines = readme_table.windows(table).splitlines()
+    assert lines[2:] == [
+        "| ss | minival | 0.719 / 0.400 | - | - | 2,403: 0.950 / 0.736 | 0.79 |",
+        "| file | minival | - | 1.000 / 0.500 | - | 500: 1.000 / 0.500 | - |",
+    ]
+    assert len({line.count("|") for line in lines}) == 1
+
+
 def test_seconds_and_ratios(readme_table, tmp_path):
     path = tmp_path / "benchmark.json"
     ratios = {"conv_5_scales": 12.34, "total_5_scales": 2.0}

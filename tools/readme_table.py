@@ -1,4 +1,4 @@
-"""Write the README's tables from docs/results/voc07_table.csv and benchmark.json.
+"""Write the README's tables from what test_det, make_proposals and benchmark left in docs/results.
 
 python tools/readme_table.py
 """
@@ -15,11 +15,14 @@ from proposals.disk import save_text
 START = "<!-- results: written by tools/readme_table.py -->"
 END = "<!-- end of results -->"
 SCALES = ("1", "5")
+# Numbers of windows whose recall is shown, beside all of them.
+BUDGETS = (200, 500, 1000)
 ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "layer", "bbox")
 
 
 def main(
     table: Path = Path("docs/results/voc07_table.csv"),
+    recall: Path = Path("docs/results/proposal_recall.csv"),
     benchmark: Path = Path("docs/results/benchmark.json"),
     readme: Path = Path("README.md"),
 ) -> None:
@@ -27,6 +30,7 @@ def main(
 
     Args:
         table: rows written by test_det.py.
+        recall: rows written by make_proposals.py.
         benchmark: seconds written by benchmark.py.
         readme: the file with the marks.
     """
@@ -35,7 +39,8 @@ def main(
         raise ValueError(f"{readme} has no lines '{START}' and '{END}' to write between")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    save_text(readme, f"{before}{START}\n{markdown(table)}\n{speed(benchmark)}{END}{after}")
+    tables = "\n".join([markdown(table), windows(recall), speed(benchmark)])
+    save_text(readme, f"{before}{START}\n{tables}{END}{after}")
 
 
 def markdown(table: Path) -> str:
@@ -55,6 +60,26 @@ def markdown(table: Path) -> str:
         scored = f"{layer}{'' if layer == 'softmax' else ' SVM'}{' + bb' if bbox == 'true' else ''}"
         maps = [spread(scales.get(scale, ())) for scale in SCALES]
         lines.append("| " + " | ".join([*facts, scored, *maps]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def windows(recall: Path) -> str:
+    """How well the first windows of each method cover objects, as Markdown: IoU 0.5 and 0.7."""
+    found: dict[tuple[str, str, str], dict[int, str]] = {}
+    with recall.open(newline="") as file:
+        for row in csv.DictReader(file):
+            counts = found.setdefault((row["method"], row["split"], row["seconds"]), {})
+            counts[int(row["windows"])] = " / ".join(
+                f"{float(row[name]):.3f}" for name in ("recall_50", "recall_70")
+            )
+    titles = [*(f"{count:,} windows" for count in BUDGETS), "all"]
+    lines = ["| recall at IoU 0.5 / 0.7 | of | " + " | ".join(titles) + " | seconds |"]
+    lines += ["|" + "---|" * (len(titles) + 3)]
+    for (method, split, seconds), counts in found.items():
+        most = max(counts)
+        cells = [counts.get(count, "-") for count in BUDGETS]
+        cells += [f"{most:,}: {counts[most]}", f"{float(seconds):.2f}" if seconds != "-" else "-"]
+        lines.append("| " + " | ".join([method, split, *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -47,45 +47,42 @@ def backbone_stage(run: Run, data: Dataset, weights: Weights) -> Backbone:
     """The network; where its maps have more channels than asked for, with their reduction.
 
     Raises:
-        ValueError: fewer channels than asked for.
+        ValueError: its maps have fewer channels than asked for.
     """
     config = run.config
     backbone = build_backbone(config.network.name, weights).to(run.device)
-    channels = config.network.channels
-    if channels is None or channels == backbone.channels:
+    if config.network.channels in (None, backbone.channels):
         return backbone
-    rng = np.random.default_rng(config.seed)
-    chosen = rng.permutation(len(data.records))[:REDUCTION_PICTURES]
-    pictures = [data.records[number] for number in sorted(chosen)]
-    key = key_of(
-        {
-            "weights": weights.digest,
-            "network": backbone.name,
-            "channels": channels,
-            "pictures": [picture_key(record) for record in pictures],
-            "precision": config.precision,
-        }
-    )
-    path = run.artefact("reduction", key)
+    chosen = np.random.default_rng(config.seed).permutation(len(data.records))
+    pictures = [data.records[number] for number in sorted(chosen[:REDUCTION_PICTURES])]
+    facts = {
+        "network": backbone.name,
+        "weights": weights.digest,
+        "channels": config.network.channels,
+        "pictures": [picture_key(record) for record in pictures],
+        "precision": config.precision,
+    }
+    path = run.artefact("reduction", key_of(facts))
     if path.exists():
         run.reused("reduction", path)
     else:
         with run.stage("reduction"):
-            extractor = SPPExtractor(backbone, SCALES[1], precision=config.precision)
-            moments = CellMoments(backbone.channels)
-            for record in run.progress(pictures, "reduction", len(pictures)):
-                moments.add(extractor.maps(read_picture(record.path)).maps[0])
-            reduction, share = moments.reduction(channels)
-            logger.info(
-                "%d of %d channels hold %.3f of the variance", channels, backbone.channels, share
-            )
-            state = {name: value.numpy() for name, value in reduction.state_dict().items()}
-            write_tensors(path, state)
-    state = load_file(path)
-    backbone.reduction = reduction_of(*(torch.from_numpy(state[n]) for n in ("weight", "bias")))
-    backbone.to(run.device)
+            _reduce(run, backbone, pictures, path)
+    weight, bias = (torch.from_numpy(load_file(path)[name]) for name in ("weight", "bias"))
+    backbone.reduction = reduction_of(weight, bias)
     backbone.digest = tensor_digest(backbone.tensors())
-    return backbone
+    return backbone.to(run.device)
+
+
+def _reduce(run: Run, backbone: Backbone, pictures: Sequence[ImageRecord], path: Path) -> None:
+    """Write the reduction that the pictures' maps at one scale ask for."""
+    extractor = SPPExtractor(backbone, SCALES[1], precision=run.config.precision)
+    moments = CellMoments(backbone.channels)
+    for record in run.progress(pictures, "reduction", len(pictures)):
+        moments.add(extractor.maps(read_picture(record.path)).maps[0])
+    reduction, share = moments.reduction(run.config.network.channels or backbone.channels)
+    logger.info("%d channels hold %.3f of the variance", reduction.out_channels, share)
+    write_tensors(path, {name: value.numpy() for name, value in reduction.state_dict().items()})
 
 
 def make_extractor(run: Run, backbone: Backbone) -> Extractor:
