@@ -1,5 +1,7 @@
 """The edge network and its training: shapes, fusing, targets, crops, loss, and that it learns."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -72,6 +74,20 @@ def test_fusing_and_saving_keep_the_function(rng, tmp_path):
     first = file_digest(path)
     save_edges(loaded, path, {"training": "none"})
     assert file_digest(path) == first
+
+
+def test_the_shipped_network(rng):
+    path = Path(LearnedEdges().model)
+    assert path.stat().st_size < 1_000_000
+    # A bright square on a dark ground: strong along its outline, weak inside and away from it.
+    image = np.full((120, 160, 3), 60, np.uint8)
+    image += rng.integers(0, 8, image.shape, np.uint8)
+    image[30:90, 40:110] += 110
+    edges = LearnedEdges()(image)
+    along = [edges[50:70, 38:42].max(axis=1), edges[50:70, 108:112].max(axis=1)]
+    assert np.min(along) > 5 * max(edges[50:70, 65:85].max(), 0.02)
+    assert np.array_equal(LearnedEdges()(image), edges)
+    assert (LearnedEdges(power=3.0)(image) <= edges).all()
 
 
 def test_what_is_no_edge_network_is_refused(tmp_path, rng):

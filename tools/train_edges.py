@@ -23,7 +23,7 @@ def main(
     voc: Path = Path("data/VOCdevkit/VOC2007"),
     bsds: Path | None = None,
     split: str = "train",
-    steps: int = 2000,
+    steps: int = 5500,
     batch: int = 4,
     seed: int = 0,
     out: Path = Path("data/edges.safetensors"),
