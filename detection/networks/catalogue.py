@@ -3,6 +3,7 @@
 from detection.networks.alexnet import ALEXNET
 from detection.networks.efficientnet_lite0 import EFFICIENTNET_LITE0
 from detection.networks.network import Network
+from detection.networks.resnet50_caffe import RESNET50_CAFFE
 from detection.networks.torchvision_layer import torchvision_layer
 from detection.networks.vgg16 import VGG16
 from detection.networks.zf5 import ZF5
@@ -12,6 +13,7 @@ NETWORKS: dict[str, Network] = {
     "vgg16": VGG16,
     "zf5": ZF5,
     "efficientnet_lite0": EFFICIENTNET_LITE0,
+    "resnet50_caffe": RESNET50_CAFFE,
 }
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from detection.networks.catalogue import network_named
 from detection.networks.index_weights import download_filters
+from detection.networks.resnet50_caffe import read_tfjs
 from proposals.disk import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
@@ -78,10 +79,11 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
     Args:
         name: of the catalogue, or ``model/layer`` of torchvision.
         source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
-            ``.pt`` file. ``auto`` takes the first of: ``<name>.safetensors`` in the folder,
-            torchvision's own file there (``alexnet-owt-7be5be79.pth``), weights kept there by an
-            earlier call (torchvision's before the index's), a download from torchvision, the
-            package index. It never falls back to random weights.
+            ``.pt`` file, or a ``.tgz`` of TensorFlow.js (``resnet50_caffe.py``). ``auto`` takes the
+            first of: ``<name>.safetensors`` in the folder, torchvision's own file there
+            (``alexnet-owt-7be5be79.pth``), weights kept there by an earlier call (torchvision's
+            before the index's), a download from torchvision, the package index. It never falls
+            back to random weights.
         folder: where weights are looked for and kept.
 
     Raises:
@@ -92,7 +94,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
     network = network_named(name)
     if source == "random":
         return random_weights(name)
-    if source.endswith((".safetensors", ".pth", ".pt")):
+    if source.endswith((".safetensors", ".pth", ".pt", ".tgz")):
         return read_weights(name, Path(source))
     if source not in ("auto", "torchvision", "index"):
         raise ValueError(
@@ -176,6 +178,8 @@ def _read_tensors(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, s
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    if path.suffix == ".tgz":
+        return read_tfjs(path), {}
     prefix = path.stem.rpartition("-")[2]
     if path.name == torchvision_file(name) and not file_digest(path).startswith(prefix):
         raise ValueError(f"{path} is damaged: its SHA-256 does not start with {prefix}; delete it")
