@@ -115,10 +115,10 @@ def torchvision_name(layer: str) -> str:
     return f"{start}.{'conv' if kind == 'res' else 'bn'}{'abc'.index(branch[1]) + 1}"
 
 
-# Red, green, blue, as the package's own script has them.
+# Blue, green, red as in Caffe and Keras: the classifier is surer of what is there (docs/LOG.md).
 RESNET50_CAFFE = Network(
     resnet50_caffe_trunk,
-    Preprocessing("rgb", (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    Preprocessing("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     stages=(),
     prefix="",
 )
