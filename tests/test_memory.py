@@ -36,6 +36,14 @@ def test_another_c_library_is_left_alone(monkeypatch):
         pass
 
 
+def test_handing_back(monkeypatch):
+    asked = []
+    for library in (SimpleNamespace(malloc_trim=asked.append), SimpleNamespace()):
+        monkeypatch.setattr(memory.ctypes, "CDLL", lambda name, found=library: found)
+        memory.hand_back()
+    assert asked == [0]
+
+
 def test_numbers_do_not_change():
     matrix = torch.arange(250_000.0).reshape(500, 500).sin()
     before = matrix @ matrix

@@ -17,6 +17,7 @@ from detection.learners.svm import ClassSVMs
 from detection.run import Run
 from detection.training import hard_negatives
 from detection.training.finetune_stage import head_path
+from detection.training.memory import hand_back
 from detection.training.mining import Mining
 from detection.training.stages import data_key, write_tensors
 from detection.training.window_bank import BankEntry, StackedRows, WindowBank, picture_key
@@ -65,6 +66,9 @@ def svm_stage(
             for name, svms in mining.train(missing, entries, key).items():
                 write_tensors(paths[name], {"weights": svms.coef_, "bias": svms.intercept_})
         mining.checkpoint.unlink(missing_ok=True)
+        # The negatives are not needed any more; box regression needs the room.
+        del mining
+        hand_back()
     arrays = {layer: load_file(path) for layer, path in paths.items()}
     return {
         layer: ClassSVMs.from_arrays(found["weights"], found["bias"])

@@ -11,6 +11,17 @@ M_MMAP_MAX = -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
 
 
+def hand_back() -> None:
+    """Give freed memory back to the system now; elsewhere than on glibc nothing happens.
+
+    Small blocks of a stage, freed at its end, otherwise count towards the next one's peak.
+    """
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    trim = getattr(library, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[Callable[[], None]]:
     """Make glibc keep large freed blocks inside the block, and hand them back after it.
