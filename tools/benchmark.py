@@ -50,7 +50,7 @@ from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import LAYERS, MOST, Responses
 from detection.run import environment
-from proposals import SelectiveSearch
+from proposals import Proposals
 from proposals.disk import read_picture, save_text
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def main(
     pictures: int = 10,
     hidden: int = 4096,
     device: Literal["cpu", "cuda"] = "cpu",
+    proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     out: Path | None = None,
 ) -> None:
     """Time the methods and print medians and ratios.
@@ -114,10 +115,10 @@ def main(
         pictures: how many; the first of the split.
         hidden: width of fc6 and fc7.
         device: where the networks run.
+        proposals: where the windows come from.
         out: file for the results.
     """
     records = some_pictures(data, pictures)
-    proposals = SelectiveSearch()
     windows, seconds = [], []
     for record in with_progress(records, "windows", len(records)):
         start = time.perf_counter()
@@ -145,7 +146,7 @@ def main(
         "ratios_paper": PAPER,
         "arithmetic": arithmetic(detectors, sizes, windows, times, place),
         "peak_memory_mb": {
-            name: peak_of(name, hidden, device, records[0])
+            name: peak_of(name, hidden, device, records[0], windows[0])
             for name in ("spp_5_scales", "spp_1_scale", "rcnn")
         },
     }
@@ -285,16 +286,19 @@ def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
     return median(seconds)
 
 
-def peak_of(name: str, hidden: int, device: str, record: ImageRecord) -> int:
+def peak_of(
+    name: str, hidden: int, device: str, record: ImageRecord, windows: NDArray[np.float32]
+) -> int:
     """Largest resident memory in MB of a fresh process that detects in one picture."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (name, hidden, device, record))
+        return pool.apply(_peak, (name, hidden, device, record, windows))
 
 
-def _peak(name: str, hidden: int, device: str, record: ImageRecord) -> int:
+def _peak(
+    name: str, hidden: int, device: str, record: ImageRecord, windows: NDArray[np.float32]
+) -> int:
     detector = make(name, hidden, torch.device(device))
-    image = read_picture(record.path)
-    detector.detect(image, SelectiveSearch()(image))
+    detector.detect(read_picture(record.path), windows)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
