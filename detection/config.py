@@ -210,8 +210,8 @@ class Detection:
         layer: whose SVMs score windows, or the network's own softmax; None takes the last layer
             that SVMs were trained on.
         bbox: move the detected windows by box regression (``--no-bbox`` for false).
-        fc_rank: rank that fc6 and fc7 are truncated to, 512 at most: faster, approximate; None
-            takes them whole.
+        fc_rank: rank that fc6 is truncated to, and fc7 to twice as much (at most 512 either):
+            faster, approximate; None takes them whole.
         score_threshold: windows must score above this for a class.
         candidates: best windows of a class and picture that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.

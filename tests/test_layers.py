@@ -210,6 +210,7 @@ def test_truncated_layers_by_hand(head, pooled):
         torch.testing.assert_close(made.fc6(pooled), near, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(made.fc6_of(pooled), torch.relu(near), rtol=1e-4, atol=1e-4)
     assert [layer.out_features for layer in made.fc6] == [rank, HIDDEN]
+    assert [layer.out_features for layer in made.fc7] == [2 * rank, HIDDEN]
     state = {n: v.clone() for n, v in head.state_dict().items()}
     LayerFeatures(head, {}, rank=rank, responses=found)(pooled, LAYERS)
     assert all(torch.equal(state[name], value) for name, value in head.state_dict().items())

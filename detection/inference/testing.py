@@ -24,6 +24,8 @@ from proposals.disk import file_digest, key_of, read_picture
 from proposals.store import Windows
 
 VERSION = 3
+# Raised when truncated layers compute other numbers; whole ones keep their candidates.
+TRUNCATION = 2
 
 
 def results_folder(run: Run) -> Path:
@@ -33,6 +35,7 @@ def results_folder(run: Run) -> Path:
 
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
     """Where the candidates by a layer's scores lie, named by what determines them."""
+    rank = detector.detection.fc_rank
     key = key_of(
         {
             "version": VERSION,
@@ -40,7 +43,7 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: 
             "features": detector.extractor.facts,
             "windows": windows.method.key,
             "layer": layer,
-            "fc_rank": detector.detection.fc_rank,
+            "fc_rank": None if rank is None else [rank, TRUNCATION],
             "per_class": detector.detection.candidates,
             "score_threshold": detector.detection.score_threshold,
         }

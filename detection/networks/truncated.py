@@ -74,7 +74,8 @@ class TruncatedHead(nn.Module):
     Args:
         head: the head; it is left as it is.
         responses: of its fc6 and fc7.
-        rank: r, of both layers; a layer with as few outputs is taken whole.
+        rank: of fc6, and half of fc7's, where there are so many directions: what fc7 loses costs
+            ten times as much mAP (docs/LOG.md). A layer with as few outputs is taken whole.
 
     Raises:
         ValueError: a higher rank than there are directions.
@@ -83,7 +84,8 @@ class TruncatedHead(nn.Module):
     def __init__(self, head: Head, responses: Mapping[str, Responses], rank: int) -> None:
         super().__init__()
         self.fc6 = thin(head.fc6.weight * head.input_scale, head.fc6.bias, responses["fc6"], rank)
-        self.fc7 = thin(head.fc7.weight, head.fc7.bias, responses["fc7"], rank)
+        twice = max(rank, min(2 * rank, responses["fc7"].directions.shape[1]))
+        self.fc7 = thin(head.fc7.weight, head.fc7.bias, responses["fc7"], twice)
         self.fc8 = head.fc8
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
