@@ -116,7 +116,10 @@ def test_a_table_of_several_methods(run, tree, tmp_path):
     assert len({(row["method"], row["windows"]) for row in rows}) == len(rows)
     for method in set(methods):
         one = [row for row in rows if row["method"] == method]
-        for name in ("windows", "recall_50", "abo"):
+        # All windows, the last row, can be fewer in the mean than a number that some pictures reach.
+        counts = [int(row["windows"]) for row in one[:-1]]
+        assert counts == sorted(counts)
+        for name in ("recall_50", "abo"):
             figures = [float(row[name]) for row in one]
             assert figures == sorted(figures)
         assert all(float(row["seconds"]) > 0 for row in one)
