@@ -116,7 +116,7 @@ def test_a_table_of_several_methods(run, tree, tmp_path):
     assert len({(row["method"], row["windows"]) for row in rows}) == len(rows)
     for method in set(methods):
         one = [row for row in rows if row["method"] == method]
-        # All windows, the last row, can be fewer in the mean than a number that some pictures reach.
+        # All windows, the last row, can be fewer in the mean than a number some pictures reach.
         counts = [int(row["windows"]) for row in one[:-1]]
         assert counts == sorted(counts)
         for name in ("recall_50", "abo"):
