@@ -98,6 +98,16 @@ def test_weights_are_kept_in_the_folder_under_a_flat_name(model, tmp_path):
     assert tensor_digest(again) == found.digest
 
 
+def test_tensors_are_loaded_into_the_trunks_own_memory():
+    backbone = build_backbone("alexnet", "random")
+    backbone.trunk.to(memory_format=torch.channels_last)
+    weight = backbone.trunk[0].weight
+    place, order = weight.data_ptr(), weight.stride()
+    backbone.load_tensors({name: value + 1 for name, value in backbone.tensors().items()})
+    assert (weight.data_ptr(), weight.stride()) == (place, order)
+    assert backbone.trunk[0].bias.min() == 1
+
+
 def test_random_weights_give_a_map():
     backbone = build_backbone(RESNET, random_weights(RESNET))
     found = backbone(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))

@@ -134,10 +134,13 @@ class Backbone(nn.Module):
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what ``tensors`` gave, here or in another process."""
         trunk = {name: each for name, each in tensors.items() if not name.startswith(REDUCTION)}
-        self.trunk.load_state_dict(trunk, assign=True)
+        # Into what is there, on its device and in its order of memory; a trunk made without memory
+        # takes the tensors themselves.
+        empty = any(each.is_meta for each in self.trunk.state_dict().values())
+        self.trunk.load_state_dict(trunk, assign=empty)
         if len(trunk) < len(tensors):
             weight, bias = (tensors[f"{REDUCTION}{name}"] for name in ("weight", "bias"))
-            self.reduction = reduction_of(weight, bias)
+            self.reduction = reduction_of(weight, bias).to(self.device)
 
 
 def reduction_of(weight: Tensor, bias: Tensor) -> nn.Conv2d:

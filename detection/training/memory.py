@@ -39,8 +39,8 @@ def freed_memory_kept() -> Iterator[Callable[[], None]]:
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     try:
-        yield lambda: library.malloc_trim(0)
+        yield hand_back
     finally:
         for option, value in DEFAULTS.items():
             mallopt(option, value)
-        library.malloc_trim(0)
+        hand_back()
