@@ -107,6 +107,7 @@ def same_views(one, other):
         np.array_equal(a.image, b.image)
         and np.array_equal(a.windows, b.windows)
         and np.array_equal(a.labels, b.labels)
+        and np.array_equal(a.boxes, b.boxes)
         and a.scale == b.scale
         for a, b in zip(one, other, strict=True)
     )
@@ -120,10 +121,18 @@ def test_windows_and_labels_of_views(tmp_path):
         assert (view.labels[:3] < CLASSES).all()
         assert (view.labels[3:] == CLASSES).all()
         assert len({tuple(window) for window in view.windows}) == 12
-        for (x1, y1, x2, y2), label in zip(view.windows, view.labels, strict=True):
-            window = (WIDTH - x2, y1, WIDTH - x1, y2) if mirrored else (x1, y1, x2, y2)
+        assert view.boxes.shape == (12, 4)
+        for each, box, label in zip(view.windows, view.boxes, view.labels, strict=True):
+            window, box = ((seen_from_behind if mirrored else tuple)(one) for one in (each, box))
             assert window in known
             assert label == slow_label(window, record)
+            overlaps = [overlap(window, one) for one in record.boxes]
+            assert box == tuple(record.boxes[overlaps.index(max(overlaps))])
+
+
+def seen_from_behind(box):
+    x1, y1, x2, y2 = box
+    return WIDTH - x2, y1, WIDTH - x1, y2
 
 
 def test_windows_lie_on_their_objects_in_both_views(tmp_path):

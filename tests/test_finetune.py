@@ -18,6 +18,7 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.head import Head
 from detection.training import finetune
+from detection.training.box_layer import box_layer, box_loss, box_targets
 from detection.training.finetune import (
     PyramidNetwork,
     curve_point,
@@ -86,7 +87,8 @@ def made_network(settings=SETTINGS):
     extractor = SPPExtractor(made_backbone(), SCALES)
     head = Head(extractor.length, CLASSES, settings.hidden, settings.dropout)
     head.initialise(torch.Generator().manual_seed(0), 3.0)
-    return PyramidNetwork(extractor, head, settings.layers)
+    boxes = box_layer(settings.hidden, CLASSES) if settings.box_loss else None
+    return PyramidNetwork(extractor, head, settings.layers, boxes)
 
 
 class WindowsApart(Windows):
@@ -364,6 +366,44 @@ def test_a_checkpoint_holds_what_is_trained(checkpoint, train, optimizer, layers
     expected = {f"network.{name}" for name in names_of(layers)}
     expected |= {f"optimizer.{kind}.{name}" for kind in averages for name in names_of(layers)}
     assert names == expected
+
+
+def test_a_killed_training_of_boxes_ends_with_the_same_bits(train, checkpoint):
+    settings = replace(SETTINGS, layers="conv4", box_loss=1.0)
+    network, killed = made_network(settings), made_network(settings)
+    train(settings, network)
+    checkpoint.unlink()
+    with pytest.raises(Killed):
+        train(settings, killed, progress=dies_at(7))
+    killed = made_network(settings)
+    train(settings, killed)
+    assert network.boxes.weight.abs().max() > 0
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, killed.state_dict()[name]), name
+
+
+def test_boxes_are_learned_down_to_the_convolutions(records, checkpoint):
+    settings = replace(
+        SETTINGS,
+        layers="conv4",
+        box_loss=1.0,
+        hidden=32,
+        dropout=0.0,
+        positive_share=0.5,
+        learning_rate=0.003,
+        steps=400,
+    )
+    batches, network = window_batches(records, settings), made_network(settings)
+    finetune_head(network, batches, None, settings, checkpoint=checkpoint, key="boxes")
+    views = [view for step in range(400, 420) for view in batches.draw(step)]
+    labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+    pooled = torch.cat([network.pooled(view) for view in views])
+    moves, targets = network.boxes(network.fc7(pooled)), box_targets(views)
+    loss = box_loss(moves, targets, labels)
+    assert loss < 0.7 * box_loss(torch.zeros_like(moves), targets, labels)
+    network.zero_grad()
+    loss.backward()
+    assert network.trunk[7].weight.grad.abs().max() > 0
 
 
 def test_seeds_differ(train, checkpoint):

@@ -150,10 +150,10 @@ def finetuned(world, run, weights, data=None, windows=None):
     backbone = made_backbone()
     backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
     backbone.digest = weights.digest
-    head, key = finetune_stage.finetune_stage(
+    found = finetune_stage.finetune_stage(
         run, data or world.data, windows or world.windows, weights, backbone
     )
-    return backbone, head, key
+    return backbone, found.head, found.key
 
 
 def svms_of(world, run, head_key="head", extractor=None):
@@ -326,6 +326,30 @@ def test_runs_share_the_first_phase(world, weights, caplog):
     assert same_state(trunk.trunk, made_backbone().trunk)
     torch.testing.assert_close(same.fc6.bias, start.fc6.bias, rtol=1e-5, atol=1e-6)
     assert torch.equal(same.fc6.weight, start.fc6.weight)
+
+
+def test_boxes_are_fine_tuned_in_the_second_phase_and_read_back(world, weights, caplog):
+    caplog.set_level(logging.INFO)
+    settings = replace(CONFIG.finetune, layers="conv4", learning_rate=0.01)
+    plain = world.run(finetune=settings)
+    finetuned(world, plain, weights)
+    run = world.run(finetune=replace(settings, box_loss=1.0))
+
+    def boxes_of():
+        backbone = made_backbone()
+        backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
+        backbone.digest = weights.digest
+        return finetune_stage.finetune_stage(run, world.data, world.windows, weights, backbone)
+
+    made = boxes_of()
+    # The fc layers' own phase knows nothing of boxes, so it is the same one.
+    assert caplog.text.count("fine-tuning: reused") == 1
+    assert made.boxes.weight.shape == (4 * len(CLASSES), CONFIG.finetune.hidden)
+    assert made.boxes.weight.abs().max() > 0
+    again = boxes_of()
+    assert again.key == made.key
+    assert same_state(again.boxes, made.boxes)
+    assert same_state(again.head, made.head)
 
 
 def test_keys_of_fine_tuning(world, weights):

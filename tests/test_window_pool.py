@@ -33,7 +33,13 @@ class Batches:
 
     def view(self, step, number):
         windows = [(step, number, row, label) for row, label in enumerate(self.labels)]
-        return View(np.zeros((1, 1, 3), np.uint8), np.array(windows, np.float32), self.labels, 0)
+        return View(
+            np.zeros((1, 1, 3), np.uint8),
+            np.array(windows, np.float32),
+            self.labels,
+            np.array(windows, np.float32),
+            0,
+        )
 
 
 def made_pool(batches=None):

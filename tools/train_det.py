@@ -20,6 +20,7 @@ from detection.inference.detector import SPPDetector
 from detection.networks.weights import load_weights
 from detection.run import Run, log_to, stage_seconds
 from detection.training import linear_stages, stages
+from detection.training.box_layer import regressor_of
 from detection.training.finetune_stage import finetune_stage
 from proposals.disk import file_digest
 
@@ -44,13 +45,16 @@ def main(config: Config) -> None:
 
     windows = find_windows(run, config.data.train_split, data.records)
     backbone = stages.backbone_stage(run, data, weights)
-    head, head_key = finetune_stage(run, data, windows, weights, backbone)
+    finetuned = finetune_stage(run, data, windows, weights, backbone)
     extractor = stages.make_extractor(run, backbone)
     bank = stages.bank_stage(run, data, windows, extractor)
     entries = [bank.load(record) for record in data.records]
-    features = stages.layer_features(run, entries, head)
-    svms = linear_stages.svm_stage(run, data, windows, entries, extractor, features, head_key)
-    regressor = linear_stages.bbox_stage(run, data, bank, entries, features.factors["pool5"])
+    features = stages.layer_features(run, entries, finetuned.head)
+    svms = linear_stages.svm_stage(run, data, windows, entries, extractor, features, finetuned.key)
+    if config.bbox.layer == "fc7" and finetuned.boxes is not None:
+        regressor = regressor_of(finetuned.boxes, features.factors.get("fc7", 1.0))
+    else:
+        regressor = linear_stages.bbox_stage(run, data, bank, entries, features.factors["pool5"])
 
     detector = SPPDetector(
         data.classes,
@@ -67,6 +71,7 @@ def main(config: Config) -> None:
             "limited": config.limit is not None,
             "seed": config.seed,
         },
+        config.bbox.layer,
     )
     detector.save(run.detector_path)
     digest = file_digest(run.detector_path)
@@ -82,8 +87,13 @@ def main(config: Config) -> None:
 
 
 def network_name(config: Config) -> str:
-    """The network in tables: with the first convolution that was trained, where any was."""
+    """The network in tables: with the first convolution that was trained, where any was.
+
+    Where boxes were trained with it that is told too, and which box regression is not theirs.
+    """
     tuned = "" if config.finetune.layers == "fc" else f"_{config.finetune.layers}"
+    if config.finetune.box_loss:
+        tuned += "_boxes" if config.bbox.layer == "fc7" else "_boxes_ridge"
     return config.network.name + tuned
 
 

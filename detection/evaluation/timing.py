@@ -61,9 +61,9 @@ def time_picture(
     with timed_module(detector.extractor.trunk) as conv:
         found = detector.extractor.features(image, windows)
     pooled = _now()
-    features = detector.features(found.pooled, (detector.layer,))
+    features = detector.layer_features(found, (detector.layer,))
     fc = _now()
-    scores, boxes = detector.score_features(windows, found, features)
+    scores, boxes = detector.score_features(windows, found, features, (detector.layer,))
     (candidates,) = detector.select(windows, scores, boxes).values()
     detector.finish(candidates, image.shape[:2])
     end = _now()

@@ -43,10 +43,11 @@ class SPPDetector:
         extractor: pooled features of windows: SPP's, or R-CNN's.
         features: fc6 and fc7 on these, each layer's features at mean norm 20.
         svms: of each layer that has them, one linear SVM a class.
-        regressor: box regression on pooled conv5.
+        regressor: box regression.
         proposals: how windows are made for a picture that comes without.
         detection: which layer scores, suppression and limits.
         trained: what it was trained on, for the record: split, pictures, seed.
+        box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +58,7 @@ class SPPDetector:
     proposals: Proposals = field(default_factory=Proposals)
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
+    box_layer: Literal["pool5", "fc7"] = "pool5"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -98,26 +100,38 @@ class SPPDetector:
         """
         layers = [self._trained_layer(each) for each in layers or (self.layer,)]
         found = self.extractor.features(image, windows)
-        return self.score_features(windows, found, self.features(found.pooled, layers))
+        return self.score_features(windows, found, self.layer_features(found, layers), layers)
+
+    def layer_features(
+        self, found: WindowFeatures, layers: Sequence[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Features of the layers and, where box regression reads it, of fc7."""
+        wanted = (*layers, "fc7") if self.box_layer == "fc7" else layers
+        return self.features(found.pooled, wanted)
 
     def score_features(
         self,
         windows: NDArray[np.float32],
         found: WindowFeatures,
         features: Mapping[str, NDArray[np.float32]],
+        layers: Sequence[str],
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         """``score`` of windows ``(P, 4)`` whose pooled vectors and layers are there already.
 
         Args:
             windows: half-open pixels.
             found: the extractor's features of them.
-            features: each layer's features of the rows of ``found``.
+            features: what ``layer_features`` gave.
+            layers: whose scores are wanted.
         """
         scores = {
-            layer: values if layer == "softmax" else self.svms[layer].decision_function(values)
-            for layer, values in features.items()
+            layer: features[layer]
+            if layer == "softmax"
+            else self.svms[layer].decision_function(features[layer])
+            for layer in layers
         }
-        boxes = self.regressor.predict(found.pooled, windows, found.index)
+        rows = found.pooled if self.box_layer == "pool5" else features[self.box_layer]
+        boxes = self.regressor.predict(rows, windows, found.index)
         return {layer: values[found.index] for layer, values in scores.items()}, boxes
 
     def candidates(
@@ -217,6 +231,7 @@ class SPPDetector:
             "hidden": None if head is None else head.fc7.out_features,
             "layers": list(self.svms),
             "factors": self.features.factors,
+            "box_layer": self.box_layer,
             "proposals": asdict(self.proposals),
             "detection": asdict(self.detection),
             "trained": dict(self.trained),
@@ -284,6 +299,7 @@ class SPPDetector:
             Proposals.from_dict(settings["proposals"]),
             detection,
             settings["trained"],
+            settings.get("box_layer", "pool5"),
         )
 
 

@@ -24,12 +24,14 @@ class View:
         image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so.
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
+        boxes: ``(B, 4)`` the object that each overlaps most.
         scale: which of the extractor's scales all of them are pooled from.
     """
 
     image: NDArray[np.uint8]
     windows: NDArray[np.float32]
     labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
     scale: int
 
 
@@ -98,10 +100,13 @@ class WindowBatches:
         )
         rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
         image, windows = read_picture(record.path), labels.windows[rows]
+        boxes = labels.boxes[labels.nearest[rows]]
         scale = self._scale(labels, record.size, rng)
         if rng.random() < 0.5:
-            image, windows = image[:, ::-1], flip_boxes(windows, image.shape[1])
-        return View(jitter_light(image, self.settings.jitter, rng), windows, classes, scale)
+            image = image[:, ::-1]
+            windows, boxes = (flip_boxes(each, image.shape[1]) for each in (windows, boxes))
+        image = jitter_light(image, self.settings.jitter, rng)
+        return View(image, windows, classes, boxes, scale)
 
     def _quota(self) -> tuple[int, int]:
         """Positives and windows in all that a picture gives."""

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.run import Progress, silent
 from detection.training.batches import View, WindowBatches
+from detection.training.box_layer import box_loss, box_targets
 from detection.training.window_pool import WindowPool
 from proposals.disk import write_atomic
 
@@ -35,6 +36,20 @@ MOMENT_PICTURES = 64
 logger = logging.getLogger(__name__)
 
 
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        pooled: ``(B, D)`` windows, with their graph where convolutions are trained.
+        labels: ``(B,)`` classes, K for background.
+        targets: ``(B, 4)`` of the box layer; None where there is none.
+    """
+
+    pooled: Tensor
+    labels: Tensor
+    targets: Tensor | None = None
+
+
 class PyramidNetwork(nn.Module):
     """Trunk, pyramid and head in one: views in, class logits out.
 
@@ -42,6 +57,7 @@ class PyramidNetwork(nn.Module):
         extractor: SPP features in float32; its backbone's weights are the ones trained.
         head: fc6, fc7 and the (K+1)-way layer.
         layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
+        boxes: the layer on fc7 that moves windows; None where it is not trained.
 
     The head learns from pooled windows less the buffer ``mean`` ``(D,)``, 0 until it is set. Their
     features are all positive, and descent spends its first epochs on what they have in common;
@@ -50,11 +66,18 @@ class PyramidNetwork(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, extractor: SPPExtractor, head: Head, layers: str = "fc") -> None:
+    def __init__(
+        self,
+        extractor: SPPExtractor,
+        head: Head,
+        layers: str = "fc",
+        boxes: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.extractor = extractor
         self.trunk = extractor.backbone.trunk
         self.head = head
+        self.boxes = boxes
         self.convolutions = convolutions_from(extractor.backbone, layers)
         self.trunk.requires_grad_(False)
         for layer in self.convolutions:
@@ -67,7 +90,11 @@ class PyramidNetwork(nn.Module):
 
     def logits(self, pooled: Tensor) -> Tensor:
         """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""
-        return self.head(pooled.float() - self.mean)
+        return self.head.fc8(self.fc7(pooled))
+
+    def fc7(self, pooled: Tensor) -> Tensor:
+        """fc7 ``(B, hidden)`` of pooled windows ``(B, D)``."""
+        return self.head.fc7_of(self.head.fc6_of(pooled.float() - self.mean))
 
     def pooled(self, view: View) -> Tensor:
         """Pooled windows ``(B, D)`` of a view."""
@@ -157,13 +184,13 @@ def finetune_head(
     first = resume(checkpoint, key, network, optimizer)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
-    for step, pooled, labels in drawn(steps, network, batches, autocast):
+    for step, batch in drawn(steps, network, batches, autocast):
         rate = learning_rate_at(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         # Dropout's masks depend on the step alone, so that a resumed run repeats them.
         torch.manual_seed(batches.seed * 1_000_003 + step)
-        losses.append(train_step(network, optimizer, pooled, labels, step, autocast))
+        losses.append(train_step(network, optimizer, batch, settings.box_loss, step, autocast))
         done = step + 1
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
@@ -176,8 +203,8 @@ def finetune_head(
 
 def drawn(
     steps: Iterable[int], network: PyramidNetwork, batches: WindowBatches, autocast: bool
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Steps with their pooled windows ``(B, D)`` and labels ``(B,)``, on the network's device.
+) -> Iterator[tuple[int, Batch]]:
+    """Steps with their batches, on the network's device.
 
     While convolutions are trained a batch is of the step's own pictures, through whose features
     the gradient goes; otherwise of many steps' pictures.
@@ -192,12 +219,14 @@ def drawn(
     if network.convolutions:
         for step, views in drawn_ahead(steps, batches):
             labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
-            yield step, torch.cat([pooled_of(view) for view in views]), labels.to(device)
+            targets = None if network.boxes is None else box_targets(views).to(device)
+            pooled = torch.cat([pooled_of(view) for view in views])
+            yield step, Batch(pooled, labels.to(device), targets)
         return
     pool = WindowPool(batches, pooled_of, batches.num_classes)
     for step in steps:
         pooled, labels = pool.draw(step)
-        yield step, pooled.to(device), labels.to(device)
+        yield step, Batch(pooled.to(device), labels.to(device))
 
 
 def drawn_ahead(steps: Iterable[int], batches: WindowBatches) -> Iterator[tuple[int, list[View]]]:
@@ -213,22 +242,27 @@ def drawn_ahead(steps: Iterable[int], batches: WindowBatches) -> Iterator[tuple[
 def train_step(
     network: PyramidNetwork,
     optimizer: torch.optim.Optimizer,
-    pooled: Tensor,
-    labels: Tensor,
+    batch: Batch,
+    box_weight: float,
     step: int,
     autocast: bool,
 ) -> float:
-    """One step of descent on a batch; returns its loss.
+    """One step of descent on a batch; returns its classification loss.
 
     Raises:
         RuntimeError: the loss is not finite.
     """
     network.head.train()
-    with torch.autocast(pooled.device.type, torch.bfloat16, enabled=autocast):
-        logits = network.logits(pooled)
-    loss = finite_loss(logits.float(), labels, network.head.fc8.out_features - 1, step)
+    with torch.autocast(batch.pooled.device.type, torch.bfloat16, enabled=autocast):
+        fc7 = network.fc7(batch.pooled)
+        logits = network.head.fc8(fc7)
+        moves = None if network.boxes is None else network.boxes(fc7)
+    loss = finite_loss(logits.float(), batch.labels, network.head.fc8.out_features - 1, step)
+    total = loss
+    if moves is not None and batch.targets is not None:
+        total = loss + box_weight * box_loss(moves, batch.targets, batch.labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    total.backward()
     optimizer.step()
     return loss.item()
 
@@ -246,7 +280,9 @@ def logits_of(
 
 def make_optimizer(network: PyramidNetwork, settings: Finetune) -> torch.optim.Optimizer:
     """Gradient descent with momentum, plain or scaled by AdamW; biases do not decay."""
-    fc = (network.head.fc6, network.head.fc7, network.head.fc8)
+    fc = [network.head.fc6, network.head.fc7, network.head.fc8]
+    if network.boxes is not None:
+        fc.append(network.boxes)
     groups: list[dict[str, Any]] = []
     for layers, share in ((fc, 1.0), (network.convolutions, settings.conv_rate)):
         for kind, decay in (("weight", settings.weight_decay), ("bias", 0.0)):

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from torch import nn
 
 from detection.config import Finetune
 from detection.data.records import Dataset
@@ -26,6 +27,7 @@ from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
 from detection.training import finetune
 from detection.training.batches import WindowBatches, trainable
+from detection.training.box_layer import box_layer
 from detection.training.finetune import PyramidNetwork, finetune_head, input_moments
 from detection.training.memory import freed_memory_kept
 from detection.training.stages import write_tensors
@@ -39,9 +41,23 @@ HAND_BACK_EVERY = 10
 logger = logging.getLogger(__name__)
 
 
+class Finetuned(NamedTuple):
+    """What fine-tuning leaves.
+
+    Attributes:
+        head: fc6, fc7 and fc8; None where nothing had to be trained.
+        boxes: the layer on fc7 that moves windows; None where it was not asked for.
+        key: of them and the trunk.
+    """
+
+    head: Head | None
+    boxes: nn.Linear | None
+    key: str
+
+
 def finetune_stage(
     run: Run, data: Dataset, windows: Windows, weights: Weights, backbone: Backbone
-) -> tuple[Head | None, str]:
+) -> Finetuned:
     """Fine-tune the head and, where the settings say so, convolutions on windows.
 
     Args:
@@ -53,15 +69,15 @@ def finetune_stage(
         backbone: the trunk; trained in place.
 
     Returns:
-        The head, and the key of it and the trunk. No head, and nothing trained, where only pool5
-        is asked for and the convolutions are left alone.
+        No head, and nothing trained, where only pool5 is asked for and the convolutions are left
+        alone.
 
     Raises:
         ValueError: R-CNN's features are asked for, with something that must be fine-tuned.
     """
     config = run.config
     if config.svm.layers == ("pool5",) and config.finetune.layers == "fc":
-        return None, key_of({"weights": backbone.digest})
+        return Finetuned(None, None, key_of({"weights": backbone.digest}))
     if config.features != "spp":
         raise ValueError(
             "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
@@ -71,11 +87,14 @@ def finetune_stage(
     head = Head(
         extractor.length, len(data.classes), config.finetune.hidden, config.finetune.dropout
     )
-    stage = _Stage(run, data, windows, weights, extractor, head.to(run.device))
+    boxes = None
+    if config.finetune.box_loss:
+        boxes = box_layer(config.finetune.hidden, len(data.classes)).to(run.device)
+    stage = _Stage(run, data, windows, weights, extractor, head.to(run.device), boxes)
     key = stage.run_phase("fine-tuning", phase_of_fc(config.finetune), "")
     if config.finetune.layers != "fc":
         key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(config.finetune), key)
-    return head.eval(), key
+    return Finetuned(head.eval(), boxes, key)
 
 
 def phase_of_fc(settings: Finetune) -> Finetune:
@@ -87,6 +106,7 @@ def phase_of_fc(settings: Finetune) -> Finetune:
         conv_steps=default.conv_steps,
         conv_pictures=default.conv_pictures,
         conv_rate=default.conv_rate,
+        box_loss=default.box_loss,
     )
 
 
@@ -96,12 +116,12 @@ def phase_of_conv(settings: Finetune) -> Finetune:
 
 
 def head_path(run: Run, key: str) -> Path:
-    """The artefact of fine-tuning: ``head.`` and ``trunk.`` tensors."""
+    """The artefact of fine-tuning: ``head.``, ``trunk.`` and maybe ``boxes.`` tensors."""
     return run.artefact("head", key)
 
 
 class _Stage:
-    """What both phases share; ``head`` and the extractor's backbone are trained in place."""
+    """What both phases share; head, boxes and the extractor's backbone are trained in place."""
 
     def __init__(
         self,
@@ -111,6 +131,7 @@ class _Stage:
         weights: Weights,
         extractor: SPPExtractor,
         head: Head,
+        boxes: nn.Linear | None,
     ) -> None:
         self.run = run
         self.data = data
@@ -118,6 +139,7 @@ class _Stage:
         self.weights = weights
         self.extractor = extractor
         self.head = head
+        self.boxes = boxes
 
     def run_phase(self, name: str, settings: Finetune, start: str) -> str:
         """Train a phase, or read what it left before; returns its key.
@@ -137,18 +159,29 @@ class _Stage:
                 self._train(settings, start, checkpoint, key, hand_back)
                 state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
                 state |= {f"trunk.{n}": v for n, v in backbone.tensors().items()}
+                if (boxes := self._boxes(settings)) is not None:
+                    state |= {f"boxes.{n}": v for n, v in boxes.state_dict().items()}
                 write_tensors(path, {name: value.cpu().numpy() for name, value in state.items()})
             checkpoint.unlink(missing_ok=True)
         found = {name: torch.from_numpy(value) for name, value in load_file(path).items()}
         self.head.load_state_dict(part(found, "head."))
+        if (boxes := self._boxes(settings)) is not None:
+            boxes.load_state_dict(part(found, "boxes."))
         backbone.load_tensors(part(found, "trunk."))
         backbone.digest = tensor_digest(part(found, "trunk."))
         return key
+
+    def _boxes(self, settings: Finetune) -> nn.Linear | None:
+        """The box layer in the phase that trains it."""
+        return self.boxes if settings.box_loss else None
 
     def _key(self, settings: Finetune, start: str) -> str:
         config, classifier = self.run.config, self.weights.classifier
         relevant = asdict(settings)
         del relevant["checkpoint_every"]
+        if not settings.box_loss:
+            # As it was before there was one: what was trained without it is found again.
+            del relevant["box_loss"]
         return key_of(
             {
                 "version": finetune.VERSION,
@@ -178,7 +211,9 @@ class _Stage:
         # Pictures without objects draw no curve.
         held = [row for row in held if trainable(records[row], config.data.difficult)]
         batches = self._batches(train, settings, config.seed)
-        network = PyramidNetwork(self.extractor, self.head, settings.layers).to(self.run.device)
+        network = PyramidNetwork(
+            self.extractor, self.head, settings.layers, self._boxes(settings)
+        ).to(self.run.device)
         self._start(network, batches, first=not start)
 
         def steps(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:

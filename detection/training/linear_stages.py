@@ -85,7 +85,7 @@ def bbox_stage(
         {
             "version": BBOX_VERSION,
             "data": data_key(bank, data),
-            "settings": asdict(config.bbox),
+            "settings": {"min_iou": config.bbox.min_iou, "ridge": config.bbox.ridge},
         }
     )
     path = run.artefact("box-regression", key)
