@@ -228,6 +228,9 @@ class Detection:
         candidates: best windows of a class and picture that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.
         top_k: detections kept of a class and picture.
+        vote_iou: each detection's box becomes the mean, weighted by score, of the class's
+            candidates that overlap it by at least this (Gidaris and Komodakis 2015, where it is
+            0.5); None leaves boxes as they are, as the paper does.
     """
 
     layer: Literal["pool5", "fc6", "fc7", "softmax"] | None = None
@@ -237,6 +240,7 @@ class Detection:
     candidates: int = 300
     nms_iou: float = 0.3
     top_k: int = 100
+    vote_iou: float | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -248,6 +252,8 @@ class Detection:
         )
         if self.fc_rank is not None:
             require(self, fc_rank=(1, 512))
+        if self.vote_iou is not None:
+            require(self, vote_iou=(0.01, 1))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,27 @@ def test_one_model_alone_or_with_itself_gives_its_own_detections(seed: int, top_
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
+def test_boxes_of_all_models_vote(seed: int) -> None:
+    models = [draw_model(5 * seed + i, draw_windows()) for i in range(2)]
+    alone = postprocess(models[0], SIZE, CLASSES, vote_iou=0.5)
+    for same in (models[:1], [models[0]] * 3):
+        found = combine(same, SIZE, CLASSES, vote_iou=0.5)
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        np.testing.assert_allclose(found.boxes, alone.boxes, rtol=1e-4)
+    found = combine(models, SIZE, CLASSES, vote_iou=0.5)
+    back = combine(models[::-1], SIZE, CLASSES, vote_iou=0.5)
+    np.testing.assert_allclose(found.boxes, back.boxes, rtol=1e-4)
+    # As if one model had scored twice as many windows.
+    union = [
+        np.concatenate([getattr(model, name) for model in models])
+        for name in ("windows", "boxes", "scores", "labels")
+    ]
+    order = sorted(range(len(union[2])), key=lambda row: (union[3][row], -union[2][row]))
+    one = Candidates(*(part[order] for part in union), 3)
+    assert_same(found, postprocess(one, SIZE, CLASSES, vote_iou=0.5))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_order_of_models_does_not_matter(seed: int) -> None:
     models = [draw_model(3 * seed + i, draw_windows()) for i in range(3)]
     assert_same(combine(models, SIZE, CLASSES), combine(models[::-1], SIZE, CLASSES))
@@ -108,6 +129,9 @@ def test_models_that_do_not_fit_are_refused() -> None:
         combine([], SIZE, CLASSES)
     with pytest.raises(ValueError, match="3 classes do not fit 2 class names"):
         combine([model], SIZE, CLASSES[:2])
+    fewer = Candidates(model.windows[:0], model.boxes[:0], model.scores[:0], model.labels[:0], 2)
+    with pytest.raises(ValueError, match="classes cannot be combined"):
+        combine([model, fewer], SIZE, CLASSES, vote_iou=0.5)
     with pytest.raises(ValueError, match="runs/b has dog, cat"):
         same_classes({"runs/a": ["cat", "dog"], "runs/b": ["dog", "cat"]})
     with pytest.raises(ValueError, match="at least one run"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detection.boxes import clip_boxes
 from detection.inference.postprocess import Candidates, postprocess, select_candidates, suppress
 
 CLASSES = ("cat", "dog", "sheep")
@@ -78,6 +79,44 @@ def test_postprocess_equals_slow_twin(
         (tuple(box.tolist()), float(score), int(label))
         for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
     ] == twin
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("vote_iou", [0.3, 0.5, 1.0])
+def test_votes_equal_slow_twin(seed: int, vote_iou: float) -> None:
+    """Every kept box is the mean of its class's boxes around it, by score above the lowest."""
+    windows, scores, boxes = draw_scored(seed)
+    candidates = select_candidates(windows, scores, boxes)
+    found = postprocess(candidates, SIZE, CLASSES, vote_iou=vote_iou)
+    expected = []
+    for label in range(len(CLASSES)):
+        of_class = candidates.labels == label
+        clipped = clip_boxes(candidates.boxes[of_class], SIZE)
+        own = candidates.scores[of_class]
+        listed = [tuple(box.tolist()) for box in clipped]
+        for place in slow_nms(listed, 0.3)[:100]:
+            total, mean = 0.0, np.zeros(4)
+            for other, score in zip(listed, own.tolist(), strict=True):
+                if overlap(listed[place], other) >= vote_iou:
+                    total += score - own.min()
+                    mean += (score - own.min()) * np.array(other)
+            box = mean / total if total else np.array(listed[place])
+            if box[2] > box[0] and box[3] > box[1]:
+                expected.append((float(own[place]), label, box))
+    expected.sort(key=lambda one: -one[0])
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    np.testing.assert_allclose(found.scores, [score for score, _, _ in expected])
+    np.testing.assert_allclose(found.boxes, [box for _, _, box in expected], rtol=1e-5, atol=1e-3)
+
+
+def test_a_box_without_others_stays() -> None:
+    windows = np.array([[0, 0, 10, 10], [50, 50, 90, 80]], np.float32)
+    candidates = select_candidates(
+        windows, np.array([[1.0], [0.5]], np.float32), windows[:, None], score_threshold=-1.5
+    )
+    found = postprocess(candidates, SIZE, ("cat",), vote_iou=0.5)
+    np.testing.assert_array_equal(found.boxes, windows)
+    assert len(postprocess(candidates, SIZE, ("cat",), vote_iou=0.5, score_threshold=2)) == 0
 
 
 def test_a_class_keeps_its_best_windows() -> None:

@@ -96,6 +96,7 @@ def main(
     out: str = "runs/combined",
     csv: Path | None = None,
     limit: int | None = None,
+    vote_iou: float | None = None,
 ) -> None:
     """Combine the detectors of several runs; the last line is the mAP.
 
@@ -106,14 +107,16 @@ def main(
         out: folder for the result files and results.json.
         csv: table to put the result into; made with its header if missing.
         limit: use the first so many pictures of the split only.
+        vote_iou: all models' boxes that overlap a detection by this vote on its box, as
+            --detection.vote_iou of a test; none vote by default, as in the paper.
     """
     tests = [read_test(*with_scales(run, scales), data) for run in runs]
     classes = same_classes({test.run: test.classes for test in tests})
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
-    found = combine_split(tests, dataset)
+    found = combine_split(tests, dataset, vote_iou)
     by_class = from_images(found, classes)
     result = evaluate_voc(by_class, dataset.records, classes)
-    singles = {test.name: map_of(test, dataset) for test in tests}
+    singles = {test.name: map_of(test, dataset, vote_iou) for test in tests}
     ap50 = coco_ap50(by_class, dataset.records, classes)
 
     write_comp4(out, data.test_split, found, classes)
@@ -132,13 +135,14 @@ def main(
         ],
         "test_split": data.test_split,
         "pictures": len(dataset.records),
+        "vote_iou": vote_iou,
         "ap50_pycocotools": ap50,
         "environment": environment(),
     }
     save_result(Path(out) / "results.json", result, facts)
     if csv is not None:
         row = {
-            "runs": " + ".join(singles),
+            "runs": " + ".join(singles) + ("" if vote_iou is None else ", voting"),
             "test_split": data.test_split + (f":{limit}" if limit else ""),
             "map": round(result.map, 4),
             "best_single_map": round(max(singles.values()), 4),
@@ -188,7 +192,9 @@ def read_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
         ) from error
 
 
-def combine_split(tests: Sequence[RunTest], dataset: Dataset) -> dict[str, Detections]:
+def combine_split(
+    tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | None
+) -> dict[str, Detections]:
     """Detections of all runs together in every picture of a split, by image id.
 
     Raises:
@@ -201,15 +207,20 @@ def combine_split(tests: Sequence[RunTest], dataset: Dataset) -> dict[str, Detec
     pairs = zip(records, paths, strict=True)
     for record, files in with_progress(pairs, "combination", len(records)):
         candidates = [Candidates.load(path) for path in files]
-        found[record.image_id] = combine(candidates, record.size, dataset.classes)
+        found[record.image_id] = combine(
+            candidates, record.size, dataset.classes, vote_iou=vote_iou
+        )
     return found
 
 
-def map_of(test: RunTest, dataset: Dataset) -> float:
+def map_of(test: RunTest, dataset: Dataset, vote_iou: float | None) -> float:
     """The mAP of one run alone, with the limits of a combination."""
     found = {
         record.image_id: combine(
-            [Candidates.load(test.path_of(record))], record.size, dataset.classes
+            [Candidates.load(test.path_of(record))],
+            record.size,
+            dataset.classes,
+            vote_iou=vote_iou,
         )
         for record in dataset.records
     }

@@ -109,8 +109,9 @@ def fill_table(
 
 
 def network_name(trained: str, detection: Detection) -> str:
-    """The network in tables, with the rank of its fc layers where that was cut."""
-    return trained if detection.fc_rank is None else f"{trained}_rank{detection.fc_rank}"
+    """The network in tables, with the rank of its fc layers where cut, and where boxes vote."""
+    rank = "" if detection.fc_rank is None else f"_rank{detection.fc_rank}"
+    return trained + rank + ("" if detection.vote_iou is None else "_vote")
 
 
 def windows_name(trained: str, tested: str) -> str:

@@ -4,10 +4,12 @@ Each model scores all windows and regresses them with its own box regression; th
 scored windows is suppressed at IoU 0.3, class by class. Here each model is first post-processed
 alone, and the union of their boxes is suppressed again: windows that two models move to one place
 then compete there, a model alone gives exactly its own detections, and so does a model combined
-with itself.
+with itself. Where boxes vote all that the models say is one list of candidates, which vote
+together; the same holds.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +46,7 @@ def combine(
     score_threshold: float = -1.5,
     nms_iou: float = 0.3,
     top_k: int = 100,
+    vote_iou: float | None = None,
 ) -> Detections:
     """Detections of several models together in one image.
 
@@ -55,6 +58,7 @@ def combine(
         score_threshold: strict, for each model.
         nms_iou: a box falls when its IoU with a better one of any model is above this (strict).
         top_k: boxes of a class kept of each model, and again of all together.
+        vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
 
     Returns:
         Detections from high score to low; among equal scores the lower label, then the earlier
@@ -65,17 +69,15 @@ def combine(
     """
     if not candidates:
         raise ValueError("combination needs the candidates of at least one model, got none")
-    single = [
-        postprocess(
-            model,
-            image_size,
-            classes,
-            score_threshold=score_threshold,
-            nms_iou=nms_iou,
-            top_k=top_k,
-        )
-        for model in candidates
-    ]
+    limits: dict[str, Any] = {
+        "score_threshold": score_threshold,
+        "nms_iou": nms_iou,
+        "top_k": top_k,
+        "vote_iou": vote_iou,
+    }
+    if vote_iou is not None:
+        return postprocess(together(candidates), image_size, classes, **limits)
+    single = [postprocess(model, image_size, classes, **limits) for model in candidates]
     union = Detections(
         np.concatenate([found.boxes for found in single]),
         np.concatenate([found.scores for found in single]),
@@ -87,3 +89,24 @@ def combine(
         rows = np.flatnonzero(union.labels == label)
         kept.append(rows[suppress(union.boxes[rows], union.scores[rows], nms_iou)[:top_k]])
     return by_score(union[np.concatenate(kept)])
+
+
+def together(candidates: Sequence[Candidates]) -> Candidates:
+    """All models' candidates as one list, in its order; equal ones by the order of models.
+
+    Raises:
+        ValueError: models of different numbers of classes.
+    """
+    (num_classes, *others) = {model.num_classes for model in candidates}
+    if others:
+        raise ValueError(f"models of {num_classes} and {others[0]} classes cannot be combined")
+    labels = np.concatenate([model.labels for model in candidates])
+    scores = np.concatenate([model.scores for model in candidates])
+    order = np.lexsort((-scores, labels))
+    return Candidates(
+        np.concatenate([model.windows for model in candidates])[order],
+        np.concatenate([model.boxes for model in candidates])[order],
+        scores[order],
+        labels[order],
+        num_classes,
+    )

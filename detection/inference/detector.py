@@ -210,6 +210,7 @@ class SPPDetector:
             score_threshold=self.detection.score_threshold,
             nms_iou=self.detection.nms_iou,
             top_k=self.detection.top_k,
+            vote_iou=self.detection.vote_iou,
         )
 
     def save(self, path: str | Path) -> None:

@@ -6,6 +6,9 @@ evaluation does; boxes without area dropped.
 
 Difference from the released code: only the best 300 windows of a class enter the first suppression,
 so that a picture's candidates can be kept and scored again without the network.
+
+Where boxes vote (Gidaris and Komodakis 2015, section 5) all candidates' boxes are suppressed once,
+and each that is kept becomes the mean of those that overlap it, weighted by their scores.
 """
 
 import zipfile
@@ -17,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from detection.boxes import clip_boxes
+from detection.boxes import clip_boxes, iou
 from detection.detections import Detections
 from proposals.disk import write_atomic
 
@@ -159,6 +162,25 @@ def suppress(boxes: NDArray, scores: NDArray, nms_iou: float) -> NDArray[np.int6
     return np.asarray(kept.numpy())
 
 
+def vote(boxes: NDArray, scores: NDArray, kept: NDArray, vote_iou: float) -> NDArray[np.float32]:
+    """What the kept boxes become: means over the boxes that overlap them.
+
+    Args:
+        boxes: ``(n, 4)`` of one class.
+        scores: ``(n,)``; a box weighs what its score exceeds the lowest of them by.
+        kept: ``(m,)`` rows that suppression kept. A box that no other votes for stays.
+        vote_iou: boxes of at least this IoU vote.
+
+    Returns:
+        ``(m, 4)``.
+    """
+    weights = (scores - scores.min(initial=np.inf)).astype(np.float64)
+    votes = np.where(iou(boxes[kept], boxes) >= vote_iou, weights, 0.0)
+    sums = votes.sum(axis=1, keepdims=True)
+    voted = votes @ boxes / np.where(sums > 0, sums, 1.0)
+    return np.where(sums > 0, voted, boxes[kept]).astype(np.float32)
+
+
 def by_score(detections: Detections) -> Detections:
     """The same detections from high score to low; equal scores stay in order."""
     return detections[np.argsort(-detections.scores, kind="stable")]
@@ -172,6 +194,7 @@ def postprocess(
     score_threshold: float = -1.5,
     nms_iou: float = 0.3,
     top_k: int = 100,
+    vote_iou: float | None = None,
 ) -> Detections:
     """Detections of one image, in the released order of steps (module's head).
 
@@ -182,6 +205,7 @@ def postprocess(
         score_threshold: strict.
         nms_iou: a window or box falls when its IoU with a better one is above this (strict).
         top_k: windows of a class kept after the first suppression.
+        vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
 
     Returns:
         Detections inside the image, area above 0, from high score to low; among equal scores the
@@ -194,14 +218,16 @@ def postprocess(
         raise ValueError(
             f"candidates of {candidates.num_classes} classes do not fit {len(classes)} class names"
         )
-    kept = []
+    kept, of_kept = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for label in range(len(classes)):
         rows = np.flatnonzero((candidates.labels == label) & (candidates.scores > score_threshold))
-        rows = rows[suppress(candidates.windows[rows], candidates.scores[rows], nms_iou)[:top_k]]
-        boxes = clip_boxes(candidates.boxes[rows], image_size)
-        rows = rows[suppress(boxes, candidates.scores[rows], nms_iou)]
-        kept.append(rows)
-    rows = np.concatenate(kept, dtype=np.int64) if kept else np.zeros(0, np.int64)
-    boxes = clip_boxes(candidates.boxes[rows], image_size)
+        if vote_iou is None:
+            windows, scores = candidates.windows[rows], candidates.scores[rows]
+            rows = rows[suppress(windows, scores, nms_iou)[:top_k]]
+        boxes, scores = clip_boxes(candidates.boxes[rows], image_size), candidates.scores[rows]
+        best = suppress(boxes, scores, nms_iou)[:top_k]
+        kept.append(rows[best])
+        of_kept.append(boxes[best] if vote_iou is None else vote(boxes, scores, best, vote_iou))
+    rows, boxes = np.concatenate(kept), np.concatenate(of_kept)
     detections = Detections(boxes, candidates.scores[rows], candidates.labels[rows], classes)
     return by_score(detections[((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)])
