@@ -17,18 +17,17 @@ from detection.config import Finetune
 from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.head import Head
-from detection.training import finetune
+from detection.training import finetune, pyramid_network
 from detection.training.box_layer import box_layer, box_loss, box_targets
 from detection.training.finetune import (
-    PyramidNetwork,
     curve_point,
     drawn_ahead,
     finetune_head,
     finite_loss,
-    input_moments,
     learning_rate_at,
     logits_of,
 )
+from detection.training.pyramid_network import PyramidNetwork, input_moments
 from detection.training.window_pool import WindowPool
 
 SCALES = (32, 48)
@@ -217,7 +216,7 @@ def test_stages_of_several_convolutions():
 
 
 def test_moments_of_pooled_windows(records, monkeypatch):
-    monkeypatch.setattr(finetune, "MOMENT_PICTURES", 5)
+    monkeypatch.setattr(pyramid_network, "MOMENT_PICTURES", 5)
     network, batches = made_network(), window_batches(records)
     rows = torch.cat(
         [network.pooled(view).detach() for step in range(3) for view in batches.draw(step)]

@@ -1,10 +1,5 @@
-"""Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1).
+"""Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1)."""
 
-The paper trains the fc layers and leaves the convolutions as ImageNet made them. The pyramid is
-differentiable, so the later convolutions can be trained through it as well, as Fast R-CNN does.
-"""
-
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,28 +7,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from detection.config import Finetune
-from detection.features.extractor import SPPExtractor
-from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.run import Progress, silent
+from detection.training import checkpoint as checkpoints
 from detection.training.batches import View, WindowBatches
 from detection.training.box_layer import box_loss, box_targets
+from detection.training.pyramid_network import PyramidNetwork
 from detection.training.window_pool import WindowPool
-from proposals.disk import write_atomic
 
 VERSION = 5
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
-# Pictures that the moments of pooled features are taken over.
-MOMENT_PICTURES = 64
-
-logger = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
@@ -48,99 +36,6 @@ class Batch(NamedTuple):
     pooled: Tensor
     labels: Tensor
     targets: Tensor | None = None
-
-
-class PyramidNetwork(nn.Module):
-    """Trunk, pyramid and head in one: views in, class logits out.
-
-    Args:
-        extractor: SPP features in float32; its backbone's weights are the ones trained.
-        head: fc6, fc7 and the (K+1)-way layer.
-        layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
-        boxes: the layer on fc7 that moves windows; None where it is not trained.
-
-    The head learns from pooled windows less the buffer ``mean`` ``(D,)``, 0 until it is set. Their
-    features are all positive, and descent spends its first epochs on what they have in common;
-    centred ones are learned from in half the batches (docs/LOG.md).
-    """
-
-    mean: Tensor
-
-    def __init__(
-        self,
-        extractor: SPPExtractor,
-        head: Head,
-        layers: str = "fc",
-        boxes: nn.Linear | None = None,
-    ) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.trunk = extractor.backbone.trunk
-        self.head = head
-        self.boxes = boxes
-        self.convolutions = convolutions_from(extractor.backbone, layers)
-        self.trunk.requires_grad_(False)
-        for layer in self.convolutions:
-            layer.requires_grad_(True)
-        self.register_buffer("mean", torch.zeros(extractor.length))
-
-    def forward(self, views: Sequence[View]) -> Tensor:
-        """Logits ``(B, K + 1)`` of all windows of the views, one view after the other."""
-        return self.logits(torch.cat([self.pooled(view) for view in views]))
-
-    def logits(self, pooled: Tensor) -> Tensor:
-        """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""
-        return self.head.fc8(self.fc7(pooled))
-
-    def fc7(self, pooled: Tensor) -> Tensor:
-        """fc7 ``(B, hidden)`` of pooled windows ``(B, D)``."""
-        return self.head.fc7_of(self.head.fc6_of(pooled.float() - self.mean))
-
-    def pooled(self, view: View) -> Tensor:
-        """Pooled windows ``(B, D)`` of a view."""
-        return self.extractor.features_at(view.image, view.windows, view.scale)
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that are trained, by name."""
-        return {n: value for n, value in self.named_parameters() if value.requires_grad}
-
-
-def convolutions_from(backbone: Backbone, layers: str) -> list[nn.Conv2d]:
-    """The trunk's convolutions from 'conv2' to 'conv5' on; none for 'fc'.
-
-    Raises:
-        ValueError: the network does not say where these begin.
-    """
-    if layers == "fc":
-        return []
-    if not backbone.stages:
-        raise ValueError(
-            f"{backbone.name} does not say which convolutions {layers} begins with; expected "
-            "--finetune.layers fc"
-        )
-    first = backbone.stages[int(layers.removeprefix("conv")) - 1]
-    return [layer for layer in backbone.trunk.modules() if isinstance(layer, nn.Conv2d)][first:]
-
-
-@torch.no_grad()
-def input_moments(network: PyramidNetwork, batches: WindowBatches) -> tuple[Tensor, float]:
-    """Mean ``(D,)`` of the first batches' pooled windows, and how far they spread about it.
-
-    The spread is the mean over elements of the squared difference, for He initialisation.
-
-    Raises:
-        ValueError: all features are the same, as with a dead network.
-    """
-    steps = -(-MOMENT_PICTURES // batches.settings.pictures)
-    views = (view for step in range(steps) for view in batches.draw(step))
-    pooled = torch.cat([network.pooled(view).float() for view in views])
-    mean = pooled.mean(dim=0, dtype=torch.float64).float()
-    spread = (pooled - mean).square().mean(dtype=torch.float64).item()
-    if not spread > 0:
-        raise ValueError(
-            "all pooled features are the same; expected a working network: check the weights"
-        )
-    return mean, spread
 
 
 def learning_rate_at(step: int, settings: Finetune) -> float:
@@ -181,7 +76,7 @@ def finetune_head(
         RuntimeError: the loss is not finite; its parts are in the message.
     """
     optimizer = make_optimizer(network, settings)
-    first = resume(checkpoint, key, network, optimizer)
+    first = checkpoints.resume(checkpoint, key, network, optimizer)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
     for step, batch in drawn(steps, network, batches, autocast):
@@ -197,7 +92,7 @@ def finetune_head(
             report(event | curve_point(network, held_back, autocast))
             losses = []
         if done % settings.checkpoint_every == 0 and done < settings.steps:
-            save_checkpoint(checkpoint, key, done, network, optimizer)
+            checkpoints.save(checkpoint, key, done, network, optimizer)
     return network.head.shift_input(network.mean).eval()
 
 
@@ -334,52 +229,3 @@ def curve_point(
         "held_back_error": miss.float().mean().item(),
         "held_back_object_error": miss[objects].float().mean().item(),
     }
-
-
-def save_checkpoint(
-    path: Path, key: str, step: int, network: PyramidNetwork, optimizer: torch.optim.Optimizer
-) -> None:
-    """Write trained weights, the optimizer's averages and the step, whole or not at all."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in network.trained().items():
-        tensors[f"network.{name}"] = parameter
-        for kind, value in optimizer.state[parameter].items():
-            if value is not None:
-                tensors[f"optimizer.{kind}.{name}"] = value
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with write_atomic(path) as file:
-        file.write(to_safetensors(tensors, {"key": key, "step": str(step)}))
-
-
-@torch.no_grad()
-def resume(path: Path, key: str, network: PyramidNetwork, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint of the same training, if there is one; returns the next step.
-
-    Raises:
-        ValueError: the file is not a checkpoint.
-    """
-    if not path.exists():
-        return 0
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            if facts.get("key") != key:
-                return 0
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a fine-tuning checkpoint ({error}); delete it and run again"
-        ) from error
-    parameters = network.trained()
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "network":
-            parameters[rest].copy_(value)
-        else:
-            average, _, parameter = rest.partition(".")
-            state = optimizer.state[parameters[parameter]]
-            # Averages lie in memory as their weights do, or descent would round otherwise.
-            like = parameters[parameter] if value.dim() else value
-            state[average] = torch.empty_like(like, dtype=value.dtype).copy_(value)
-    logger.info("fine-tuning goes on from step %s", facts["step"])
-    return int(facts["step"])

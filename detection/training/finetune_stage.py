@@ -28,8 +28,9 @@ from detection.run import Run
 from detection.training import finetune
 from detection.training.batches import WindowBatches, trainable
 from detection.training.box_layer import box_layer
-from detection.training.finetune import PyramidNetwork, finetune_head, input_moments
+from detection.training.finetune import finetune_head
 from detection.training.memory import freed_memory_kept
+from detection.training.pyramid_network import PyramidNetwork, input_moments
 from detection.training.stages import write_tensors
 from detection.training.window_bank import picture_key
 from proposals.disk import key_of
