@@ -49,7 +49,7 @@ class Network:
     """The convolutional trunk.
 
     Attributes:
-        name: which network: alexnet, vgg16 or zf5, one added to ``networks/catalogue.py``, or any
+        name: which network: alexnet, vgg16, zf5 or another of ``networks/catalogue.py``, or any
             of torchvision's with the layer to pool from: ``resnet50/layer3``.
         channels: maps of more channels are brought to so many, by PCA over cells of the training
             pictures; None leaves them.

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import reference
@@ -10,7 +12,9 @@ from torchvision.transforms.functional import normalize
 from detection.features.extractor import resized_size
 from detection.networks.alexnet import alexnet_trunk
 from detection.networks.build import build_backbone
+from detection.networks.convnet5 import convnet5_trunk
 from detection.networks.normalization import WithinChannelNorm
+from detection.networks.overfeat import overfeat_trunk
 from detection.networks.receptive_field import receptive_field
 from detection.networks.zf5 import zf5_trunk
 
@@ -79,7 +83,10 @@ def test_receptive_field_by_hand():
     assert (field.size, field.stride, field.centre) == (9, 4, 3)
 
 
-@pytest.mark.parametrize("make", [alexnet_trunk, zf5_trunk])
+@pytest.mark.parametrize(
+    "make",
+    [alexnet_trunk, zf5_trunk, convnet5_trunk, *(partial(overfeat_trunk, n) for n in (5, 7))],
+)
 def test_receptive_field_as_gradients_measure_it(make):
     # Averages and constant filters let every pixel a cell sees move it.
     trunk = make().double()
@@ -129,16 +136,46 @@ def test_what_has_no_receptive_field():
         receptive_field(nn.Sequential(nn.AdaptiveAvgPool2d(1)))
 
 
-def test_zf5_sizes_of_the_paper():
-    sizes = []
-    rows = torch.empty(1, 3, 224, 224, device="meta")
-    for layer in zf5_trunk().to("meta"):
+def layer_sizes(trunk, side):
+    """Cells a side after every convolution and pooling."""
+    sizes, rows = [], torch.empty(1, 3, side, side, device="meta")
+    for layer in trunk.to("meta"):
         rows = layer(rows)
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
             sizes.append(rows.shape[2])
-    assert sizes[:4] == [110, 55, 26, 13]
-    assert sizes[-1] == 13
-    assert map_size(zf5_trunk(), 180, 180) == (10, 10)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("make", "at_224", "at_180"),
+    [
+        (zf5_trunk, [110, 55, 26, 13, 13, 13, 13], [88, 44, 20, 10, 10, 10, 10]),
+        (convnet5_trunk, [55, 55, 27, 27, 13, 13, 13], [44, 44, 21, 21, 10, 10, 10]),
+        (partial(overfeat_trunk, 5), [110, 36, 36, *[18] * 4], [88, 29, 29, *[14] * 4]),
+        (partial(overfeat_trunk, 7), [110, 36, 36, *[18] * 6], [88, 29, 29, *[14] * 6]),
+    ],
+)
+def test_sizes_of_the_paper(make, at_224, at_180):
+    """Table 1's maps at 224 pixels; at 180 ZF-5's is 10x10 (paper 3.1)."""
+    assert layer_sizes(make(), 224) == at_224
+    assert layer_sizes(make(), 180) == at_180
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [
+        ("convnet5", (256, 16, 15, 13, 12800)),
+        ("overfeat5", (512, 12, 7, 18, 25600)),
+        ("overfeat7", (512, 12, 7, 18, 25600)),
+    ],
+)
+def test_what_the_papers_other_networks_state(name, states):
+    network = build_backbone(name, "random")
+    found = (network.channels, network.stride, network.centre, network.standard_cells)
+    assert (*found, network.pooled_length) == states
+    convolutions = [layer for layer in network.trunk if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == (7 if name == "overfeat7" else 5)
+    assert convolutions[-1].out_channels == network.channels
 
 
 @pytest.mark.parametrize(

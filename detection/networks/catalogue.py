@@ -1,8 +1,10 @@
 """The networks by name: a new one is a file beside these and a line here."""
 
 from detection.networks.alexnet import ALEXNET
+from detection.networks.convnet5 import CONVNET5
 from detection.networks.efficientnet_lite0 import EFFICIENTNET_LITE0
 from detection.networks.network import Network
+from detection.networks.overfeat import OVERFEAT5, OVERFEAT7
 from detection.networks.resnet50_caffe import RESNET50_CAFFE
 from detection.networks.torchvision_layer import torchvision_layer
 from detection.networks.vgg16 import VGG16
@@ -12,6 +14,9 @@ NETWORKS: dict[str, Network] = {
     "alexnet": ALEXNET,
     "vgg16": VGG16,
     "zf5": ZF5,
+    "convnet5": CONVNET5,
+    "overfeat5": OVERFEAT5,
+    "overfeat7": OVERFEAT7,
     "efficientnet_lite0": EFFICIENTNET_LITE0,
     "resnet50_caffe": RESNET50_CAFFE,
 }
