@@ -174,7 +174,13 @@ def test_training_and_testing(ended):
     assert train.status == 0, train.err
     stages, detector = train.out.split("in all", 1)
     assert [line.split("  ")[0] for line in stages.splitlines()] == [
-        *("stage", "windows of train", "fine-tuning", "training windows", "SVMs"),
+        *(
+            "stage",
+            "windows of train by selective_search",
+            "fine-tuning",
+            "training windows",
+            "SVMs",
+        ),
         "box regression",
     ]
     assert f"detector {ended.folder}/straight/detector.safetensors sha256 " in detector
@@ -241,7 +247,10 @@ def test_a_second_call_keeps_the_times_of_the_first(ended):
     for event in events:
         if event["event"] == "stage":
             first.setdefault(event["stage"], event["seconds"])
-    for stage in ("windows of train", "windows of test", "training windows"):
+    for stage in (
+        *(f"windows of {split} by selective_search" for split in ("train", "test")),
+        "training windows",
+    ):
         assert first[stage] > 0
         assert stage_seconds(folder)[stage]["seconds"] == first[stage]
 

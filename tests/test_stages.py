@@ -271,7 +271,7 @@ def test_windows_are_made_once(world, tmp_path, caplog):
     assert said == [f"windows: {done} of {n} pictures were done before" for done, n in counts]
     # A call with nothing to do is no stage.
     made = [event["stage"] for event in events_of(run, "stage")]
-    assert made == ["windows of train"] * 2
+    assert made == ["windows of train by selective_search"] * 2
 
 
 def test_fine_tuning_is_reused(world, weights, caplog):

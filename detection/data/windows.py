@@ -23,7 +23,7 @@ def find_windows(run: Run, split: str, records: Sequence[ImageRecord]) -> Window
         run.done_before("windows", len(records) - len(missing), len(records))
         if not missing:
             continue
-        with run.stage(f"windows of {split}"):
+        with run.stage(f"windows of {split} by {store.method.name}"):
             made = store.compute(missing, run.workers)
             for _ in run.progress(made, store.method.name, len(missing)):
                 pass
