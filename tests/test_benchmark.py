@@ -1,10 +1,12 @@
 """The benchmark's parts: phases, operations, ratios; and that its plain method is the same one."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_scales import random_windows
 
 from detection.evaluation.timing import (
@@ -57,9 +59,10 @@ def test_calls_are_timed_while_the_block_lasts():
     assert min(seconds) >= 0
 
 
+@pytest.mark.parametrize("box_layer", ["pool5", "fc7"])
 @pytest.mark.parametrize("method", ["spp_1_scale", "spp_1_scale_plain", "rcnn"])
-def test_phases_add_up(benchmark, rng, method):
-    detector = benchmark.make(method, 16, torch.device("cpu"))
+def test_phases_add_up(benchmark, rng, method, box_layer):
+    detector = benchmark.make(method, 16, box_layer, torch.device("cpu"))
     image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     seconds = time_picture(detector, image, random_windows(rng, 4, SIZE).astype(np.float32))
     assert seconds["total"] == pytest.approx(sum(seconds[phase] for phase in PHASES))
@@ -73,6 +76,14 @@ def test_plain_pooling_gives_the_same_features(benchmark, rng):
     plain = benchmark.PlainSPP(backbone, (120, 160)).features(image, windows)
     found = SPPExtractor(backbone, (120, 160)).features(image, windows)
     assert torch.equal(plain.pooled, found.pooled[found.index])
+
+
+def test_a_file_to_its_boxes(benchmark, rng, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(rng.integers(0, 256, (*SIZE, 3), np.uint8)).save(path)
+    detector = benchmark.make("spp_1_scale", 16, "fc7", torch.device("cpu"))
+    seconds = benchmark.end_to_end(detector, [SimpleNamespace(path=path)] * 2)
+    assert seconds > 0
 
 
 def test_ratios(benchmark):

@@ -59,6 +59,7 @@ def test_seconds_and_ratios(readme_table, tmp_path):
     ratios = {"conv_5_scales": 12.34, "total_5_scales": 2.0}
     facts = {
         "seconds": {"spp": {"conv": 0.1, "pool": 0.2, "fc": 0.3, "rest": 0.4, "total": 1.0}},
+        "end_to_end": {"spp": 0.85},
         "ratios": ratios,
         "ratios_same_precision": ratios,
         "ratios_like_for_like": ratios,
@@ -73,5 +74,6 @@ def test_seconds_and_ratios(readme_table, tmp_path):
     text = readme_table.speed(path)
     assert "| spp | 0.100 | 0.200 | 0.300 | 0.400 | 1.000 |\n" in text
     assert "| proposals | - | - | - | - | 1.100 |\n" in text
+    assert "| spp, file to boxes | - | - | - | - | 0.850 |\n" in text
     assert "| ratios | 12.3 | 2.0 |\n" in text
     assert "| ratios_paper | 49 | 24 to 38 |\n" in text

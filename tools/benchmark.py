@@ -7,7 +7,7 @@ on what they learned), the methods taking turns. R-CNN runs as its users run it:
 the best size, every window. SPP-net runs with its levers: bfloat16, and fc6 and fc7 truncated to a
 rank whose cost in mAP docs/results/voc07_table.csv has; ``_whole`` has them whole. ``_plain`` is
 the like-for-like column: float32, windows on the same cells pooled each for itself, by one pooling
-a level.
+a level. ``end_to_end`` is a file in, boxes out: reading, windows and detection.
 """
 
 import json
@@ -16,7 +16,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -104,6 +104,7 @@ def main(
     data: Data = Data(),
     pictures: int = 10,
     hidden: int = 4096,
+    box_layer: Literal["pool5", "fc7"] = "pool5",
     device: Literal["cpu", "cuda"] = "cpu",
     proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     out: Path | None = None,
@@ -114,6 +115,7 @@ def main(
         data: which pictures.
         pictures: how many; the first of the split.
         hidden: width of fc6 and fc7.
+        box_layer: what box regression reads.
         device: where the networks run.
         proposals: where the windows come from.
         out: file for the results.
@@ -125,7 +127,7 @@ def main(
         windows.append(proposals(read_picture(record.path)))
         seconds.append(time.perf_counter() - start)
     place = torch.device(device)
-    detectors = {name: make(name, hidden, place) for name in METHODS}
+    detectors = {name: make(name, hidden, box_layer, place) for name in METHODS}
     times = measure(detectors, records, windows)
     times["faster_rcnn_resnet50_fpn"] = {"total": faster_rcnn(records[:3], place)}
     times["proposals"] = {"total": median(seconds)}
@@ -137,6 +139,10 @@ def main(
         "pictures": len(records),
         "windows": float(np.mean([len(each) for each in windows])),
         "seconds": times,
+        "end_to_end": {
+            name: end_to_end(replace(detectors[name], proposals=proposals), records)
+            for name in ("spp_5_scales", "spp_1_scale")
+        },
         "ratios": ratios(times, "rcnn", "spp_5_scales", "spp_1_scale"),
         "ratios_like_for_like": ratios(times, "rcnn", "spp_5_scales_plain", "spp_1_scale_plain"),
         "ratios_whole_fc": ratios(times, "rcnn", "spp_5_scales_whole", "spp_1_scale_whole"),
@@ -146,7 +152,7 @@ def main(
         "ratios_paper": PAPER,
         "arithmetic": arithmetic(detectors, sizes, windows, times, place),
         "peak_memory_mb": {
-            name: peak_of(name, hidden, device, records[0], windows[0])
+            name: peak_of((name, hidden, box_layer, place), records[0], windows[0])
             for name in ("spp_5_scales", "spp_1_scale", "rcnn")
         },
     }
@@ -189,7 +195,9 @@ def some_pictures(data: Data, count: int) -> list[ImageRecord]:
     return list(read_voc(root, split, limit=count).records)
 
 
-def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
+def make(
+    name: str, hidden: int, box_layer: Literal["pool5", "fc7"], device: torch.device
+) -> SPPDetector:
     """A detector with ImageNet's convolutions where they can be had and a random rest."""
     features, scales, precision, rank = METHODS[name]
     backbone = build_backbone("alexnet", "random").to(device)
@@ -204,7 +212,8 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
     responses = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
     rng = np.random.default_rng(0)
     svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
-    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, extractor.length + 1, 4)))
+    length = extractor.length if box_layer == "pool5" else hidden
+    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, length + 1, 4)))
     classes = tuple(f"class {number}" for number in range(CLASSES))
     return SPPDetector(
         classes,
@@ -215,6 +224,7 @@ def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
         {"fc7": svms},
         regressor,
         detection=Detection(),
+        box_layer=box_layer,
     )
 
 
@@ -286,19 +296,24 @@ def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
     return median(seconds)
 
 
-def peak_of(
-    name: str, hidden: int, device: str, record: ImageRecord, windows: NDArray[np.float32]
-) -> int:
+def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
+    """Median seconds from a picture's file to its detections, windows included."""
+    seconds = []
+    for record in (records[0], *records):
+        start = time.perf_counter()
+        detector.detect(record.path)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
     """Largest resident memory in MB of a fresh process that detects in one picture."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (name, hidden, device, record, windows))
+        return pool.apply(_peak, (maker, record, windows))
 
 
-def _peak(
-    name: str, hidden: int, device: str, record: ImageRecord, windows: NDArray[np.float32]
-) -> int:
-    detector = make(name, hidden, torch.device(device))
-    detector.detect(read_picture(record.path), windows)
+def _peak(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
+    make(*maker).detect(read_picture(record.path), windows)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
@@ -308,6 +323,8 @@ def show(result: dict[str, Any]) -> None:
     for name, phases in result["seconds"].items():
         cells = (f"{phases[p]:9.3f}" if p in phases else f"{'-':>9}" for p in (*PHASES, "total"))
         print(f"{name:<26}" + "".join(cells))
+    for name, seconds in result["end_to_end"].items():
+        print(f"{name}, file to boxes: {seconds:.3f}")
     for kind in (each for each in result if each.startswith("ratios")):
         cells = "  ".join(
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"

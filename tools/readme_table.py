@@ -91,6 +91,8 @@ def speed(benchmark: Path) -> str:
     for name, seconds in found["seconds"].items():
         cells = [f"{seconds[phase]:.3f}" if phase in seconds else "-" for phase in phases]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, whole in found.get("end_to_end", {}).items():
+        lines.append(f"| {name}, file to boxes | - | - | - | - | {whole:.3f} |")
     lines += ["", "| times faster than R-CNN | " + " | ".join(found["ratios"]) + " |"]
     lines += ["|" + "---|" * (len(found["ratios"]) + 1)]
     for kind in (each for each in found if each.startswith("ratios")):
