@@ -100,7 +100,8 @@ def make_extractor(run: Run, backbone: Backbone) -> Extractor:
 def bank_stage(run: Run, data: Dataset, windows: Windows, extractor: Extractor) -> WindowBank:
     """Features of the windows that SVMs take for positives and box regression learns from."""
     config = run.config
-    sampling = Sampling(config.data.difficult, config.bbox.min_iou, config.seed)
+    least = config.bbox.min_iou if config.bbox.layer == "pool5" else None
+    sampling = Sampling(config.data.difficult, least, config.seed)
     bank = WindowBank(run.cache, extractor, windows.method.key, data.classes, sampling)
     missing = [record for record in data.records if not bank.has(record)]
     run.done_before("training windows", len(data.records) - len(missing), len(data.records))

@@ -34,12 +34,13 @@ class Sampling:
 
     Attributes:
         difficult: objects marked difficult are trainable.
-        regression_iou: least IoU of a box-regression window.
+        regression_iou: least IoU of a box-regression window; None where box regression does not
+            learn from pooled windows, so that of these only the objects are kept.
         seed: of the random windows.
     """
 
     difficult: bool = False
-    regression_iou: float = 0.5
+    regression_iou: float | None = 0.5
     seed: int = 0
 
 
@@ -165,12 +166,15 @@ def picture_key(record: ImageRecord) -> str:
     return f"{record.image_id}_{digest.hexdigest()[:16]}"
 
 
-def regression_rows(labels: WindowLabels, min_iou: float) -> NDArray[np.int64]:
+def regression_rows(labels: WindowLabels, min_iou: float | None) -> NDArray[np.int64]:
     """Windows that box regression learns from: every object, then others of IoU >= min_iou.
 
-    At most REGRESSION_WINDOWS a picture, those evenly spread over the list.
+    At most REGRESSION_WINDOWS a picture, those evenly spread over the list. None asks for the
+    objects alone.
     """
     objects = np.arange(len(labels.boxes))
+    if min_iou is None:
+        return objects
     others = np.flatnonzero(labels.overlap >= min_iou)
     others = others[others >= len(objects)]
     room = max(REGRESSION_WINDOWS - len(objects), 0)
