@@ -19,22 +19,23 @@ def readme_table(monkeypatch):
     return readme_table
 
 
-def test_scales_stand_side_by_side_and_seeds_are_averaged(readme_table, tmp_path):
+def test_layers_stand_side_by_side_and_seeds_are_averaged(readme_table, tmp_path):
     table = tmp_path / "table.csv"
     rows = (
-        "alexnet,spp,1,fc7,true,ss,train,minival,0,0.48,0.4,0.5\n"
+        "alexnet,spp,5,fc7,false,ss,train,minival,0,0.48,0.4,0.5\n"
         "alexnet,spp,5,fc7,true,ss,train,minival,0,0.501,0.4,0.5\n"
         "alexnet,spp,5,fc7,true,ss,train,minival,1,0.507,0.4,0.5\n"
-        "alexnet,spp,5,softmax,false,ss,train,minival,0,0.45,0.4,0.5\n"
+        "alexnet,spp,1,softmax,false,ss,train,minival,0,0.45,0.4,0.5\n"
         "alexnet,rcnn,5,pool5,false,ss,train,minival,0,0.4,0.4,0.5\n"
     )
     table.write_text(HEADER + rows)
     lines = readme_table.markdown(table).splitlines()
     assert len(lines) == 5
-    start = "| alexnet | spp | ss | train | minival |"
-    assert lines[2] == f"{start} fc7 SVM + bb | 48.0 | 50.4 (50.1 to 50.7) |"
-    assert lines[3] == f"{start} softmax | - | 45.0 |"
-    assert lines[4] == "| alexnet | rcnn | ss | train | minival | pool5 SVM | 40.0 | - |"
+    start = "ss | train | minival |"
+    fc7 = "48.0 / 50.4 (50.1 to 50.7)"
+    assert lines[2] == f"| alexnet | spp | {start} 5 | - | - | {fc7} | - |"
+    assert lines[3] == f"| alexnet | spp | {start} 1 | - | - | - | 45.0 / - |"
+    assert lines[4] == f"| alexnet | rcnn | {start} - | 40.0 / - | - | - | - |"
     assert len({line.count("|") for line in lines}) == 1
 
 

@@ -14,10 +14,11 @@ from proposals.disk import save_text
 
 START = "<!-- results: written by tools/readme_table.py -->"
 END = "<!-- end of results -->"
-SCALES = ("1", "5")
 # Numbers of windows whose recall is shown, beside all of them.
 BUDGETS = (200, 500, 1000)
-ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "layer", "bbox")
+ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "scales")
+TITLES = ("network", "features", "windows", "train", "test", "scales")
+LAYERS = ("pool5", "fc6", "fc7", "softmax")
 
 
 def main(
@@ -44,22 +45,23 @@ def main(
 
 
 def markdown(table: Path) -> str:
-    """The CSV's rows as a Markdown table like the paper's Table 9: scales side by side."""
-    cells: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    """The CSV's rows as a Markdown table: a row for a test, a column for what scores (Table 9)."""
+    cells: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
     with table.open(newline="") as file:
         for row in csv.DictReader(file):
-            scales = cells.setdefault(tuple(row[name] for name in ONE_ROW), {})
-            # R-CNN has no scales of its own: one number, in the column of one scale.
-            scale = row["scales"] if row["features"] == "spp" else "1"
-            scales.setdefault(scale, []).append(100 * float(row["map"]))
-    lines = [
-        "| network | features | proposals | train | test | scored by | 1 scale | 5 scales |",
-        "|" + "---|" * 8,
-    ]
-    for (*facts, layer, bbox), scales in cells.items():
-        scored = f"{layer}{'' if layer == 'softmax' else ' SVM'}{' + bb' if bbox == 'true' else ''}"
-        maps = [spread(scales.get(scale, ())) for scale in SCALES]
-        lines.append("| " + " | ".join([*facts, scored, *maps]) + " |")
+            # R-CNN has no scales.
+            row["scales"] = row["scales"] if row["features"] == "spp" else "-"
+            scored = cells.setdefault(tuple(row[name] for name in ONE_ROW), {})
+            scored.setdefault((row["layer"], row["bbox"]), []).append(100 * float(row["map"]))
+    lines = ["| " + " | ".join([*TITLES, *LAYERS]) + " |"]
+    lines += ["|" + "---|" * (len(TITLES) + len(LAYERS))]
+    for facts, scored in cells.items():
+        maps = [
+            " / ".join(spread(scored.get((layer, bbox), ())) for bbox in ("false", "true"))
+            for layer in LAYERS
+        ]
+        maps = ["-" if each == "- / -" else each for each in maps]
+        lines.append("| " + " | ".join([*facts, *maps]) + " |")
     return "\n".join(lines) + "\n"
 
 
