@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detection.evaluation.report import format_stages, format_table, put_row, save_result
+from detection.evaluation.report import format_stages, format_table, put_row, put_rows, save_result
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
@@ -121,3 +121,16 @@ def test_stages_with_their_speed():
         ["in", "all", "54.0"],
     ]
     assert format_stages({}, 3).splitlines()[-1].split() == ["in", "all", "0.0"]
+
+
+def test_rows_take_the_place_of_all_that_a_finding_had(tmp_path):
+    path = tmp_path / "table.csv"
+    for method in ("a", "b"):
+        rows = [{"method": method, "windows": count, "recall": 0.5} for count in (10, 1999)]
+        put_rows(path, rows, ["method"])
+    put_rows(path, [{"method": "a", "windows": n, "recall": 1} for n in (10, 20, 1996)], ["method"])
+    assert path.read_text().splitlines() == [
+        "method,windows,recall",
+        *("a,10,1", "a,20,1", "a,1996,1"),
+        *("b,10,0.5", "b,1999,0.5"),
+    ]

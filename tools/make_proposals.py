@@ -28,7 +28,7 @@ from jsonargparse import ArgumentParser
 from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
 from detection.evaluation.plots import plot_recall
-from detection.evaluation.report import put_row
+from detection.evaluation.report import put_rows
 from proposals import ProposalRecall, Proposals, Windows, WindowStore, proposal_recall
 from proposals.disk import read_picture
 from proposals.imported import ImportedWindows
@@ -95,8 +95,7 @@ def main(
     results = measure(stores, dataset)
     rows = [facts | row_of(budget, result, seconds) for budget, result in results.items()]
     if csv is not None:
-        for row in rows:
-            put_row(csv, row, [*facts, "windows"])
+        put_rows(csv, rows, list(facts))
     if plot is not None and csv is not None:
         plot_recall(curves(csv, split), plot, f"recall of the objects of {split}")
     if report:

@@ -91,34 +91,38 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
 
 
 def put_row(path: str | Path, row: Mapping[str, Any], same: Sequence[str]) -> None:
-    """Put a row into a CSV: in place of the one of the same finding, or at the end.
+    """Put one row into a CSV; see ``put_rows``."""
+    put_rows(path, [row], same)
+
+
+def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence[str]) -> None:
+    """Put a finding's rows into a CSV: in place of all it had before, or at the end.
 
     The file begins with the names of its columns and is made if missing. It is written anew and
     moved into place, so it is never seen half written. Two writers at once would lose a row.
 
     Args:
         path: the CSV.
-        row: values by column, in the file's order.
-        same: the columns that tell one finding from another.
+        rows: at least one; values by column, in the file's order.
+        same: the columns that tell one finding from another, the same in all rows.
 
     Raises:
-        ValueError: the file's columns are not those of ``row``.
+        ValueError: the file's columns are not those of ``rows``.
     """
     path = Path(path)
-    columns = [str(column) for column in row]
-    values = {column: str(value) for column, value in row.items()}
-    rows: list[dict[str, str]] = []
+    columns = [str(column) for column in rows[0]]
+    own = [{column: str(value) for column, value in row.items()} for row in rows]
+    others: list[dict[str, str]] = []
     if path.exists():
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         if reader.fieldnames != columns:
             raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {columns}")
-        rows = list(reader)
-    place = next(
-        (n for n, found in enumerate(rows) if all(found[c] == values[c] for c in same)), len(rows)
-    )
-    rows[place : place + 1] = [values]
+        others = list(reader)
+    before = [n for n, found in enumerate(others) if all(found[c] == own[0][c] for c in same)]
+    place = before[0] if before else len(others)
+    others = [found for n, found in enumerate(others) if n not in before]
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows([*others[:place], *own, *others[place:]])
     save_text(path, table.getvalue())
