@@ -14,7 +14,7 @@ from detection.networks.build import build_backbone
 from detection.networks.catalogue import network_named
 from detection.networks.network import TORCHVISION_PREPROCESSING
 from detection.networks.weights import load_weights, random_weights, tensor_digest, trunk_shapes
-from detection.training.finetune import convolutions_from
+from detection.training.pyramid_network import convolutions_from
 
 RESNET = "resnet18/layer2"
 
