@@ -147,13 +147,19 @@ def weights(monkeypatch):
 
 
 def finetuned(world, run, weights, data=None, windows=None):
+    backbone, found = all_finetuned(world, run, weights, data, windows)
+    return backbone, found.head, found.key
+
+
+def all_finetuned(world, run, weights, data=None, windows=None):
+    """The trunk, and all that the stage gives."""
     backbone = made_backbone()
     backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
     backbone.digest = weights.digest
     found = finetune_stage.finetune_stage(
         run, data or world.data, windows or world.windows, weights, backbone
     )
-    return backbone, found.head, found.key
+    return backbone, found
 
 
 def svms_of(world, run, head_key="head", extractor=None):
@@ -334,19 +340,12 @@ def test_boxes_are_fine_tuned_in_the_second_phase_and_read_back(world, weights, 
     plain = world.run(finetune=settings)
     finetuned(world, plain, weights)
     run = world.run(finetune=replace(settings, box_loss=1.0))
-
-    def boxes_of():
-        backbone = made_backbone()
-        backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
-        backbone.digest = weights.digest
-        return finetune_stage.finetune_stage(run, world.data, world.windows, weights, backbone)
-
-    made = boxes_of()
+    _, made = all_finetuned(world, run, weights)
     # The fc layers' own phase knows nothing of boxes, so it is the same one.
     assert caplog.text.count("fine-tuning: reused") == 1
     assert made.boxes.weight.shape == (4 * len(CLASSES), CONFIG.finetune.hidden)
     assert made.boxes.weight.abs().max() > 0
-    again = boxes_of()
+    _, again = all_finetuned(world, run, weights)
     assert again.key == made.key
     assert same_state(again.boxes, made.boxes)
     assert same_state(again.head, made.head)
@@ -490,6 +489,20 @@ def test_the_bank_is_filled_once(world, tmp_path, caplog):
     entry = bank.load(world.data.records[0])
     assert entry.objects == 2
     assert entry.rows.length == extractor.length
+
+
+def test_the_bank_keeps_objects_alone_where_boxes_are_learned_on_fc7(world, tmp_path):
+    cache, extractor = Data(cache=str(tmp_path / "cache")), SPPExtractor(made_backbone(), (32,))
+    settings = replace(CONFIG.finetune, layers="conv4", box_loss=1.0)
+    counts = []
+    for layer in ("pool5", "fc7"):
+        run = world.run(data=cache, finetune=settings, bbox=BoxRegression(layer=layer))
+        bank = stages.bank_stage(run, world.data, world.windows, extractor)
+        entries = [bank.load(record) for record in world.data.records]
+        counts.append([sum(len(e.windows) for e in entries), sum(e.objects for e in entries)])
+    (samples, objects), fewer = counts
+    assert samples > objects
+    assert fewer == [objects, objects]
 
 
 def test_svms_are_reused(world, caplog):
