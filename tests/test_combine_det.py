@@ -125,6 +125,19 @@ def test_a_row_of_a_table(voc, tool, cats, dogs):
     assert table.read_text().splitlines()[2] == "cats@5,mine:1,0.5,0.5,1.0,0.0"
 
 
+def test_boxes_of_all_runs_vote_where_asked_for(voc, tool, dogs):
+    rows = {"1": [(CAT, 0.9, OBJECT), (CAT, -0.6, ELSEWHERE)], "2": []}
+    surer, table = make_run(voc / "runs/surer", rows), voc / "combination.csv"
+    words = ("--out", voc / "both", "--csv", table, "--vote_iou", 0.5)
+    both = tool(surer, dogs, *words)
+    assert both.status == 0, both.err
+    # Above the lowest score, -0.6, one has 1.5 and the other 1: (1.5 * 50 + 1 * 40) / 2.5 = 46.
+    cat = (voc / "both/comp4_det_mine_cat.txt").read_text().splitlines()
+    assert [float(word) for word in cat[0].split()[2:]] == pytest.approx([1, 1, 50, 46])
+    assert json.loads((voc / "both/results.json").read_text())["vote_iou"] == 0.5
+    assert table.read_text().splitlines()[1].startswith('"surer@5 + dogs@5, voting at 0.5",mine,')
+
+
 def test_runs_tested_at_other_numbers_of_scales(voc, tool, cats):
     rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
     other = make_run(voc / "runs/one", rows, scales=1)

@@ -28,7 +28,7 @@ from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import format_table, put_row, save_result
-from detection.evaluation.voc_ap import evaluate_voc
+from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.features.scales import SCALES
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Candidates
@@ -141,18 +141,25 @@ def main(
     }
     save_result(Path(out) / "results.json", result, facts)
     if csv is not None:
-        row = {
-            "runs": " + ".join(singles) + ("" if vote_iou is None else ", voting"),
-            "test_split": data.test_split + (f":{limit}" if limit else ""),
-            "map": round(result.map, 4),
-            "best_single_map": round(max(singles.values()), 4),
-        }
-        averages = {name: round(one.ap, 4) for name, one in result.per_class.items()}
-        put_row(csv, row | averages, ["runs", "test_split"])
+        split = data.test_split + (f":{limit}" if limit else "")
+        put_row(csv, row_of(singles, split, result, vote_iou), ["runs", "test_split"])
     for run, value in singles.items():
         print(f"{run} alone: mAP {value:.4f}")
     print(f"result files and results.json are in {out}")
     print(format_table(result, ap50))
+
+
+def row_of(
+    singles: Mapping[str, float], split: str, result: VOCResult, vote_iou: float | None
+) -> dict[str, Any]:
+    """The table's row of a combination; ``singles`` are the runs' own mAPs."""
+    voting = "" if vote_iou is None else f", voting at {vote_iou:g}"
+    return {
+        "runs": " + ".join(singles) + voting,
+        "test_split": split,
+        "map": round(result.map, 4),
+        "best_single_map": round(max(singles.values()), 4),
+    } | {name: round(one.ap, 4) for name, one in result.per_class.items()}
 
 
 def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
