@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.config import Config, Detection, Report
+from detection.config import BoxRegression, Config, Detection, Finetune, Report
 from detection.data.records import Dataset, ImageRecord
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
@@ -150,6 +150,8 @@ def test_other_findings_have_rows_of_their_own(fill):
         {"limit": 2},
         {"features": "rcnn"},
         {"detection": Detection(fc_rank=8)},
+        {"detection": Detection(vote_iou=0.5)},
+        {"detection": Detection(vote_iou=0.4)},
     ):
         rows = fill(**change)
         number += len(EXPECTED)
@@ -158,7 +160,10 @@ def test_other_findings_have_rows_of_their_own(fill):
     assert {row["train_split"] for row in rows} == {"train", "train:9"}
     assert {row["test_split"] for row in rows} == {"test", "test:2"}
     assert {row["features"] for row in rows} == {"spp", "rcnn"}
-    assert {row["network"] for row in rows} == {"alexnet_conv3", "alexnet_conv3_rank8"}
+    assert {row["network"] for row in rows} == {
+        *("alexnet_conv3", "alexnet_conv3_rank8"),
+        *("alexnet_conv3_vote0.5", "alexnet_conv3_vote0.4"),
+    }
 
 
 def test_cells_are_logged(fill, caplog):
@@ -187,3 +192,13 @@ def test_facts_name_the_cell(test_det, tmp_path, data, candidates):
     assert facts["trained"] == {"seed": 3}
     assert facts["pictures"] == 2
     assert facts["ap50_pycocotools"] == 0.5
+
+
+def test_names_of_trainings(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    name = importlib.import_module("train_det").network_name
+    tuned = Finetune(layers="conv3", box_loss=1.0)
+    assert name(Config()) == "alexnet"
+    assert name(Config(finetune=Finetune(layers="conv3"))) == "alexnet_conv3"
+    assert name(Config(finetune=tuned)) == "alexnet_conv3_boxes_ridge"
+    assert name(Config(finetune=tuned, bbox=BoxRegression(layer="fc7"))) == "alexnet_conv3_boxes"

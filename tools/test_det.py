@@ -109,9 +109,9 @@ def fill_table(
 
 
 def network_name(trained: str, detection: Detection) -> str:
-    """The network in tables, with the rank of its fc layers where cut, and where boxes vote."""
+    """The network in tables, with the rank of its fc layers and the IoU of votes where set."""
     rank = "" if detection.fc_rank is None else f"_rank{detection.fc_rank}"
-    return trained + rank + ("" if detection.vote_iou is None else "_vote")
+    return trained + rank + ("" if detection.vote_iou is None else f"_vote{detection.vote_iou:g}")
 
 
 def windows_name(trained: str, tested: str) -> str:

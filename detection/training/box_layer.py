@@ -15,7 +15,7 @@ from torch.nn.functional import smooth_l1_loss
 from detection.learners.bbox_regression import BoxRegressor, encode
 from detection.training.batches import View
 
-# What targets are divided by, to be of the order of 1: their deviations over windows of IoU >= 0.5.
+# What targets are divided by, to be of the order of 1; py-faster-rcnn's numbers.
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
 
 
