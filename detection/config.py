@@ -51,8 +51,9 @@ class Network:
     Attributes:
         name: which network: alexnet, vgg16, zf5 or another of ``networks/catalogue.py``, or any
             of torchvision's with the layer to pool from: ``resnet50/layer3``.
-        channels: maps of more channels are brought to so many, by PCA over cells of the training
-            pictures; None leaves them.
+        channels: maps of more channels are brought to so many, an even number: the positive and
+            negative parts of principal directions of the training pictures' cells; None leaves
+            maps as they are.
         weights: 'auto' (a file in the folder, torchvision's, or the package index's),
             'torchvision', 'index', 'random', or a file.
         folder: where weights are kept.

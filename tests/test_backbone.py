@@ -56,12 +56,12 @@ def test_what_vgg16_states():
 
 def test_what_efficientnet_lite0_states():
     network = build_backbone("efficientnet_lite0", "random")
-    assert (network.channels, network.stride, network.standard_cells) == (672, 16, 14)
-    # 1, then 1 * 2 (3x3), (2 - 1) * 4 (5x5, padded by 1 before) and 1 * 8 (3x3).
-    assert network.centre == 1 + 2 + 4 + 8
+    assert (network.channels, network.stride, network.standard_cells) == (1280, 32, 7)
+    # 1, then 1 * 2 (3x3), (2 - 1) * 4 (5x5, padded by 1 before), 1 * 8 (3x3), (2 - 1) * 16 (5x5).
+    assert network.centre == 1 + 2 + 4 + 8 + 16
     picture = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0))
     found = network(picture)
-    assert found.shape == (1, 672, 6, 8)
+    assert found.shape == (1, 1280, 3, 4)
     assert found.min() >= 0
     assert found.max() <= 6
 

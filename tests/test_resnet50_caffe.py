@@ -12,7 +12,7 @@ from torch.nn.functional import batch_norm, conv2d, max_pool2d
 from detection.networks.build import build_backbone
 from detection.networks.resnet50_caffe import read_tfjs, torchvision_name
 
-BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef"}
+BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 
 
 def made_arrays(rng):
@@ -96,7 +96,7 @@ def test_the_map_is_that_of_keras_graph(rng, tmp_path):
     picture = torch.randn(1, 3, 95, 130, generator=torch.Generator().manual_seed(0))
     expected = slow_map(arrays, picture)
     torch.testing.assert_close(backbone(picture), expected, rtol=1e-4, atol=1e-4)
-    assert (backbone.channels, backbone.stride, backbone.standard_cells) == (1024, 16, 14)
+    assert (backbone.channels, backbone.stride, backbone.standard_cells) == (2048, 32, 7)
 
 
 def test_names():

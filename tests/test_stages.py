@@ -640,9 +640,9 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
     assert (whole.channels, whole.reduction, whole.digest) == (256, None, weights.digest)
     same = stages.backbone_stage(world.run(network=Network(channels=256)), world.data, weights)
     assert same.reduction is None
-    run = world.run(network=Network(channels=7))
+    run = world.run(network=Network(channels=8))
     first, again = (stages.backbone_stage(run, world.data, weights) for _ in range(2))
-    assert (first.channels, first.pooled_length) == (7, 350)
+    assert (first.channels, first.pooled_length) == (8, 400)
     assert first.digest == again.digest != weights.digest
     assert len(artefacts(run, "reduction")) == 1
     assert [event["stage"] for event in events_of(run, "reused")] == ["reduction"]
@@ -650,5 +650,5 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
     loaded = build_backbone("alexnet", Weights(first.tensors(), "saved", first.digest))
     picture = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded(picture), first(picture))
-    with pytest.raises(ValueError, match="cannot make 300 channels of 256"):
+    with pytest.raises(ValueError, match="cannot make 300 channels, two for each direction, of 256"):
         stages.backbone_stage(world.run(network=Network(channels=300)), world.data, weights)

@@ -48,8 +48,8 @@ class Backbone(nn.Module):
         digest: SHA-256 of the trunk's tensors.
 
     Attributes:
-        reduction: a 1x1 convolution that brings the map to fewer channels, or None
-            (``reduction.py``).
+        reduction: a 1x1 convolution that, with a ReLU behind it, brings the map to fewer
+            channels, or None (``reduction.py``).
         standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
             side the released scale rule aims at.
         field_size: pixels one cell sees.
@@ -121,7 +121,7 @@ class Backbone(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """The map ``(B, C, h, w)`` of preprocessed pictures ``(B, 3, H, W)``."""
         found = self.trunk(pictures)
-        return found if self.reduction is None else self.reduction(found)
+        return found if self.reduction is None else self.reduction(found).relu()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that determines the map: the trunk's state, and the reduction's, if any."""

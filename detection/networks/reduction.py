@@ -1,7 +1,9 @@
 """Maps of many channels brought to fewer by PCA over their cells, so that windows stay short.
 
-ResNet-50's conv4 has 1,024 channels, 51,200 numbers a window; the 256 directions in which cells
-of the training pictures vary most make it the paper's 12,800. The projection is a 1x1 convolution.
+ResNet-50's conv5 has 2,048 channels, 102,400 numbers a window; the 128 directions in which cells
+of the training pictures vary most, each as its positive and its negative part, make it the paper's
+12,800. The parts are a 1x1 convolution and a ReLU: pooling takes maxima, and of a direction left
+whole it would never see the negative end (Shang et al. 2016; docs/LOG.md).
 """
 
 import torch
@@ -30,24 +32,32 @@ class CellMoments:
         self.products += (cells @ cells.t()).double()
 
     def reduction(self, channels: int) -> tuple[nn.Conv2d, float]:
-        """The convolution to the first principal directions, and their share of the variance.
+        """The convolution to the first principal directions and back along them, and their share.
 
-        What it gives has mean 0 over the cells, so about half of it is negative. A direction's
-        largest number is positive, as its sign is free.
+        Args:
+            channels: even; the first half go along the first ``channels / 2`` directions, the
+                others against them, of cells less their mean. A direction's largest number is
+                positive, as its sign is free.
+
+        Returns:
+            The convolution, and the share of the variance that its directions hold.
 
         Raises:
-            ValueError: no cells, or more channels than the maps have.
+            ValueError: no cells, an odd number of channels, or more than the maps have.
         """
-        if self.count == 0 or channels > len(self.total):
+        if self.count == 0 or channels % 2 or channels > len(self.total):
             raise ValueError(
-                f"cannot make {channels} channels of {len(self.total)}, from {self.count} cells"
+                f"cannot make {channels} channels, two for each direction, of {len(self.total)}, "
+                f"from {self.count} cells"
             )
+        kept = channels // 2
         mean = self.total / self.count
         covariance = self.products / self.count - torch.outer(mean, mean)
         variances, directions = torch.linalg.eigh(covariance)
-        chosen = directions[:, -channels:].flip(1)
+        chosen = directions[:, -kept:].flip(1)
         largest = chosen.gather(0, chosen.abs().argmax(dim=0, keepdim=True))
         chosen = (chosen * largest.sign()).t()
+        chosen = torch.cat([chosen, -chosen])
         bias = -(chosen @ mean)
-        share = variances[-channels:].sum() / variances.sum()
+        share = variances[-kept:].sum() / variances.sum()
         return reduction_of(chosen[:, :, None, None].float(), bias.float()), share.item()

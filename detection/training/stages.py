@@ -34,6 +34,8 @@ from proposals.store import Windows
 FEATURE_NORM = 20.0
 # Pictures of the training set whose cells the channels' reduction is made from.
 REDUCTION_PICTURES = 300
+# Raised when the same cells would give another one.
+REDUCTION_VERSION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def backbone_stage(run: Run, data: Dataset, weights: Weights) -> Backbone:
     chosen = np.random.default_rng(config.seed).permutation(len(data.records))
     pictures = [data.records[number] for number in sorted(chosen[:REDUCTION_PICTURES])]
     facts = {
+        "version": REDUCTION_VERSION,
         "network": backbone.name,
         "weights": weights.digest,
         "channels": config.network.channels,
