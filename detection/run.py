@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from detection.config import Config
 from proposals.disk import remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
+
+# Told of each stage in metrics.jsonl; runs of before 2026-11-26 told no workers.
+STAGE_FACTS = ("seconds", "peak_memory_mb", "workers")
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -147,13 +151,21 @@ class Run:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl.
 
-        The memory is that of the largest process.
+        The memory is that of the largest process. The beginning goes there too, for the time that
+        a killed stage took.
         """
         logger.info("%s", name)
+        self.event("begin", stage=name)
         start = time.perf_counter()
         yield
         seconds = round(time.perf_counter() - start, 1)
-        self.event("stage", stage=name, seconds=seconds, peak_memory_mb=peak_memory_mb())
+        self.event(
+            "stage",
+            stage=name,
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
+            workers=self.workers,
+        )
         logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
 
     def done_before(self, stage: str, done: int, total: int) -> None:
@@ -167,20 +179,30 @@ class Run:
 
 
 def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds and peak memory of each stage that a run's metrics.jsonl tells of, in order.
+    """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
 
-    A stage that was killed and taken up again counts with its last part only; one that was reused
-    keeps the time of its making.
+    A stage that was killed and taken up again counts with all its parts, each of the killed ones
+    up to its last event; one that was reused keeps the time of its making.
     """
     path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
     stages: dict[str, dict[str, float]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        event = json.loads(line)
-        if event["event"] == "stage":
-            stages[event["stage"]] = {
-                "seconds": event["seconds"],
-                "peak_memory_mb": event["peak_memory_mb"],
-            }
+    lost: dict[str, float] = {}
+    begun: tuple[str, datetime] | None = None
+    last = datetime.min
+    for event in map(json.loads, lines):
+        now = datetime.fromisoformat(event["time"])
+        if begun and event["event"] in ("start", "begin"):
+            lost[begun[0]] = lost.get(begun[0], 0.0) + (last - begun[1]).total_seconds()
+            begun = None
+        if event["event"] == "begin":
+            begun = event["stage"], now
+        elif event["event"] == "stage":
+            begun = None
+            facts = {name: event[name] for name in STAGE_FACTS if name in event}
+            facts["seconds"] = round(facts["seconds"] + lost.pop(event["stage"], 0.0), 1)
+            stages[event["stage"]] = facts
+        last = now
     return stages
 
 

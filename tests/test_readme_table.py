@@ -78,3 +78,35 @@ def test_seconds_and_ratios(readme_table, tmp_path):
     assert "| spp, file to boxes | - | - | - | - | 0.850 |\n" in text
     assert "| ratios | 12.3 | 2.0 |\n" in text
     assert "| ratios_paper | 49 | 24 to 38 |\n" in text
+
+
+def test_models_alone_and_together(readme_table, tmp_path):
+    table = tmp_path / "combination.csv"
+    table.write_text(
+        "runs,test_split,map,best_single_map,cat,dog\n"
+        '"a@5, voting at 0.5",minival,0.5,0.5,0.4,0.6\n'
+        '"b@1, voting at 0.5",minival,0.45,0.45,0.5,0.4\n'
+        '"a@5 + b@1, voting at 0.5",minival,0.52,0.5,0.45,0.65\n'
+        "a@5 + b@1,minival,0.51,0.49,0.4,0.6\n"
+    )
+    assert readme_table.combinations(table).splitlines()[2:] == [
+        "| a@5 + b@1, voting at 0.5 | 52.0 | +2.0 | 1 of 2 |",
+        "| a@5 + b@1 | 51.0 | +2.0 | - |",
+        "| a@5, voting at 0.5 | 50.0 | - | - |",
+        "| b@1, voting at 0.5 | 45.0 | - | - |",
+    ]
+
+
+def test_time_and_memory_without_windows(readme_table, tmp_path):
+    path = tmp_path / "voc07_minival_a.json"
+    stages = {
+        "windows of train by selective_search": {"seconds": 600.0, "peak_memory_mb": 9000},
+        "fine-tuning": {"seconds": 90.0, "peak_memory_mb": 1500},
+        "SVMs": {"seconds": 30.0, "peak_memory_mb": 2500, "workers": 1},
+        "detection at 5 scales": {"seconds": 99.0, "peak_memory_mb": 1},
+        "detection at 1 scales": {"seconds": 5.0, "peak_memory_mb": 1, "workers": 2},
+    }
+    path.write_text(json.dumps({"map": 0.4567, "scales": 1, "pictures": 10, "stages": stages}))
+    lines = readme_table.cost([path]).splitlines()
+    assert lines[2] == f"| [voc07_minival_a]({path}) | 45.7 | 2 | 0.50 | 2 | 2.5 |"
+    assert len({line.count("|") for line in lines}) == 1

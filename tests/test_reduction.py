@@ -52,7 +52,9 @@ def test_order_of_pictures_and_their_type_are_no_matter(rng):
 
 
 def test_what_cannot_be():
-    with pytest.raises(ValueError, match="cannot make 4 channels, two for each direction, of 12, from 0"):
+    with pytest.raises(
+        ValueError, match="cannot make 4 channels, two for each direction, of 12, from 0"
+    ):
         CellMoments(12).reduction(4)
     moments = CellMoments(2)
     moments.add(torch.ones(2, 1, 1))

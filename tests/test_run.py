@@ -90,6 +90,7 @@ def test_stages_are_timed(run, caplog):
     assert list(stages) == ["SVMs", "box regression"]
     assert 0 <= stages["SVMs"]["seconds"] < 5
     assert 10 < stages["SVMs"]["peak_memory_mb"] <= peak_memory_mb()
+    assert stages["SVMs"]["workers"] == run.workers
 
 
 def test_a_stage_that_fails_has_no_time(run):
@@ -106,6 +107,23 @@ def test_reused_stages_keep_the_time_of_their_making(run, caplog):
     assert f"SVMs: reused {run.folder}/stages/svms-ab.safetensors" in caplog.text
     assert stage_seconds(run.folder) == {"SVMs": {"seconds": 3.0, "peak_memory_mb": 9}}
     assert events_of(run)[-1]["artefact"] == "svms-ab.safetensors"
+
+
+def test_a_killed_stage_counts_with_what_it_took(run, monkeypatch):
+    clock = iter(f"2026-11-26T10:0{minute}:00" for minute in range(9))
+    monkeypatch.setattr("detection.run.time.strftime", lambda _: next(clock))
+    run.event("begin", stage="SVMs")
+    run.event("svm", objective=1)
+    run.event("start")
+    run.event("begin", stage="SVMs")
+    run.event("svm", objective=2)
+    run.event("svm", objective=3)
+    run.event("begin", stage="SVMs")
+    run.event("stage", stage="SVMs", seconds=7.5, peak_memory_mb=9, workers=2)
+    assert stage_seconds(run.folder)["SVMs"]["seconds"] == 60 + 120 + 7.5
+    # Made anew, for other windows, it took what it took.
+    run.event("stage", stage="SVMs", seconds=2.0, peak_memory_mb=8)
+    assert stage_seconds(run.folder) == {"SVMs": {"seconds": 2.0, "peak_memory_mb": 8}}
 
 
 def test_what_was_done_before_is_said_and_is_no_event(run, caplog):

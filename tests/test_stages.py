@@ -650,5 +650,7 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
     loaded = build_backbone("alexnet", Weights(first.tensors(), "saved", first.digest))
     picture = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded(picture), first(picture))
-    with pytest.raises(ValueError, match="cannot make 300 channels, two for each direction, of 256"):
+    with pytest.raises(
+        ValueError, match="cannot make 300 channels, two for each direction, of 256"
+    ):
         stages.backbone_stage(world.run(network=Network(channels=300)), world.data, weights)

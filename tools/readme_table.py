@@ -5,7 +5,7 @@ python tools/readme_table.py
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from _cli import run_tool
@@ -18,11 +18,14 @@ END = "<!-- end of results -->"
 BUDGETS = (200, 500, 1000)
 ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "scales")
 TITLES = ("network", "features", "windows", "train", "test", "scales")
+# Stages that are no part of training, or windows, which many trainings share.
+NOT_TRAINING = ("detection", "evaluation", "windows")
 LAYERS = ("pool5", "fc6", "fc7", "softmax")
 
 
 def main(
     table: Path = Path("docs/results/voc07_table.csv"),
+    combination: Path = Path("docs/results/combination.csv"),
     recall: Path = Path("docs/results/proposal_recall.csv"),
     benchmark: Path = Path("docs/results/benchmark.json"),
     readme: Path = Path("README.md"),
@@ -30,7 +33,8 @@ def main(
     """Replace what stands between the README's two marks.
 
     Args:
-        table: rows written by test_det.py.
+        table: rows written by test_det.py; the JSON files of minival beside it are its too.
+        combination: rows written by combine_det.py.
         recall: rows written by make_proposals.py.
         benchmark: seconds written by benchmark.py.
         readme: the file with the marks.
@@ -40,7 +44,16 @@ def main(
         raise ValueError(f"{readme} has no lines '{START}' and '{END}' to write between")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    tables = "\n".join([markdown(table), windows(recall), speed(benchmark)])
+    tests = sorted(table.parent.glob("voc07_minival_*.json"))
+    tables = "\n".join(
+        [
+            markdown(table),
+            combinations(combination),
+            cost(tests),
+            windows(recall),
+            speed(benchmark),
+        ]
+    )
     save_text(readme, f"{before}{START}\n{tables}{END}{after}")
 
 
@@ -62,6 +75,56 @@ def markdown(table: Path) -> str:
         ]
         maps = ["-" if each == "- / -" else each for each in maps]
         lines.append("| " + " | ".join([*facts, *maps]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def combinations(table: Path) -> str:
+    """Models alone and together, the best first, as Markdown.
+
+    A combination's row tells in how many classes it is better than each of its models, where these
+    have rows of their own.
+    """
+    with table.open(newline="") as file:
+        rows = {row["runs"]: row for row in csv.DictReader(file)}
+    lines = ["| models | mAP | over the best of them | classes won |", "|---|---|---|---|"]
+    for runs, row in sorted(rows.items(), key=lambda each: -float(each[1]["map"])):
+        models, _, voting = runs.partition(",")
+        alone = [rows.get(f"{model}{voting and ',' + voting}") for model in models.split(" + ")]
+        gain, won = "-", "-"
+        if len(alone) > 1:
+            gain = f"{100 * (float(row['map']) - float(row['best_single_map'])):+.1f}"
+            classes = list(row)[list(row).index("best_single_map") + 1 :]
+            if None not in alone:
+                won = f"{sum(beats(row, alone, name) for name in classes)} of {len(classes)}"
+        lines.append(f"| {runs} | {100 * float(row['map']):.1f} | {gain} | {won} |")
+    return "\n".join(lines) + "\n"
+
+
+def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str] | None], name: str) -> bool:
+    """Whether a row's average precision of a class is above that of each other row."""
+    return all(float(row[name]) > float(other[name]) for other in others if other)
+
+
+def cost(tests: Iterable[Path]) -> str:
+    """What tests say of time and memory, as Markdown; windows are not counted."""
+    lines = [
+        "| test | mAP | training, minutes | test, seconds a picture | processes | peak GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in tests:
+        found = json.loads(path.read_text())
+        stages = found["stages"]
+        test = stages[f"detection at {found['scales']} scales"]
+        training = {n: one for n, one in stages.items() if not n.startswith(NOT_TRAINING)}
+        cells = [
+            f"[{path.stem}]({path.as_posix()})",
+            f"{100 * found['map']:.1f}",
+            f"{sum(one['seconds'] for one in training.values()) / 60:.0f}",
+            f"{test['seconds'] / found['pictures']:.2f}",
+            f"{test.get('workers', '-')}",
+            f"{max(one['peak_memory_mb'] for one in training.values()) / 1000:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

