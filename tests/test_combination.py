@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detection.detections import Detections
-from detection.inference.combination import combine, same_classes
+from detection.inference.combination import averaged, combine, same_classes
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 
 CLASSES = ("cat", "dog", "sheep")
@@ -116,6 +116,56 @@ def test_the_better_model_wins_a_place() -> None:
     assert found.labels.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("vote_iou", [None, 0.5])
+def test_a_mean_of_one_model_is_that_model(seed: int, vote_iou: float | None) -> None:
+    model = draw_model(seed, draw_windows())
+    own = postprocess(model, SIZE, CLASSES, vote_iou=vote_iou)
+    for weights in ([1.0], [0.3]):
+        found = combine([model], SIZE, CLASSES, vote_iou=vote_iou, weights=weights)
+        np.testing.assert_allclose(found.boxes, own.boxes, atol=1e-4)
+        np.testing.assert_allclose(found.scores, own.scores, atol=1e-6)
+    found = combine([model] * 2, SIZE, CLASSES, vote_iou=vote_iou, weights=[1, 2])
+    np.testing.assert_allclose(found.boxes, own.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_mean_equals_slow_twin(seed: int) -> None:
+    weights = (1.0, 3.0, 0.5)
+    models = [draw_model(20 * seed + i, draw_windows()) for i in range(3)]
+    # The second model has seen windows of its own, and one of them twice.
+    other = draw_model(20 * seed + 9, draw_windows() + np.float32(1))
+    twice = Candidates(
+        *(
+            np.concatenate([part[:1], part])
+            for part in (other.windows, other.boxes, other.scores, other.labels)
+        ),
+        3,
+    )
+    models[1] = twice
+    expected = {}
+    for model in models:
+        for label, window in zip(model.labels, map(tuple, model.windows.tolist()), strict=True):
+            total, boxes, voters = 0.0, np.zeros(4), 0.0
+            for voter, weight in zip(models, weights, strict=True):
+                same = (voter.labels == label) & (voter.windows == window).all(axis=1)
+                total += weight * (voter.scores[same][0] if same.any() else -1.5)
+                if same.any():
+                    boxes += weight * voter.boxes[same][0]
+                    voters += weight
+            expected[int(label), window] = (total / sum(weights), boxes / voters)
+    found = averaged(models, weights, -1.5)
+    assert len(found) == len(expected)
+    keys = list(zip(found.labels.tolist(), map(tuple, found.windows.tolist()), strict=True))
+    np.testing.assert_allclose(found.scores, [expected[key][0] for key in keys], atol=1e-5)
+    np.testing.assert_allclose(found.boxes, [expected[key][1] for key in keys], atol=1e-4)
+    ranked = list(zip(found.labels, -found.scores, strict=True))
+    assert ranked == sorted(ranked)
+    back = averaged(models[::-1], weights[::-1], -1.5)
+    np.testing.assert_allclose(back.scores, found.scores, atol=1e-5)
+    assert len(averaged([draw_model(0, draw_windows(0))] * 2, [1, 1], -1.5)) == 0
+
+
 def test_no_candidates_no_detections() -> None:
     empty = draw_model(0, draw_windows(0))
     assert len(combine([empty, empty], SIZE, CLASSES)) == 0
@@ -132,6 +182,9 @@ def test_models_that_do_not_fit_are_refused() -> None:
     fewer = Candidates(model.windows[:0], model.boxes[:0], model.scores[:0], model.labels[:0], 2)
     with pytest.raises(ValueError, match="classes cannot be combined"):
         combine([model, fewer], SIZE, CLASSES, vote_iou=0.5)
+    for weights in ([1.0], [1.0, 0.0], []):
+        with pytest.raises(ValueError, match="takes as many weights above 0"):
+            combine([model, model], SIZE, CLASSES, weights=weights)
     with pytest.raises(ValueError, match="runs/b has dog, cat"):
         same_classes({"runs/a": ["cat", "dog"], "runs/b": ["dog", "cat"]})
     with pytest.raises(ValueError, match="at least one run"):

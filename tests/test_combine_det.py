@@ -138,6 +138,21 @@ def test_boxes_of_all_runs_vote_where_asked_for(voc, tool, dogs):
     assert table.read_text().splitlines()[1].startswith('"surer@5 + dogs@5, voting at 0.5",mine,')
 
 
+def test_scores_of_the_same_windows_are_averaged(voc, tool, cats):
+    rows = {"1": [(CAT, 0.2, OBJECT)], "2": []}
+    unsure, table = make_run(voc / "runs/unsure", rows), voc / "combination.csv"
+    words = ("--out", voc / "both", "--csv", table)
+    both = tool(cats, unsure, *words, "--weights", "[1,3]")
+    assert both.status == 0, both.err
+    cat = (voc / "both/comp4_det_mine_cat.txt").read_text().split()
+    assert float(cat[1]) == pytest.approx((0.9 + 3 * 0.2) / 4)
+    assert json.loads((voc / "both/results.json").read_text())["weights"] == [1, 3]
+    assert table.read_text().splitlines()[1].startswith('"cats@5 + unsure@5, averaged 1:3",mine,')
+    wrong = tool(cats, unsure, *words, "--weights", "[1]")
+    assert wrong.status == 1
+    assert "combining 2 models takes as many weights above 0, got [1.0]" in wrong.err
+
+
 def test_runs_tested_at_other_numbers_of_scales(voc, tool, cats):
     rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
     other = make_run(voc / "runs/one", rows, scales=1)

@@ -87,9 +87,11 @@ def test_models_alone_and_together(readme_table, tmp_path):
         '"a@5, voting at 0.5",minival,0.5,0.5,0.4,0.6\n'
         '"b@1, voting at 0.5",minival,0.45,0.45,0.5,0.4\n'
         '"a@5 + b@1, voting at 0.5",minival,0.52,0.5,0.45,0.65\n'
+        '"a@5 + b@1, voting at 0.5, averaged 1:2",minival,0.53,0.5,0.55,0.65\n'
         "a@5 + b@1,minival,0.51,0.49,0.4,0.6\n"
     )
     assert readme_table.combinations(table).splitlines()[2:] == [
+        "| a@5 + b@1, voting at 0.5, averaged 1:2 | 53.0 | +3.0 | 2 of 2 |",
         "| a@5 + b@1, voting at 0.5 | 52.0 | +2.0 | 1 of 2 |",
         "| a@5 + b@1 | 51.0 | +2.0 | - |",
         "| a@5, voting at 0.5 | 50.0 | - | - |",

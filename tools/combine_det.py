@@ -2,6 +2,7 @@
 
     python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
     python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/drawn --out runs/a_and_b
+    python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
 
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
 scales after ``@``; the candidates it kept are read, and no network runs. Suppression has its
@@ -97,6 +98,7 @@ def main(
     csv: Path | None = None,
     limit: int | None = None,
     vote_iou: float | None = None,
+    weights: list[float] | None = None,
 ) -> None:
     """Combine the detectors of several runs; the last line is the mAP.
 
@@ -109,11 +111,14 @@ def main(
         limit: use the first so many pictures of the split only.
         vote_iou: all models' boxes that overlap a detection by this vote on its box, as
             --detection.vote_iou of a test; none vote by default, as in the paper.
+        weights: of the runs, in their order: scores and boxes of the same windows are averaged;
+            without them the union is taken, as in the paper. To gain by it the runs must have
+            been tested on the same windows.
     """
     tests = [read_test(*with_scales(run, scales), data) for run in runs]
     classes = same_classes({test.run: test.classes for test in tests})
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
-    found = combine_split(tests, dataset, vote_iou)
+    found = combine_split(tests, dataset, vote_iou, weights)
     by_class = from_images(found, classes)
     result = evaluate_voc(by_class, dataset.records, classes)
     singles = {test.name: map_of(test, dataset, vote_iou) for test in tests}
@@ -136,13 +141,14 @@ def main(
         "test_split": data.test_split,
         "pictures": len(dataset.records),
         "vote_iou": vote_iou,
+        "weights": weights,
         "ap50_pycocotools": ap50,
         "environment": environment(),
     }
     save_result(Path(out) / "results.json", result, facts)
     if csv is not None:
         split = data.test_split + (f":{limit}" if limit else "")
-        put_row(csv, row_of(singles, split, result, vote_iou), ["runs", "test_split"])
+        put_row(csv, row_of(singles, split, result, vote_iou, weights), ["runs", "test_split"])
     for run, value in singles.items():
         print(f"{run} alone: mAP {value:.4f}")
     print(f"result files and results.json are in {out}")
@@ -150,12 +156,17 @@ def main(
 
 
 def row_of(
-    singles: Mapping[str, float], split: str, result: VOCResult, vote_iou: float | None
+    singles: Mapping[str, float],
+    split: str,
+    result: VOCResult,
+    vote_iou: float | None,
+    weights: Sequence[float] | None,
 ) -> dict[str, Any]:
     """The table's row of a combination; ``singles`` are the runs' own mAPs."""
     voting = "" if vote_iou is None else f", voting at {vote_iou:g}"
+    mean = "" if weights is None else f", averaged {':'.join(f'{each:g}' for each in weights)}"
     return {
-        "runs": " + ".join(singles) + voting,
+        "runs": " + ".join(singles) + voting + mean,
         "test_split": split,
         "map": round(result.map, 4),
         "best_single_map": round(max(singles.values()), 4),
@@ -200,7 +211,10 @@ def read_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
 
 
 def combine_split(
-    tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | None
+    tests: Sequence[RunTest],
+    dataset: Dataset,
+    vote_iou: float | None,
+    weights: Sequence[float] | None,
 ) -> dict[str, Detections]:
     """Detections of all runs together in every picture of a split, by image id.
 
@@ -215,7 +229,7 @@ def combine_split(
     for record, files in with_progress(pairs, "combination", len(records)):
         candidates = [Candidates.load(path) for path in files]
         found[record.image_id] = combine(
-            candidates, record.size, dataset.classes, vote_iou=vote_iou
+            candidates, record.size, dataset.classes, vote_iou=vote_iou, weights=weights
         )
     return found
 

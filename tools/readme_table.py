@@ -88,8 +88,9 @@ def combinations(table: Path) -> str:
         rows = {row["runs"]: row for row in csv.DictReader(file)}
     lines = ["| models | mAP | over the best of them | classes won |", "|---|---|---|---|"]
     for runs, row in sorted(rows.items(), key=lambda each: -float(each[1]["map"])):
-        models, _, voting = runs.partition(",")
-        alone = [rows.get(f"{model}{voting and ',' + voting}") for model in models.split(" + ")]
+        models, *how = runs.split(", ")
+        voting = "".join(f", {each}" for each in how if each.startswith("voting"))
+        alone = [rows.get(model + voting) for model in models.split(" + ")]
         gain, won = "-", "-"
         if len(alone) > 1:
             gain = f"{100 * (float(row['map']) - float(row['best_single_map'])):+.1f}"

@@ -6,12 +6,17 @@ alone, and the union of their boxes is suppressed again: windows that two models
 then compete there, a model alone gives exactly its own detections, and so does a model combined
 with itself. Where boxes vote all that the models say is one list of candidates, which vote
 together; the same holds.
+
+The union takes the surer model's word for a window, however weak that model is. With weights the
+models' scores of the same window are averaged instead, which the paper does not do: a window that
+all of them like comes before one that a single model raves about (docs/LOG.md).
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detection.detections import Detections
 from detection.inference.postprocess import Candidates, by_score, postprocess, suppress
@@ -47,6 +52,7 @@ def combine(
     nms_iou: float = 0.3,
     top_k: int = 100,
     vote_iou: float | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Detections:
     """Detections of several models together in one image.
 
@@ -59,13 +65,15 @@ def combine(
         nms_iou: a box falls when its IoU with a better one of any model is above this (strict).
         top_k: boxes of a class kept of each model, and again of all together.
         vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
+        weights: of each model in the mean of scores and boxes (``averaged``); None for the union.
 
     Returns:
         Detections from high score to low; among equal scores the lower label, then the earlier
         model, comes first.
 
     Raises:
-        ValueError: no model, or a model of another number of classes.
+        ValueError: no model, a model of another number of classes, or weights that are not one
+            above 0 for each model.
     """
     if not candidates:
         raise ValueError("combination needs the candidates of at least one model, got none")
@@ -75,6 +83,9 @@ def combine(
         "top_k": top_k,
         "vote_iou": vote_iou,
     }
+    if weights is not None:
+        mean = averaged(candidates, weights, score_threshold)
+        return postprocess(mean, image_size, classes, **limits)
     if vote_iou is not None:
         return postprocess(together(candidates), image_size, classes, **limits)
     single = [postprocess(model, image_size, classes, **limits) for model in candidates]
@@ -97,9 +108,7 @@ def together(candidates: Sequence[Candidates]) -> Candidates:
     Raises:
         ValueError: models of different numbers of classes.
     """
-    (num_classes, *others) = {model.num_classes for model in candidates}
-    if others:
-        raise ValueError(f"models of {num_classes} and {others[0]} classes cannot be combined")
+    num_classes = _classes_of_all(candidates)
     labels = np.concatenate([model.labels for model in candidates])
     scores = np.concatenate([model.scores for model in candidates])
     order = np.lexsort((-scores, labels))
@@ -110,3 +119,60 @@ def together(candidates: Sequence[Candidates]) -> Candidates:
         labels[order],
         num_classes,
     )
+
+
+def averaged(
+    candidates: Sequence[Candidates], weights: Sequence[float], floor: float
+) -> Candidates:
+    """All models' candidates with one entry a class and window: their weighted mean.
+
+    A window that a model did not keep is among its worst: it counts with ``floor`` for its score
+    there, and its box is the mean of the others'.
+
+    Args:
+        candidates: of each model, of the same picture and, to gain by it, of the same windows.
+        weights: of each model, above 0.
+        floor: no score is below it.
+
+    Raises:
+        ValueError: models of different numbers of classes, or weights that do not fit.
+    """
+    num_classes = _classes_of_all(candidates)
+    if len(weights) != len(candidates) or not min(weights) > 0:
+        raise ValueError(
+            f"combining {len(candidates)} models takes as many weights above 0, got {list(weights)}"
+        )
+    rows = [np.column_stack([model.labels, model.windows]) for model in candidates]
+    unique, index = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
+    places = np.split(index.reshape(-1), np.cumsum([len(each) for each in rows])[:-1])
+    scores = np.zeros(len(unique))
+    boxes = np.zeros((len(unique), 4))
+    kept = np.zeros(len(unique))
+    for model, at, weight in zip(candidates, places, weights, strict=True):
+        # A window that came twice has the same score and box both times, and counts once.
+        at, first = np.unique(at, return_index=True)
+        scores[at] += weight * (model.scores[first].astype(np.float64) - floor)
+        boxes[at] += weight * model.boxes[first].astype(np.float64)
+        kept[at] += weight
+    scores = scores / sum(weights) + floor
+    labels = unique[:, 0].astype(np.int64)
+    order: NDArray[np.int64] = np.lexsort((-scores, labels))
+    return Candidates(
+        unique[order, 1:].astype(np.float32),
+        (boxes / kept[:, None])[order].astype(np.float32),
+        scores[order].astype(np.float32),
+        labels[order],
+        num_classes,
+    )
+
+
+def _classes_of_all(candidates: Sequence[Candidates]) -> int:
+    """K of every model.
+
+    Raises:
+        ValueError: they differ.
+    """
+    (num_classes, *others) = {model.num_classes for model in candidates}
+    if others:
+        raise ValueError(f"models of {num_classes} and {others[0]} classes cannot be combined")
+    return num_classes
