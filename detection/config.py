@@ -50,7 +50,7 @@ class Network:
 
     Attributes:
         name: which network: alexnet, vgg16, zf5 or another of ``networks/catalogue.py``, or any
-            of torchvision's with the layer to pool from: ``resnet50/layer3``.
+            of torchvision's with the layer to pool from: ``resnet50/layer4``.
         channels: maps of more channels are brought to so many, an even number: the positive and
             negative parts of principal directions of the training pictures' cells; None leaves
             maps as they are.

@@ -90,20 +90,20 @@ def combinations(table: Path) -> str:
     for runs, row in sorted(rows.items(), key=lambda each: -float(each[1]["map"])):
         models, *how = runs.split(", ")
         voting = "".join(f", {each}" for each in how if each.startswith("voting"))
-        alone = [rows.get(model + voting) for model in models.split(" + ")]
+        alone = [rows.get(model + voting, {}) for model in models.split(" + ")]
         gain, won = "-", "-"
         if len(alone) > 1:
             gain = f"{100 * (float(row['map']) - float(row['best_single_map'])):+.1f}"
             classes = list(row)[list(row).index("best_single_map") + 1 :]
-            if None not in alone:
+            if all(alone):
                 won = f"{sum(beats(row, alone, name) for name in classes)} of {len(classes)}"
         lines.append(f"| {runs} | {100 * float(row['map']):.1f} | {gain} | {won} |")
     return "\n".join(lines) + "\n"
 
 
-def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str] | None], name: str) -> bool:
+def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str]], name: str) -> bool:
     """Whether a row's average precision of a class is above that of each other row."""
-    return all(float(row[name]) > float(other[name]) for other in others if other)
+    return all(float(row[name]) > float(other[name]) for other in others)
 
 
 def cost(tests: Iterable[Path]) -> str:
