@@ -75,6 +75,16 @@ class RunTest:
         """For tables: ``voc07_alexnet@5``."""
         return f"{Path(self.run).name}@{self.scales}"
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For results.json."""
+        return {
+            "run": self.run,
+            "candidates": self.candidates.name,
+            "trained": self.trained,
+            "scales": self.scales,
+        }
+
     def path_of(self, record: ImageRecord) -> Path:
         """The file of the run's candidates in a picture.
 
@@ -118,26 +128,20 @@ def main(
     tests = [read_test(*with_scales(run, scales), data) for run in runs]
     classes = same_classes({test.run: test.classes for test in tests})
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
-    found = combine_split(tests, dataset, vote_iou, weights)
+    found, *alone = combine_split(tests, dataset, vote_iou, weights)
     by_class = from_images(found, classes)
     result = evaluate_voc(by_class, dataset.records, classes)
-    singles = {test.name: map_of(test, dataset, vote_iou) for test in tests}
     ap50 = coco_ap50(by_class, dataset.records, classes)
+    singles = {
+        test.name: evaluate_voc(from_images(own, classes), dataset.records, classes).map
+        for test, own in zip(tests, alone, strict=True)
+    }
 
     write_comp4(out, data.test_split, found, classes)
     facts = {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
-        "runs": [
-            {
-                "run": test.run,
-                "candidates": test.candidates.name,
-                "trained": test.trained,
-                "scales": test.scales,
-                "map": singles[test.name],
-            }
-            for test in tests
-        ],
+        "runs": [test.facts | {"map": singles[test.name]} for test in tests],
         "test_split": data.test_split,
         "pictures": len(dataset.records),
         "vote_iou": vote_iou,
@@ -215,8 +219,8 @@ def combine_split(
     dataset: Dataset,
     vote_iou: float | None,
     weights: Sequence[float] | None,
-) -> dict[str, Detections]:
-    """Detections of all runs together in every picture of a split, by image id.
+) -> list[dict[str, Detections]]:
+    """Detections in every picture of a split, by image id: of all runs together, then of each.
 
     Raises:
         FileNotFoundError: a run has no candidates of a picture; nothing is combined then.
@@ -224,29 +228,16 @@ def combine_split(
     """
     records = dataset.records
     paths = [[test.path_of(record) for test in tests] for record in records]
-    found = {}
+    found: list[dict[str, Detections]] = [{} for _ in range(1 + len(tests))]
     pairs = zip(records, paths, strict=True)
     for record, files in with_progress(pairs, "combination", len(records)):
-        candidates = [Candidates.load(path) for path in files]
-        found[record.image_id] = combine(
-            candidates, record.size, dataset.classes, vote_iou=vote_iou, weights=weights
-        )
+        models = [Candidates.load(path) for path in files]
+        parts = [(models, weights), *(([model], None) for model in models)]
+        for place, (chosen, shares) in zip(found, parts, strict=True):
+            place[record.image_id] = combine(
+                chosen, record.size, dataset.classes, vote_iou=vote_iou, weights=shares
+            )
     return found
-
-
-def map_of(test: RunTest, dataset: Dataset, vote_iou: float | None) -> float:
-    """The mAP of one run alone, with the limits of a combination."""
-    found = {
-        record.image_id: combine(
-            [Candidates.load(test.path_of(record))],
-            record.size,
-            dataset.classes,
-            vote_iou=vote_iou,
-        )
-        for record in dataset.records
-    }
-    by_class = from_images(found, dataset.classes)
-    return evaluate_voc(by_class, dataset.records, dataset.classes).map
 
 
 if __name__ == "__main__":
