@@ -164,6 +164,7 @@ def test_mean_equals_slow_twin(seed: int) -> None:
     back = averaged(models[::-1], weights[::-1], -1.5)
     np.testing.assert_allclose(back.scores, found.scores, atol=1e-5)
     assert len(averaged([draw_model(0, draw_windows(0))] * 2, [1, 1], -1.5)) == 0
+    assert averaged(models, weights, 0.5).scores.min() == 0.5
 
 
 def test_no_candidates_no_detections() -> None:

@@ -151,7 +151,7 @@ def averaged(
     for model, at, weight in zip(candidates, places, weights, strict=True):
         # A window that came twice has the same score and box both times, and counts once.
         at, first = np.unique(at, return_index=True)
-        scores[at] += weight * (model.scores[first].astype(np.float64) - floor)
+        scores[at] += weight * np.maximum(model.scores[first].astype(np.float64) - floor, 0)
         boxes[at] += weight * model.boxes[first].astype(np.float64)
         kept[at] += weight
     scores = scores / sum(weights) + floor
