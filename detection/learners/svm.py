@@ -118,8 +118,15 @@ def _stacked(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
     return samples
 
 
-def _solve(solver: LinearSVC, samples: NDArray[np.float64], targets: NDArray[np.int64]) -> None:
-    """Fit in place; not converging is an error."""
+def _solved(
+    samples: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    positive_weight: float,
+    **settings: Any,
+) -> LinearSVC:
+    """The fitted solver, liblinear of type 3; not converging is an error."""
+    weights = {1: positive_weight, -1: 1.0}
+    solver = LinearSVC(loss="hinge", dual=True, class_weight=weights, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
@@ -130,6 +137,7 @@ def _solve(solver: LinearSVC, samples: NDArray[np.float64], targets: NDArray[np.
                 f"negatives did not converge in {solver.max_iter} passes; expected features at "
                 f"mean norm 20, got {np.linalg.norm(samples, axis=1).mean():.3g}"
             ) from warning
+    return solver
 
 
 def fit_svm(
@@ -166,33 +174,26 @@ def fit_svm(
     start = time.perf_counter()
     samples = _stacked(positives, negatives)
     targets = np.repeat([1, -1], [len(positives), len(negatives)])
-    solver = LinearSVC(
-        loss="hinge",
-        dual=True,
+    solver = _solved(
+        samples,
+        targets,
+        positive_weight,
         C=C,
-        class_weight={1: positive_weight, -1: 1.0},
         intercept_scaling=bias,
         random_state=seed,
         tol=tol,
         max_iter=max_iter,
     )
-    _solve(solver, samples, targets)
     weights, intercept = solver.coef_[0], float(solver.intercept_[0])
     # einsum rather than matmul: no BLAS, so the number of threads cannot change the last bit.
     scores = np.einsum("nd,d->n", samples, weights) + intercept
+    of_positives, of_negatives = np.split(scores, [len(positives)])
+    loss = {"C": C, "bias": bias, "positive_weight": positive_weight}
     return LinearSVM(
         weights,
         intercept,
-        svm_objective(
-            weights,
-            intercept,
-            scores[: len(positives)],
-            scores[len(positives) :],
-            C=C,
-            bias=bias,
-            positive_weight=positive_weight,
-        ),
-        scores[len(positives) :],
+        svm_objective(weights, intercept, of_positives, of_negatives, **loss),
+        of_negatives,
         int((targets * scores <= 1.0 + ON_MARGIN).sum()),
         int(solver.n_iter_),
         time.perf_counter() - start,
