@@ -117,7 +117,7 @@ def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch
     elif precision != "float32":
         trunk = copy.deepcopy(trunk)
     if backbone.reduction is not None:
-        trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction), nn.ReLU())
+        trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction))
     return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
 
 

@@ -48,8 +48,7 @@ class Backbone(nn.Module):
         digest: SHA-256 of the trunk's tensors.
 
     Attributes:
-        reduction: a 1x1 convolution that, with a ReLU behind it, brings the map to fewer
-            channels, or None (``reduction.py``).
+        reduction: brings the map to fewer channels (``reduction.py``), or None.
         standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
             side the released scale rule aims at.
         field_size: pixels one cell sees.
@@ -76,7 +75,7 @@ class Backbone(nn.Module):
         self.name = name
         self.trunk = trunk
         self.preprocessing = preprocessing
-        self.reduction: nn.Conv2d | None = None
+        self.reduction: Reduction | None = None
         self._map_channels, self.standard_cells = map_shape(trunk)
         self.field_size = field.size
         self.stride = field.stride
@@ -121,7 +120,7 @@ class Backbone(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """The map ``(B, C, h, w)`` of preprocessed pictures ``(B, 3, H, W)``."""
         found = self.trunk(pictures)
-        return found if self.reduction is None else self.reduction(found).relu()
+        return found if self.reduction is None else self.reduction(found)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that determines the map: the trunk's state, and the reduction's, if any."""
@@ -143,11 +142,19 @@ class Backbone(nn.Module):
             self.reduction = reduction_of(weight, bias).to(self.device)
 
 
-def reduction_of(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """The 1x1 convolution of these weights ``(C, C_map, 1, 1)`` and bias; it is never trained."""
-    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1).requires_grad_(False)
-    convolution.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    return convolution.requires_grad_(False)
+class Reduction(nn.Conv2d):
+    """A 1x1 convolution with its ReLU."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, C, h, w)``, values >= 0, of maps ``(B, C_map, h, w)``."""
+        return super().forward(maps).relu()
+
+
+def reduction_of(weight: Tensor, bias: Tensor) -> Reduction:
+    """The reduction of these weights ``(C, C_map, 1, 1)`` and bias; it is never trained."""
+    reduction = Reduction(weight.shape[1], weight.shape[0], 1).requires_grad_(False)
+    reduction.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return reduction.requires_grad_(False)
 
 
 def map_shape(trunk: nn.Module) -> tuple[int, int]:

@@ -7,9 +7,9 @@ whole it would never see the negative end (Shang et al. 2016; docs/LOG.md).
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detection.networks.backbone import reduction_of
+from detection.networks.backbone import Reduction, reduction_of
 
 
 class CellMoments:
@@ -31,8 +31,8 @@ class CellMoments:
         self.total += cells.sum(dim=1, dtype=torch.float64)
         self.products += (cells @ cells.t()).double()
 
-    def reduction(self, channels: int) -> tuple[nn.Conv2d, float]:
-        """The convolution to the first principal directions and back along them, and their share.
+    def reduction(self, channels: int) -> tuple[Reduction, float]:
+        """The parts along the first principal directions and against them, and their share.
 
         Args:
             channels: even; the first half go along the first ``channels / 2`` directions, the
@@ -40,7 +40,7 @@ class CellMoments:
                 positive, as its sign is free.
 
         Returns:
-            The convolution, and the share of the variance that its directions hold.
+            The reduction, and the share of the variance that its directions hold.
 
         Raises:
             ValueError: no cells, an odd number of channels, or more than the maps have.
