@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.config import BoxRegression, Config, Detection, Finetune, Report
+from detection.config import BoxRegression, Config, Detection, Finetune
 from detection.data.records import Dataset, ImageRecord
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
@@ -75,12 +75,12 @@ def fill(test_det, tmp_path, data, candidates):
         trained = {"network": "alexnet_conv3", "split": "train", "pictures": 9}
         trained |= {"limited": limited, "seed": seed}
         # Nothing of a network is needed: the candidates are there.
-        config = Config(report=Report(csv=str(path)), **changes)
+        config = Config(**changes)
         detector = SPPDetector(
             CLASSES, None, None, {}, None, detection=config.detection, trained=trained
         )
         chosen = {layer: candidates[layer] for layer in only or candidates}
-        test_det.fill_table(config, detector, data, chosen)
+        test_det.fill_table(path, config, detector, data, chosen)
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
 

@@ -326,11 +326,11 @@ def show(result: dict[str, Any]) -> None:
     for name, seconds in result["end_to_end"].items():
         print(f"{name}, file to boxes: {seconds:.3f}")
     for kind in (each for each in result if each.startswith("ratios")):
-        cells = "  ".join(
+        ratios = "  ".join(
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
             for name, value in result[kind].items()
         )
-        print(f"{kind}: {cells}")
+        print(f"{kind}: {ratios}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.features.scales import SCALES
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file, results_folder
@@ -179,9 +178,10 @@ def row_of(
 
 def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
     """A run's folder and number of scales, of ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
-    for known in SCALES:
-        if word.endswith(f"@{known}"):
-            return word.removesuffix(f"@{known}"), known
+    if word.endswith("@1"):
+        return word.removesuffix("@1"), 1
+    if word.endswith("@5"):
+        return word.removesuffix("@5"), 5
     return word, scales
 
 

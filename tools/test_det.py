@@ -66,8 +66,8 @@ def main(config: Config) -> None:
     save_result(folder / "results.json", result, facts)
     if config.report.json:
         save_result(config.report.json, result, facts)
-    if config.report.csv:
-        fill_table(config, detector, data, candidates)
+    if config.report.csv is not None:
+        fill_table(Path(config.report.csv), config, detector, data, candidates)
     print(f"result files, results.json, precision_recall.png and pictures/ are in {folder}")
     print(format_table(result, ap50))
 
@@ -82,9 +82,13 @@ def measure(
 
 
 def fill_table(
-    config: Config, detector: SPPDetector, data: Dataset, candidates: Mapping[str, Path]
+    table: Path,
+    config: Config,
+    detector: SPPDetector,
+    data: Dataset,
+    candidates: Mapping[str, Path],
 ) -> None:
-    """A row of --report.csv for each layer, with and without box regression (paper, Table 9)."""
+    """A row of the table for each layer, with and without box regression (paper, Table 9)."""
     trained = detector.trained
     train, test = trained["pictures"], config.limit
     for layer, folder in candidates.items():
@@ -104,7 +108,7 @@ def fill_table(
             }
             averages = {"map": round(result.map, 4), "map_area": round(result.map_area, 4)}
             classes = {name: round(one.ap, 4) for name, one in result.per_class.items()}
-            put_row(config.report.csv, facts | averages | classes, list(facts))
+            put_row(table, facts | averages | classes, list(facts))
             logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
 
