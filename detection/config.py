@@ -57,6 +57,8 @@ class Network:
         weights: 'auto' (a file in the folder, torchvision's, or the package index's),
             'torchvision', 'index', 'random', or a file.
         folder: where weights are kept.
+        keep_maps_gb: disk for the training pictures' maps, in 10^9 bytes, where computing them
+            takes longer than reading them; 0 computes them each time.
         scale_rule: how a window picks its scale: the paper's pixel count nearest 224x224, or the
             released code's rounded side length.
     """
@@ -65,7 +67,11 @@ class Network:
     channels: int | None = None
     weights: str = "auto"
     folder: str = "data/weights"
+    keep_maps_gb: float = 0.0
     scale_rule: Literal["paper", "released"] = "paper"
+
+    def __post_init__(self) -> None:
+        require(self, keep_maps_gb=(0, 1_000_000))
 
 
 @dataclass(frozen=True)

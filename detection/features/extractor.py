@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+from detection.features.map_store import MapStore
 from detection.features.mapping import window_to_cells
 from detection.features.pyramid import pool_pyramid, pool_pyramids
 from detection.features.scales import choose_scale_paper, choose_scale_released
 from detection.networks.backbone import Backbone
+from proposals.disk import key_of
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -130,6 +132,7 @@ class SPPExtractor:
         scale_rule: how a window's scale is chosen, by the paper or by the released code.
         precision: of the convolutions, which run on a copy of the trunk when it is ``bfloat16``,
             and of maps and features: pooling takes maxima, which any precision holds exactly.
+        store: keeps maps for the next time; None for maps that are always computed.
 
     Raises:
         ValueError: no scale, or a scale that is no positive number.
@@ -141,6 +144,7 @@ class SPPExtractor:
         scales: Sequence[int],
         scale_rule: Literal["paper", "released"] = "paper",
         precision: Precision = "float32",
+        store: MapStore | None = None,
     ) -> None:
         if not scales or min(scales) < 1:
             raise ValueError(f"scales must be one or more positive pixels, got {list(scales)}")
@@ -149,6 +153,7 @@ class SPPExtractor:
         self.scale_rule = scale_rule
         self.precision = precision
         self.trunk, self._dtype = trunk_in(backbone, precision)
+        self._store = store
 
     @property
     def length(self) -> int:
@@ -163,13 +168,16 @@ class SPPExtractor:
     @property
     def facts(self) -> dict[str, Any]:
         """What determines the features."""
+        rule = {"scales": list(self.scales), "scale_rule": self.scale_rule}
+        return {"features": "spp", **self._facts_of_maps, **rule}
+
+    @property
+    def _facts_of_maps(self) -> dict[str, Any]:
+        """What determines the map of a picture at a scale."""
         return {
-            "features": "spp",
             "version": VERSION,
             "network": self.backbone.name,
             "weights": self.backbone.digest,
-            "scales": list(self.scales),
-            "scale_rule": self.scale_rule,
             "precision": self.precision,
             "device": self.device.type,
         }
@@ -188,25 +196,35 @@ class SPPExtractor:
         Raises:
             ValueError: the image is not uint8 of three channels.
         """
-        picture, size = prepare(self.backbone, image), (image.shape[0], image.shape[1])
-        return Maps(size, [self._map(picture, resized_size(size, s)) for s in self.scales])
+        picture = prepare(self.backbone, image)
+        maps = [self._map(image, picture, scale) for scale in self.scales]
+        return Maps((image.shape[0], image.shape[1]), maps)
 
     def features_at(self, image: NDArray[np.uint8], windows: NDArray, scale: int) -> Tensor:
         """Pooled windows ``(P, D)``, a row each, all from scale number ``scale``.
 
         What fine-tuning learns from: differentiable with respect to the trunk's weights where
-        these require gradients and the precision is ``float32``, whose trunk is the backbone's own.
+        these require gradients and the precision is ``float32``, whose trunk is the backbone's own,
+        and where no maps are kept.
         """
         size = (image.shape[0], image.shape[1])
-        map = self._map(prepare(self.backbone, image), resized_size(size, self.scales[scale]))
+        map = self._map(image, prepare(self.backbone, image), self.scales[scale])
         cells = self._cells_at(windows, size, scale, map)
         return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
-    def _map(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
-        """Conv5 ``(C, H_s, W_s)`` of a picture ``(1, 3, H, W)`` resized to ``size``."""
-        resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
-        resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        return self.trunk(resized)[0]
+    def _map(self, image: NDArray[np.uint8], picture: Tensor, scale: int) -> Tensor:
+        """Conv5 ``(C, H_s, W_s)`` of an image, ``picture`` to the backbone, at a shorter side."""
+        size = resized_size((image.shape[0], image.shape[1]), scale)
+
+        def compute() -> Tensor:
+            resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+            resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            return self.trunk(resized)[0]
+
+        if self._store is None:
+            return compute()
+        trunk = key_of(self._facts_of_maps)
+        return self._store.get(trunk, image, scale, compute).to(self.device)
 
     def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
         """Index ``(P,)`` of each window's scale by the extractor's rule."""

@@ -31,7 +31,7 @@ from detection.training.box_layer import box_layer
 from detection.training.finetune import finetune_head
 from detection.training.memory import freed_memory_kept
 from detection.training.pyramid_network import PyramidNetwork, input_moments
-from detection.training.stages import write_tensors
+from detection.training.stages import spp_extractor, write_tensors
 from detection.training.window_bank import picture_key
 from proposals.disk import key_of
 from proposals.store import Windows
@@ -84,14 +84,13 @@ def finetune_stage(
             "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
             "[pool5] and --finetune.layers fc can be trained"
         )
-    extractor = SPPExtractor(backbone, SCALES[config.scales], config.network.scale_rule)
     head = Head(
-        extractor.length, len(data.classes), config.finetune.hidden, config.finetune.dropout
+        backbone.pooled_length, len(data.classes), config.finetune.hidden, config.finetune.dropout
     )
     boxes = None
     if config.finetune.box_loss:
         boxes = box_layer(config.finetune.hidden, len(data.classes)).to(run.device)
-    stage = _Stage(run, data, windows, weights, extractor, head.to(run.device), boxes)
+    stage = _Stage(run, data, windows, weights, backbone, head.to(run.device), boxes)
     key = stage.run_phase("fine-tuning", phase_of_fc(config.finetune), "")
     if config.finetune.layers != "fc":
         key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(config.finetune), key)
@@ -122,7 +121,7 @@ def head_path(run: Run, key: str) -> Path:
 
 
 class _Stage:
-    """What both phases share; head, boxes and the extractor's backbone are trained in place."""
+    """What both phases share; head, boxes and backbone are trained in place."""
 
     def __init__(
         self,
@@ -130,7 +129,7 @@ class _Stage:
         data: Dataset,
         windows: Windows,
         weights: Weights,
-        extractor: SPPExtractor,
+        backbone: Backbone,
         head: Head,
         boxes: nn.Linear | None,
     ) -> None:
@@ -138,7 +137,7 @@ class _Stage:
         self.data = data
         self.windows = windows
         self.weights = weights
-        self.extractor = extractor
+        self.backbone = backbone
         self.head = head
         self.boxes = boxes
 
@@ -150,14 +149,15 @@ class _Stage:
             settings: of the phase.
             start: key of the phase before; empty for the first, which initialises the head.
         """
-        backbone, key = self.extractor.backbone, self._key(settings, start)
+        backbone, extractor = self.backbone, self._extractor(settings)
+        key = self._key(settings, extractor, start)
         path = head_path(self.run, key)
         if path.exists():
             self.run.reused(name, path)
         else:
             checkpoint = self.run.folder / "stages" / "fine-tuning.checkpoint"
             with self.run.stage(name), freed_memory_kept() as hand_back:
-                self._train(settings, start, checkpoint, key, hand_back)
+                self._train(settings, extractor, start, checkpoint, key, hand_back)
                 state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
                 state |= {f"trunk.{n}": v for n, v in backbone.tensors().items()}
                 if (boxes := self._boxes(settings)) is not None:
@@ -176,7 +176,15 @@ class _Stage:
         """The box layer in the phase that trains it."""
         return self.boxes if settings.box_loss else None
 
-    def _key(self, settings: Finetune, start: str) -> str:
+    def _extractor(self, settings: Finetune) -> SPPExtractor:
+        """What a phase learns from: the features of all later stages, or ones with gradients."""
+        config = self.run.config
+        if settings.layers == "fc":
+            # In other light no picture comes again, so its map is not kept.
+            return spp_extractor(self.run, self.backbone, keep_maps=not settings.jitter)
+        return SPPExtractor(self.backbone, SCALES[config.scales], config.network.scale_rule)
+
+    def _key(self, settings: Finetune, extractor: SPPExtractor, start: str) -> str:
         config, classifier = self.run.config, self.weights.classifier
         relevant = asdict(settings)
         del relevant["checkpoint_every"]
@@ -187,7 +195,7 @@ class _Stage:
             {
                 "version": finetune.VERSION,
                 "start": start,
-                "features": self.extractor.facts,
+                "features": extractor.facts,
                 "windows": self.windows.method.key,
                 "classes": list(self.data.classes),
                 "pictures": [picture_key(record) for record in self.data.records],
@@ -202,6 +210,7 @@ class _Stage:
     def _train(
         self,
         settings: Finetune,
+        extractor: SPPExtractor,
         start: str,
         checkpoint: Path,
         key: str,
@@ -211,10 +220,10 @@ class _Stage:
         train, held = split_held_back(len(records), settings.held_back, config.seed)
         # Pictures without objects draw no curve.
         held = [row for row in held if trainable(records[row], config.data.difficult)]
-        batches = self._batches(train, settings, config.seed)
-        network = PyramidNetwork(
-            self.extractor, self.head, settings.layers, self._boxes(settings)
-        ).to(self.run.device)
+        batches = self._batches(train, settings, extractor, config.seed)
+        network = PyramidNetwork(extractor, self.head, settings.layers, self._boxes(settings)).to(
+            self.run.device
+        )
         self._start(network, batches, first=not start)
 
         def steps(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
@@ -227,7 +236,7 @@ class _Stage:
         finetune_head(
             network,
             batches,
-            self._batches(held, settings, config.seed + 1) if held else None,
+            self._batches(held, settings, extractor, config.seed + 1) if held else None,
             settings,
             checkpoint=checkpoint,
             key=key,
@@ -250,13 +259,15 @@ class _Stage:
             self.head.to(self.run.device)
         network.mean.copy_(mean)
 
-    def _batches(self, rows: Sequence[int], settings: Finetune, seed: int) -> WindowBatches:
+    def _batches(
+        self, rows: Sequence[int], settings: Finetune, extractor: SPPExtractor, seed: int
+    ) -> WindowBatches:
         """The batches drawn from some of the pictures."""
         return WindowBatches(
             [self.data.records[row] for row in rows],
             self.windows,
             len(self.data.classes),
-            self.extractor,
+            extractor,
             settings,
             difficult=self.run.config.data.difficult,
             seed=seed,

@@ -22,7 +22,8 @@ class PyramidNetwork(nn.Module):
     """Trunk, pyramid and head in one: views in, class logits out.
 
     Args:
-        extractor: SPP features in float32; its backbone's weights are the ones trained.
+        extractor: SPP features; where convolutions are trained, those of its backbone and so in
+            float32.
         head: fc6, fc7 and the (K+1)-way layer.
         layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
         boxes: the layer on fc7 that moves windows; None where it is not trained.

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 
 from detection.data.records import Dataset, ImageRecord
-from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, SPPExtractor
+from detection.features.map_store import MapStore
+from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
 from detection.inference.layers import LayerFeatures
 from detection.networks.backbone import Backbone, reduction_of
@@ -90,14 +91,18 @@ def _reduce(run: Run, backbone: Backbone, pictures: Sequence[ImageRecord], path:
 
 def make_extractor(run: Run, backbone: Backbone) -> Extractor:
     """What makes the features that SVMs and box regression learn from."""
-    config = run.config
-    return build_extractor(
-        config.features,
-        backbone,
-        SCALES[config.scales],
-        config.network.scale_rule,
-        config.precision,
-    )
+    if run.config.features == "rcnn":
+        return RCNNExtractor(backbone, run.config.precision)
+    return spp_extractor(run, backbone)
+
+
+def spp_extractor(run: Run, backbone: Backbone, *, keep_maps: bool = True) -> SPPExtractor:
+    """SPP-net's features of training pictures, whose maps are kept where the settings say so."""
+    config, store = run.config, None
+    if keep_maps and config.network.keep_maps_gb:
+        store = MapStore(run.cache / "maps", config.network.keep_maps_gb * 1e9)
+    scales, rule = SCALES[config.scales], config.network.scale_rule
+    return SPPExtractor(backbone, scales, rule, config.precision, store)
 
 
 def bank_stage(run: Run, data: Dataset, windows: Windows, extractor: Extractor) -> WindowBank:

@@ -2,8 +2,7 @@
 
 Each picture is visited once: of its windows those are kept, as float16, that box regression learns
 from, at the head of them the trainable ground truth, which are the SVMs' positives; and a few drawn
-at random, for the mean feature norm. Maps are never stored: recomputing them costs less than
-reading them.
+at random, for the mean feature norm.
 
 A picture has two files, ``<name>.npy`` with the rows and ``<name>.npz`` with what the rows are; the
 second is written last, so that it stands for a finished picture.
