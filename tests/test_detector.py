@@ -1,88 +1,33 @@
-"""The detector as a user has it: saved, loaded, given pictures; and tested over a split."""
+"""The detector as a user has it: saved, loaded, given pictures."""
 
-from dataclasses import asdict, replace
-from types import SimpleNamespace
+from dataclasses import replace
 
-import joblib
 import numpy as np
 import pytest
 import torch
+from made_detector import (
+    ALL,
+    CLASSES,
+    LAYERS,
+    SIZE,
+    assert_same,
+    made_detector,
+    made_image,
+    made_windows,
+    scoring_by,
+)
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from detection.config import Config, Detection
-from detection.data.records import Dataset, ImageRecord
+from detection.config import Detection
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
-from detection.inference import testing
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
 from detection.networks.build import build_backbone
-from detection.networks.head import Head
-from detection.networks.truncated import ResponseMoments
-from detection.run import Run
-from proposals.disk import file_digest, save_text
-from proposals.methods import Proposals
-from proposals.selective_search import SelectiveSearch
-
-CLASSES = ("cat", "dog", "sheep")
-LAYERS = ("pool5", "fc6", "fc7", "softmax")
-SIZE = (60, 80)
-ALL = -1e9
-
-
-def made_image(seed=0, size=SIZE):
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 60, (*size, 3), np.uint8)
-    image[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] += 150
-    return image
-
-
-def made_windows(count=40, seed=0):
-    rng = np.random.default_rng(seed)
-    first = rng.integers(0, 40, (count, 2))
-    return np.hstack([first, first + rng.integers(4, 20, (count, 2))]).astype(np.float32)
-
-
-def made_detector(extractor, hidden=16):
-    """A detector of random SVMs on every layer; without fc layers where ``hidden`` is None."""
-    rng = np.random.default_rng(0)
-    pooled = extractor.features(made_image(), made_windows()).pooled.float()
-    head = None
-    if hidden is not None:
-        head = Head(extractor.length, len(CLASSES), hidden)
-        head.initialise(torch.Generator().manual_seed(0), pooled.square().mean().item())
-        head.fc8.weight.data.normal_(generator=torch.Generator().manual_seed(1))
-    layers = ("pool5",) if head is None else ("pool5", "fc6", "fc7")
-    found = LayerFeatures(head, {})(pooled, layers)
-    responses = None
-    if head is not None:
-        moments = ResponseMoments(head)
-        moments.add(pooled)
-        responses = moments.responses()
-    factors = {
-        layer: float(20 / np.linalg.norm(rows, axis=1).mean()) for layer, rows in found.items()
-    }
-    svms = {
-        layer: ClassSVMs.from_arrays(
-            rng.standard_normal((3, rows.shape[1])) / 10, np.array([0, -0.2, 0.2])
-        )
-        for layer, rows in found.items()
-    }
-    bbox = rng.standard_normal((len(CLASSES), extractor.length + 1, 4))
-    return SPPDetector(
-        CLASSES,
-        extractor,
-        LayerFeatures(head, factors, responses=responses),
-        svms,
-        BoxRegressor.from_arrays(bbox * 2e-3 / pooled.norm(dim=1).mean().item()),
-        Proposals(selective_search=SelectiveSearch(min_side=8)),
-        Detection() if hidden else Detection(layer="pool5"),
-        {"split": "train", "pictures": 2, "seed": 0},
-    )
+from proposals.disk import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +52,11 @@ def rcnn(backbone):
     return made_detector(RCNNExtractor(backbone), hidden=None)
 
 
-def scoring_by(detector, layer, **changes):
-    settings = asdict(detector.detection) | {"layer": layer} | changes
-    return replace(detector, detection=Detection(**settings))
-
-
 @pytest.fixture
 def saved(detector, tmp_path):
     path = tmp_path / "detector.safetensors"
     detector.save(path)
     return path
-
-
-def assert_same(one, other):
-    for name in ("boxes", "scores", "labels"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert one.classes == other.classes
 
 
 def test_it_finds_something(detector):
@@ -443,175 +377,3 @@ def test_bad_pictures(detector, tmp_path):
             detector.detect(wrong)
         with pytest.raises(ValueError, match=r"must be uint8 \(H, W, 3\)"):
             detector.detect(wrong, made_windows())
-
-
-@pytest.fixture
-def split(detector, tmp_path):
-    """A run with the detector, two test pictures, and their windows."""
-    run = Run(Config(run=str(tmp_path / "run"), device="cpu", scales=1, workers=1))
-    detector.save(run.detector_path)
-
-    def made_data(folder, seed):
-        folder.mkdir()
-        records = []
-        for number in range(2):
-            path = folder / f"{number:06}.png"
-            Image.fromarray(made_image(seed + number)).save(path)
-            none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
-            records.append(ImageRecord(path.stem, path, SIZE, *none))
-        return Dataset(tuple(records), CLASSES)
-
-    store = SimpleNamespace(load=lambda path: made_windows(), method=SelectiveSearch())
-    return SimpleNamespace(
-        run=run,
-        data=made_data(tmp_path / "pictures", 0),
-        other_data=made_data(tmp_path / "other", 5),
-        windows=store,
-    )
-
-
-class Counting:
-    """A detector that counts the pictures it scores, and may die at one of them."""
-
-    def __init__(self, detector, dies_at=None):
-        self.detector = detector
-        self.dies_at = dies_at
-        self.scored = 0
-
-    def __getattr__(self, name):
-        return getattr(self.detector, name)
-
-    def candidates(self, image, windows, layers):
-        if self.scored == self.dies_at:
-            raise KeyboardInterrupt
-        self.scored += 1
-        return self.detector.candidates(image, windows, layers)
-
-
-def test_a_split_is_scored_once_for_all_layers(detector, split):
-    counting = Counting(detector)
-    folders = testing.score_split(split.run, counting, split.data, split.windows)
-    assert counting.scored == 2
-    assert list(folders) == list(LAYERS)
-    for layer, folder in folders.items():
-        assert folder.parent.name == "test_test_1scales"
-        assert folder.name.startswith(f"candidates-{layer}-")
-    assert testing.score_split(split.run, counting, split.data, split.windows) == folders
-    other = scoring_by(counting.detector, "softmax", bbox=False)
-    assert testing.score_split(split.run, other, split.data, split.windows) == folders
-    assert counting.scored == 2
-    for layer, folder in folders.items():
-        for bbox in (True, False):
-            cell = scoring_by(detector, layer, bbox=bbox)
-            found = testing.split_detections(cell, split.data, folder)
-            assert found.keys() == {"000000", "000001"}
-            for record in split.data.records:
-                expected = cell.detect(record.path, made_windows(), ALL)
-                np.testing.assert_array_equal(found[record.image_id].labels, expected.labels)
-                close = found[record.image_id].scores, expected.scores
-                np.testing.assert_allclose(*close, rtol=1e-4, atol=1e-4)
-
-
-def test_a_killed_test_goes_on(detector, split):
-    with pytest.raises(KeyboardInterrupt):
-        testing.score_split(split.run, Counting(detector, 1), split.data, split.windows)
-    counting = Counting(detector)
-    testing.score_split(split.run, counting, split.data, split.windows)
-    assert counting.scored == 1
-
-
-def test_a_picture_that_lacks_a_layer_is_scored_anew(detector, split):
-    folders = testing.score_split(split.run, detector, split.data, split.windows)
-    path = testing.candidates_file(folders["fc6"], split.data.records[1])
-    before = path.read_bytes()
-    path.unlink()
-    counting = Counting(detector)
-    testing.score_split(split.run, counting, split.data, split.windows)
-    assert counting.scored == 1
-    assert path.read_bytes() == before
-
-
-def test_workers_score_with_the_saved_detector(split, monkeypatch):
-    """With threads in place of processes, which would import everything first."""
-    monkeypatch.setattr(
-        testing, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
-    )
-    saved = SPPDetector.load(split.run.detector_path, scales=1)
-    alone = testing.score_split(split.run, saved, split.data, split.windows)
-    paths = [path for folder in alone.values() for path in folder.iterdir()]
-    files = {path: path.read_bytes() for path in paths}
-    assert len(files) == 2 * len(LAYERS)
-    for path in paths:
-        path.unlink()
-    counting = Counting(saved)
-    shared = Run(replace(split.run.config, workers=2))
-    assert testing.score_split(shared, counting, split.data, split.windows) == alone
-    assert counting.scored == 0
-    assert {path: path.read_bytes() for path in paths} == files
-
-
-def test_a_process_loads_a_detector_once(detector, saved):
-    def loaded():
-        source = (saved, file_digest(saved), 1, "float32", Detection())
-        return testing._detector_of_process(*source)
-
-    first = loaded()
-    assert loaded() is first
-    replace(detector, trained={"seed": 1}).save(saved)
-    assert loaded().trained == {"seed": 1}
-
-
-def test_limits_after_suppression_need_no_network(detector, split):
-    counting = Counting(detector)
-    testing.score_split(split.run, counting, split.data, split.windows)
-    other = Counting(replace(detector, detection=Detection(nms_iou=0.9, top_k=2)))
-    folders = testing.score_split(split.run, other, split.data, split.windows)
-    assert other.scored == 0
-    found = testing.split_detections(other, split.data, folders["fc7"])
-    assert len(found["000000"]) == 6
-
-
-@pytest.mark.parametrize("change", [{"candidates": 5}, {"score_threshold": 0.0}])
-def test_limits_before_suppression_are_scored_anew(detector, split, change):
-    testing.score_split(split.run, detector, split.data, split.windows)
-    settings = Detection(**(asdict(detector.detection) | change))
-    counting = Counting(replace(detector, detection=settings))
-    testing.score_split(split.run, counting, split.data, split.windows)
-    assert counting.scored == 2
-
-
-def test_damaged_candidates(detector, split):
-    folder = testing.score_split(split.run, detector, split.data, split.windows)["fc7"]
-    path = testing.candidates_file(folder, split.data.records[1])
-    save_text(path, "no candidates")
-    with pytest.raises(ValueError, match=f"{path} does not hold candidates"):
-        testing.split_detections(detector, split.data, folder)
-
-
-def folder_of(detector, split, data):
-    return testing.score_split(split.run, detector, data, split.windows)["fc7"]
-
-
-def test_other_pictures_of_the_same_names_are_scored_anew(detector, split):
-    testing.score_split(split.run, detector, split.data, split.windows)
-    folder = folder_of(detector, split, split.other_data)
-    found = testing.split_detections(detector, split.other_data, folder)
-    for record in split.other_data.records:
-        assert_same(found[record.image_id], detector.detect(record.path, made_windows(), ALL))
-
-
-def test_an_edited_picture_is_scored_anew_and_no_other(detector, split):
-    folder = folder_of(detector, split, split.data)
-    first, second = split.data.records
-    names = [f"{record.image_id}_{file_digest(record.path)[:16]}.npz" for record in (first, second)]
-    assert sorted(path.name for path in folder.iterdir()) == names
-    Image.fromarray(made_image(8)).save(second.path)
-    counting = Counting(detector)
-    assert folder_of(counting, split, split.data) == folder
-    assert counting.scored == 1
-    found = testing.split_detections(detector, split.data, folder)
-    assert_same(found["000001"], detector.detect(second.path, made_windows(), ALL))
-    # Put back as it was, it has its candidates still.
-    Image.fromarray(made_image(1)).save(second.path)
-    testing.score_split(split.run, counting, split.data, split.windows)
-    assert counting.scored == 1

@@ -1,24 +1,30 @@
-"""Fine-tuning: its network, schedule and arithmetic, and that a kill changes no bit."""
+"""Fine-tuning: its schedule and arithmetic, its learning curve, and batches drawn ahead."""
 
 import copy
-import logging
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from test_batches import BOXES, CLASSES, HEIGHT, WIDTH, Windows, made_batches, made_records
-from torch import nn
+from made_network import (
+    LAYERS,
+    OPTIMIZERS,
+    SCALES,
+    SETTINGS,
+    changed,
+    made_network,
+    made_training,
+    names_of,
+    same,
+    window_batches,
+)
+from test_batches import BOXES, CLASSES, HEIGHT, WIDTH, Windows, made_records
 from torch.nn.functional import cross_entropy
 
-from detection.config import Finetune
 from detection.features.extractor import SPPExtractor
-from detection.networks.backbone import Backbone, Preprocessing
-from detection.networks.head import Head
-from detection.training import finetune, pyramid_network
-from detection.training.box_layer import box_layer, box_loss, box_targets
+from detection.training import finetune
+from detection.training.box_layer import box_loss, box_targets
 from detection.training.finetune import (
     curve_point,
     drawn_ahead,
@@ -27,67 +33,7 @@ from detection.training.finetune import (
     learning_rate_at,
     logits_of,
 )
-from detection.training.pyramid_network import PyramidNetwork, input_moments
 from detection.training.window_pool import WindowPool
-
-SCALES = (32, 48)
-CHANNELS = 8
-SETTINGS = Finetune(
-    hidden=16,
-    steps=20,
-    batch=16,
-    pictures=2,
-    conv_pictures=2,
-    learning_rate=0.01,
-    scale="random",
-    jitter=0,
-    checkpoint_every=3,
-)
-OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-LAYERS = pytest.mark.parametrize("layers", ["fc", "conv4"])
-CONVOLUTIONS = {"conv1": "0", "conv2": "3", "conv3": "5", "conv4": "7", "conv5": "9"}
-
-
-class Killed(Exception):
-    """Ends a training as a kill would."""
-
-
-def dies_at(step):
-    def progress(items, what, total):
-        for item in items:
-            if item == step:
-                raise Killed
-            yield item
-
-    return progress
-
-
-def made_backbone():
-    """Five small convolutions; a cell is four pixels."""
-    trunk = nn.Sequential(
-        *(nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1), nn.ReLU(inplace=True)),
-        nn.MaxPool2d(3, stride=2, padding=1),
-        *(nn.Conv2d(CHANNELS, 6, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(6, CHANNELS, 3, padding=1), nn.ReLU(inplace=True)),
-    )
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for layer in trunk:
-            if isinstance(layer, nn.Conv2d):
-                fan_in = layer.weight[0].numel()
-                layer.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-                layer.bias.zero_()
-    return Backbone("tiny", trunk, Preprocessing("rgb", (110.0,) * 3, (40.0,) * 3), shrink=0.5)
-
-
-def made_network(settings=SETTINGS):
-    extractor = SPPExtractor(made_backbone(), SCALES)
-    head = Head(extractor.length, CLASSES, settings.hidden, settings.dropout)
-    head.initialise(torch.Generator().manual_seed(0), 3.0)
-    boxes = box_layer(settings.hidden, CLASSES) if settings.box_loss else None
-    return PyramidNetwork(extractor, head, settings.layers, boxes)
 
 
 class WindowsApart(Windows):
@@ -98,12 +44,6 @@ class WindowsApart(Windows):
         boxes = np.array(BOXES)[rng.integers(2, size=80)] + rng.integers(-2, 3, (80, 4))
         boxes[20:, 1::2] += rng.choice([-20, 20], (60, 1))
         return np.unique(boxes.clip(0, [WIDTH, HEIGHT] * 2), axis=0).astype(np.float32)
-
-
-def window_batches(records, settings=SETTINGS, seed=0, store=None):
-    extractor = SPPExtractor(made_backbone(), SCALES)
-    store = Windows(60) if store is None else store
-    return made_batches(records, settings, seed, extractor=extractor, store=store)
 
 
 @pytest.fixture
@@ -123,56 +63,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def train(records, checkpoint):
-    def call(settings=SETTINGS, network=None, held_back=None, key="key", seed=0, **options):
-        network = made_network(settings) if network is None else network
-        head = finetune_head(
-            network,
-            window_batches(records, settings, seed),
-            held_back,
-            settings,
-            checkpoint=checkpoint,
-            key=key,
-            **options,
-        )
-        assert head is network.head
-        return network
-
-    return call
-
-
-def same(one, other):
-    one, other = one.state_dict(), other.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def changed(one, other):
-    """Names of the parameters that differ."""
-    other = other.state_dict()
-    return {name for name, value in one.state_dict().items() if not torch.equal(value, other[name])}
-
-
-def names_of(layers):
-    """The parameters trained from a layer on."""
-    known = sorted(CONVOLUTIONS)
-    convolutions = [] if layers == "fc" else known[known.index(layers) :]
-    trained = [f"trunk.{CONVOLUTIONS[name]}" for name in convolutions]
-    trained += ["head.fc6", "head.fc7", "head.fc8"]
-    return {f"{layer}.{kind}" for layer in trained for kind in ("weight", "bias")}
-
-
-@pytest.mark.parametrize("layers", ["fc", "conv5", "conv4", "conv3", "conv2"])
-def test_what_is_trained(train, layers):
-    settings = replace(SETTINGS, layers=layers, steps=2)
-    start = made_network(settings)
-    assert start.trained().keys() == names_of(layers)
-    assert len(start.convolutions) == (0 if layers == "fc" else 6 - int(layers[-1]))
-    network = train(settings)
-    assert changed(network, start) == names_of(layers)
-    # What extracts features later is what was trained.
-    assert network.trunk is network.extractor.backbone.trunk is network.extractor.trunk
-    # A network that trained convolutions before can train its head alone.
-    again = PyramidNetwork(network.extractor, network.head)
-    assert again.trained().keys() == names_of("fc")
+    return made_training(records, checkpoint)
 
 
 @LAYERS
@@ -203,42 +94,6 @@ def test_learning_rates():
     # 2/3 of 30 are 20 steps, 9/10 are 27
     assert rates == [1.0] * 20 + [0.1] * 7 + [0.01] * 3
     assert learning_rate_at(0, replace(settings, steps=1)) == 1.0
-
-
-def test_stages_of_several_convolutions():
-    network = made_network()
-    backbone = Backbone(
-        "other", network.trunk, network.extractor.backbone.preprocessing, stages=(0, 1, 1, 2, 4)
-    )
-    extractor = SPPExtractor(backbone, SCALES)
-    for layers, count in (("fc", 0), ("conv5", 1), ("conv4", 3), ("conv3", 4), ("conv2", 4)):
-        assert len(PyramidNetwork(extractor, network.head, layers).convolutions) == count
-
-
-def test_moments_of_pooled_windows(records, monkeypatch):
-    monkeypatch.setattr(pyramid_network, "MOMENT_PICTURES", 5)
-    network, batches = made_network(), window_batches(records)
-    rows = torch.cat(
-        [network.pooled(view).detach() for step in range(3) for view in batches.draw(step)]
-    ).double()
-    mean, spread = input_moments(network, batches)
-    assert mean.dtype == torch.float32
-    torch.testing.assert_close(mean.double(), rows.mean(dim=0), rtol=1e-6, atol=1e-6)
-    assert spread == pytest.approx(rows.var(dim=0, correction=0).mean().item())
-    with torch.no_grad():
-        network.trunk[-2].weight.zero_()
-    with pytest.raises(ValueError, match=r"all pooled features are the same; .*check the weights"):
-        input_moments(network, batches)
-
-
-def test_a_centred_head_becomes_one_of_pooled_windows(records):
-    network = made_network(SETTINGS)
-    network.mean.uniform_(0, 3, generator=torch.Generator().manual_seed(5))
-    view = window_batches(records).draw(0)[0]
-    network.eval()
-    before, pooled = network([view]), network.pooled(view)
-    after = network.head.shift_input(network.mean)(pooled)
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -334,53 +189,6 @@ def test_convolutions_of_rate_0_stay(train, optimizer):
     assert changed(train(settings), made_network(settings)) == names_of("fc")
 
 
-@LAYERS
-@OPTIMIZERS
-@pytest.mark.parametrize("kills", [(1,), (6, 7, 19), (13, 13)])
-def test_a_killed_training_ends_with_the_same_bits(
-    checkpoint, train, caplog, optimizer, layers, kills
-):
-    settings = replace(SETTINGS, optimizer=optimizer, layers=layers)
-    undisturbed = train(settings)
-    checkpoint.unlink()
-    caplog.set_level(logging.INFO)
-    for step in kills:
-        with pytest.raises(Killed):
-            train(settings, progress=dies_at(step))
-    assert same(train(settings), undisturbed)
-    last = kills[-1] // 3 * 3
-    assert (f"fine-tuning goes on from step {last}" in caplog.text) == (last > 0)
-
-
-@OPTIMIZERS
-@pytest.mark.parametrize("layers", ["fc", "conv5", "conv3"])
-def test_a_checkpoint_holds_what_is_trained(checkpoint, train, optimizer, layers):
-    settings = replace(SETTINGS, layers=layers, optimizer=optimizer)
-    with pytest.raises(Killed):
-        train(settings, progress=dies_at(6))
-    averages = ("exp_avg", "exp_avg_sq", "step") if optimizer == "adamw" else ("momentum_buffer",)
-    with safe_open(checkpoint, "pt") as file:
-        names = set(file.keys())
-        assert file.metadata() == {"key": "key", "step": "6"}
-    expected = {f"network.{name}" for name in names_of(layers)}
-    expected |= {f"optimizer.{kind}.{name}" for kind in averages for name in names_of(layers)}
-    assert names == expected
-
-
-def test_a_killed_training_of_boxes_ends_with_the_same_bits(train, checkpoint):
-    settings = replace(SETTINGS, layers="conv4", box_loss=1.0)
-    network, killed = made_network(settings), made_network(settings)
-    train(settings, network)
-    checkpoint.unlink()
-    with pytest.raises(Killed):
-        train(settings, killed, progress=dies_at(7))
-    killed = made_network(settings)
-    train(settings, killed)
-    assert network.boxes.weight.abs().max() > 0
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, killed.state_dict()[name]), name
-
-
 def test_boxes_are_learned_down_to_the_convolutions(records, checkpoint):
     settings = replace(
         SETTINGS,
@@ -411,49 +219,10 @@ def test_seeds_differ(train, checkpoint):
     assert not same(one, train(seed=1))
 
 
-@LAYERS
-def test_checkpoint_times_change_nothing(checkpoint, train, layers):
-    settings = replace(SETTINGS, layers=layers)
-    one = train(settings)
-    checkpoint.unlink()
-    assert same(one, train(replace(settings, checkpoint_every=100)))
-    assert not checkpoint.exists()
-
-
-def test_a_checkpoint_of_another_training_is_ignored(train):
-    undisturbed = train()
-    with pytest.raises(Killed):
-        train(replace(SETTINGS, learning_rate=0.5), key="other", progress=dies_at(10))
-    assert same(train(), undisturbed)
-
-
 def test_optimizers_differ(checkpoint, train):
     one = train()
     checkpoint.unlink()
     assert not same(one, train(replace(SETTINGS, optimizer="sgd")))
-
-
-@LAYERS
-@OPTIMIZERS
-def test_a_checkpoint_without_momentum(train, optimizer, layers):
-    settings = replace(SETTINGS, momentum=0.0, optimizer=optimizer, layers=layers)
-    undisturbed = train(replace(settings, checkpoint_every=100))
-    with pytest.raises(Killed):
-        train(settings, progress=dies_at(10))
-    assert same(train(settings), undisturbed)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbled"])
-def test_a_damaged_checkpoint_is_refused(checkpoint, train, damage):
-    with pytest.raises(Killed):
-        train(progress=dies_at(10))
-    whole = checkpoint.read_bytes()
-    checkpoint.write_bytes({"cut": whole[:-10], "empty": b"", "garbled": b"x" * 500}[damage])
-    message = rf"{checkpoint} is not a fine-tuning checkpoint \(.*\); delete it and run again"
-    with pytest.raises(ValueError, match=message):
-        train()
-    checkpoint.unlink()
-    train()
 
 
 def test_a_loss_that_is_not_finite(train):

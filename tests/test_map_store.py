@@ -5,16 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_world import CONFIG, artefact_bytes, finetuned, made_weights, made_world
 from test_extractor import tiny_backbone
-from test_finetune import made_backbone
-from test_stages import CONFIG, artefact_bytes, finetuned, made_world
 
 from detection.config import Data
 from detection.features.extractor import SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.scales import SCALES as SCALES_OF_RUNS
-from detection.networks.weights import Weights, tensor_digest
-from detection.training import finetune_stage, stages
 
 SCALES = (60, 90)
 WINDOWS = np.array([[0, 0, 30, 40], [5, 8, 60, 50], [20, 2, 70, 44]], np.float32)
@@ -104,8 +101,7 @@ def test_another_network_finds_other_maps(tmp_path, image):
 
 def test_fine_tuning_keeps_maps_and_finds_them_again(tmp_path, monkeypatch):
     monkeypatch.setitem(SCALES_OF_RUNS, 1, (32,))
-    state = made_backbone().trunk.state_dict()
-    weights, world = Weights(state, "made here", tensor_digest(state)), made_world(tmp_path)
+    weights, world = made_weights(), made_world(tmp_path)
     data = Data(cache=str(tmp_path / "cache"))
 
     def head(name, keep_maps_gb, jitter=0.0):
@@ -127,16 +123,3 @@ def test_fine_tuning_keeps_maps_and_finds_them_again(tmp_path, monkeypatch):
     # In other light a picture never comes again.
     assert head("light", 1.0, jitter=0.5) != plain
     assert set(folder.iterdir()) == kept
-
-
-def test_fc_layers_learn_from_the_features_of_the_stages_after(tmp_path, monkeypatch):
-    monkeypatch.setitem(SCALES_OF_RUNS, 1, (32,))
-    backbone, run = made_backbone(), made_world(tmp_path).run(precision="bfloat16")
-    weights = Weights(backbone.trunk.state_dict(), "made here", "digest")
-    stage = finetune_stage._Stage(run, None, None, weights, backbone, None, None)
-    fc = stage._extractor(finetune_stage.phase_of_fc(run.config.finetune))
-    assert fc.facts == stages.make_extractor(run, backbone).facts
-    assert fc.precision == "bfloat16"
-    conv = stage._extractor(replace(run.config.finetune, layers="conv3"))
-    assert conv.precision == "float32"
-    assert conv.trunk is backbone.trunk

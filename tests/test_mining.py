@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from test_stages import (
+from made_world import (
     CLASSES,
     CONFIG,
     GRID,
@@ -45,7 +45,7 @@ BLOCKS = ([0], [1], [2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12])
 
 @pytest.fixture
 def world(tmp_path):
-    """More pictures than in test_stages, of which the last has no objects."""
+    """More pictures than in made_world, of which the last has no objects."""
     world = made_world(tmp_path)
     rng = np.random.default_rng(7)
     pictures = [made_picture(tmp_path, number, rng) for number in range(PICTURES)]
