@@ -164,7 +164,7 @@ def test_tensors_are_multiplied_in_their_own_type(dtype: torch.dtype, pixels: fl
 
 def test_samples_are_bounded_and_evenly_spaced() -> None:
     features, windows, targets, labels = problem(0, 100, 10, num_classes=1)
-    bounded = BoxRegressor(max_samples=40).fit(features, windows, targets, labels)
+    bounded = BoxRegressor(max_numbers=409).fit(features, windows, targets, labels)
     # Row floor(i * 100 / 40) for i = 0..39: 0, 2, 5, 7, 10, ...
     rows = np.array([i * 100 // 40 for i in range(40)])
     assert rows[:5].tolist() == [0, 2, 5, 7, 10]

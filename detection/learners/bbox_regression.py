@@ -7,8 +7,8 @@ penalty is 4000 in the released SPP-net code, 1000 in R-CNN, for features at mea
 
 Differences from the released code: sizes are half-open, one pixel more than its ``x2 - x1 + eps``
 on inclusive corners; a size grows at most 62.5-fold, so that no weight can make a box infinite; a
-class trains on at most 20,000 samples. Which windows are samples (overlap of at least 0.5, or
-R-CNN's 0.6) is the caller's choice.
+class trains on at most 20,000 samples of 12,800 numbers, or fewer of more. Which windows are
+samples (overlap of at least 0.5, or R-CNN's 0.6) is the caller's choice.
 """
 
 import logging
@@ -112,8 +112,8 @@ class BoxRegressor:
     Args:
         alpha: ridge penalty lambda; higher moves boxes less. 4000 is SPP-net's, 1000 R-CNN's, for
             features at mean norm 20.
-        max_samples: samples of a class used at most, evenly spaced over those given. 20,000 of
-            12,800 numbers peak at 3.2 GB.
+        max_numbers: samples of a class used at most, evenly spaced over those given, counted in
+            features: 20,000 of 12,800 numbers, which peak at 3.2 GB.
 
     Attributes:
         weights_: ``(K, D + 1, 4)`` float32; the last row belongs to the constant 1. A class without
@@ -122,9 +122,9 @@ class BoxRegressor:
 
     weights_: NDArray[np.float32]
 
-    def __init__(self, alpha: float = 4000.0, max_samples: int = 20_000) -> None:
+    def __init__(self, alpha: float = 4000.0, max_numbers: int = 20_000 * 12_800) -> None:
         self.alpha = alpha
-        self.max_samples = max_samples
+        self.max_numbers = max_numbers
 
     @classmethod
     def from_arrays(cls, weights: NDArray) -> "BoxRegressor":
@@ -172,7 +172,7 @@ class BoxRegressor:
         encoded = encode(windows, targets)
         weights = np.zeros((num_classes, features.shape[1] + 1, 4), np.float32)
         for label in range(num_classes):
-            rows = self._rows(np.flatnonzero(labels == label))
+            rows = self._rows(np.flatnonzero(labels == label), features.shape[1])
             if not len(rows):
                 logger.info("box regression: class %d has no samples, its windows stay", label)
                 continue
@@ -185,10 +185,11 @@ class BoxRegressor:
         self.weights_ = weights
         return self
 
-    def _rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        if len(rows) <= self.max_samples:
+    def _rows(self, rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        most = max(1, self.max_numbers // length)
+        if len(rows) <= most:
             return rows
-        return rows[np.arange(self.max_samples) * len(rows) // self.max_samples]
+        return rows[np.arange(most) * len(rows) // most]
 
     def predict(
         self, features: NDArray | Tensor, windows: NDArray, index: NDArray | None = None

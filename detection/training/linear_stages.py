@@ -24,7 +24,7 @@ from detection.training.window_bank import BankEntry, StackedRows, WindowBank, p
 from proposals.disk import key_of
 from proposals.store import Windows
 
-BBOX_VERSION = 2
+BBOX_VERSION = 3
 
 
 def svm_stage(
