@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -237,3 +238,11 @@ def test_within_channel_norm_gradient():
         1, 2, 4, 4, dtype=torch.double, generator=torch.Generator().manual_seed(0)
     )
     assert torch.autograd.gradcheck(WithinChannelNorm(), (x.requires_grad_(),))
+
+
+def test_networks_are_made_in_several_threads():
+    """torch.fx patches modules for the whole process while it traces one."""
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: build_backbone("alexnet", "random"), range(12)))
+    alone = build_backbone("alexnet", "random")
+    assert {(each.stride, each.centre) for each in made} == {(alone.stride, alone.centre)}

@@ -21,6 +21,7 @@ from detection.features.mapping import window_to_cells
 from detection.features.pyramid import pool_pyramid, pool_pyramids
 from detection.features.scales import choose_scale_paper, choose_scale_released
 from detection.networks.backbone import Backbone
+from detection.networks.receptive_field import TRACING
 from proposals.disk import key_of
 
 Precision = Literal["float32", "bfloat16"]
@@ -115,7 +116,8 @@ def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     trunk = backbone.trunk
     if any(isinstance(layer, nn.BatchNorm2d) for layer in trunk.modules()):
-        trunk = fuse(trunk)
+        with TRACING:
+            trunk = fuse(trunk)
     elif precision != "float32":
         trunk = copy.deepcopy(trunk)
     if backbone.reduction is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detection.networks.receptive_field import receptive_field
+from detection.networks.receptive_field import TRACING, receptive_field
 
 BINS = 50
 # What the reduction's tensors begin with, beside the trunk's.
@@ -71,12 +71,13 @@ class Backbone(nn.Module):
         digest: str = "",
     ) -> None:
         super().__init__()
-        field = receptive_field(trunk)
+        with TRACING:
+            field = receptive_field(trunk)
+            self._map_channels, self.standard_cells = map_shape(trunk)
         self.name = name
         self.trunk = trunk
         self.preprocessing = preprocessing
         self.reduction: Reduction | None = None
-        self._map_channels, self.standard_cells = map_shape(trunk)
         self.field_size = field.size
         self.stride = field.stride
         self.centre = field.centre

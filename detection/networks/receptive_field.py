@@ -5,6 +5,7 @@ from the picture to the map. Ways that meet (a sum, a product, a concatenation) 
 stride; the widest of them counts.
 """
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,11 @@ class ReceptiveField:
             self.stride * stride,
             self.centre + (reach / 2 - padding) * self.stride,
         )
+
+
+# torch.fx patches nn.Module for the whole process while it traces, and would trace the calls of
+# other threads too: whoever traces, or calls a module as part of loading one, holds this.
+TRACING = threading.RLock()
 
 
 class _Tracer(fx.Tracer):
