@@ -107,7 +107,10 @@ def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str]], name: str
 
 
 def cost(tests: Iterable[Path]) -> str:
-    """What tests say of time and memory, as Markdown; windows are not counted."""
+    """What tests say of time and memory, as Markdown; windows are not counted.
+
+    A file without the test's own time, as of one that was stopped and gone on with, shows a dash.
+    """
     lines = [
         "| test | mAP | training, minutes | test, seconds a picture | processes | peak GB |",
         "|---|---|---|---|---|---|",
@@ -115,13 +118,13 @@ def cost(tests: Iterable[Path]) -> str:
     for path in tests:
         found = json.loads(path.read_text())
         stages = found["stages"]
-        test = stages[f"detection at {found['scales']} scales"]
+        test = stages.get(f"detection at {found['scales']} scales", {})
         training = {n: one for n, one in stages.items() if not n.startswith(NOT_TRAINING)}
         cells = [
             f"[{path.stem}]({path.as_posix()})",
             f"{100 * found['map']:.1f}",
             f"{sum(one['seconds'] for one in training.values()) / 60:.0f}",
-            f"{test['seconds'] / found['pictures']:.2f}",
+            f"{test['seconds'] / found['pictures']:.2f}" if test else "-",
             f"{test.get('workers', '-')}",
             f"{max(one['peak_memory_mb'] for one in training.values()) / 1000:.1f}",
         ]

@@ -219,6 +219,7 @@ class SPPExtractor:
         size = resized_size((image.shape[0], image.shape[1]), scale)
 
         def compute() -> Tensor:
+            """The map ``(C, H_s, W_s)``, by the trunk."""
             resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
             resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
             return self.trunk(resized)[0]
