@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
+from joblib import Parallel, parallel_config
 
 from detection.config import Config
 from proposals.disk import remove_leftovers, save_text
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Told of each stage in metrics.jsonl; runs of before 2026-11-26 told no workers.
 STAGE_FACTS = ("seconds", "peak_memory_mb", "workers")
+# Seconds between the events that tell how far a stage is.
+TELL_EVERY = 30
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -59,7 +62,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in names},
+        **{name: version_of(name) for name in names},
         "machine": platform.machine(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -67,6 +70,14 @@ def environment() -> dict[str, Any]:
         "commit": git("rev-parse", "--short=12", "HEAD"),
         "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def version_of(package: str) -> str | None:
+    """A package's version; None where another one gives the same module, as OpenCV's do."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:
@@ -91,8 +102,8 @@ class Run:
     def __init__(self, config: Config, command: str = "", progress: Progress = silent) -> None:
         self.config = config
         self.folder = Path(config.run)
-        self.progress = progress
         self.command = command
+        self._progress = progress
 
     @property
     def detector_path(self) -> Path:
@@ -115,6 +126,22 @@ class Run:
     def workers(self) -> int:
         """Number of processes for work that is shared out."""
         return self.config.workers or os.cpu_count() or 1
+
+    def pool(self, return_as: Literal["generator", "generator_unordered"]) -> Parallel:
+        """Shares pictures out: to processes of one thread each on the CPU, else to threads.
+
+        Processes use a CPU's cores better than threads do; a GPU is used best by threads, which
+        keep it busy while others read pictures, and share one network.
+        """
+        if not self.shares_network:
+            with parallel_config(backend="loky", inner_max_num_threads=1):
+                return Parallel(n_jobs=self.workers, return_as=return_as)
+        return Parallel(n_jobs=self.workers, return_as=return_as, backend="threading")
+
+    @property
+    def shares_network(self) -> bool:
+        """Whether all that ``pool`` calls is of this process, whose network it can use."""
+        return self.device.type != "cpu" or self.workers == 1
 
     @property
     def cache(self) -> Path:
@@ -167,6 +194,18 @@ class Run:
             workers=self.workers,
         )
         logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
+
+    def progress(self, items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+        """The items with a progress bar; twice a minute metrics.jsonl is told how many are done.
+
+        So the time of a stage that is killed is known to half a minute.
+        """
+        told = time.monotonic()
+        for done, item in enumerate(self._progress(items, what, total), start=1):
+            yield item
+            if time.monotonic() - told >= TELL_EVERY:
+                told = time.monotonic()
+                self.event("progress", stage=what, done=done, total=total)
 
     def done_before(self, stage: str, done: int, total: int) -> None:
         """Say how many of a stage's pictures were there already."""

@@ -1,7 +1,6 @@
 """Fine-tuning: its schedule and arithmetic, its learning curve, and batches drawn ahead."""
 
 import copy
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +26,6 @@ from detection.training import finetune
 from detection.training.box_layer import box_loss, box_targets
 from detection.training.finetune import (
     curve_point,
-    drawn_ahead,
     finetune_head,
     finite_loss,
     learning_rate_at,
@@ -162,7 +160,9 @@ def test_one_step_by_hand(records, train, optimizer, layers):
     network = train(settings, copy.deepcopy(start))
     batches = window_batches(records)
     if layers == "fc":
-        pooled, labels = WindowPool(batches, start.pooled, batches.num_classes).draw(0)
+        pooled, labels = WindowPool(batches, batches.draw, start.pooled, batches.num_classes).draw(
+            0
+        )
         logits = start.head(pooled)
     else:
         views = batches.draw(0)
@@ -300,49 +300,3 @@ def test_bfloat16_products(train, records, layers):
     assert events[1]["train_loss"] == pytest.approx(events[0]["train_loss"], rel=0.1)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert changed(network, made_network(settings)) == names_of(layers)
-
-
-class Recorded:
-    """Batches that say what was drawn, and when a step's was."""
-
-    def __init__(self, broken=None):
-        self.broken = broken
-        self.steps = []
-        self.was_drawn = [threading.Event() for _ in range(20)]
-
-    def draw(self, step):
-        self.steps.append(step)
-        self.was_drawn[step].set()
-        if step == self.broken:
-            raise ValueError(f"picture of step {step}")
-        return [step]
-
-
-def test_one_step_is_drawn_ahead():
-    batches = Recorded()
-    for number, (step, views) in enumerate(drawn_ahead(range(5, 9), batches)):
-        assert step == 5 + number
-        assert views == [step]
-        # While this step is computed the next is read, and no other.
-        assert batches.was_drawn[step + 1].wait(30)
-        assert batches.steps == list(range(5, step + 2))
-    assert number == 3
-    assert list(drawn_ahead(range(5, 5), Recorded())) == []
-
-
-def test_a_picture_that_cannot_be_read_ends_its_own_step():
-    steps = drawn_ahead(range(6), Recorded(broken=2))
-    assert [next(steps)[0], next(steps)[0]] == [0, 1]
-    with pytest.raises(ValueError, match="picture of step 2"):
-        next(steps)
-
-
-def test_no_thread_is_left_behind():
-    before = threading.active_count()
-    assert len(list(drawn_ahead(range(3), Recorded()))) == 3
-    assert threading.active_count() == before
-    steps = drawn_ahead(range(9), Recorded())
-    next(steps)
-    assert threading.active_count() == before + 1
-    steps.close()
-    assert threading.active_count() == before

@@ -26,6 +26,7 @@ from made_world import (
 
 from detection.data.records import Dataset
 from detection.inference.layers import LayerFeatures
+from detection.run import Run
 from detection.training import mining, stages
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.mining import (
@@ -288,12 +289,24 @@ def test_settings_reach_every_miner(world, monkeypatch):
     assert {miner.max_negatives for miner in miners.values()} == {7000}
 
 
+def threads_for_processes(monkeypatch):
+    """In the place of processes, which would import everything first."""
+    monkeypatch.setattr(
+        "detection.run.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+    )
+
+
+def test_threads_beside_a_gpu_change_no_byte(world, monkeypatch):
+    found = [mined(world, world.run("alone", workers=1))]
+    monkeypatch.setattr(Run, "shares_network", True)
+    monkeypatch.setattr(mining, "_features_of_process", None)
+    found.append(mined(world, world.run("threads", workers=3)))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_processes_change_no_byte(world, monkeypatch, precision):
-    """With threads in place of processes, which would import everything first."""
-    monkeypatch.setattr(
-        mining, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
-    )
+    threads_for_processes(monkeypatch)
     world.features = LayerFeatures(world.features.head, world.features.factors, precision)
     loaded = []
     load = mining._features_of_process
@@ -312,9 +325,7 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
 
 
 def test_processes_without_a_head(world, monkeypatch):
-    monkeypatch.setattr(
-        mining, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
-    )
+    threads_for_processes(monkeypatch)
     world.features = LayerFeatures(None, {"pool5": 1.5})
     world.head_file = world.head_file.with_name("none")
     found = [

@@ -6,12 +6,21 @@ import logging
 import os
 from dataclasses import asdict, replace
 
+import joblib
 import pytest
 import torch
 import yaml
 
 from detection.config import Config, Data, Finetune
-from detection.run import Run, environment, log_to, peak_memory_mb, silent, stage_seconds
+from detection.run import (
+    Run,
+    environment,
+    log_to,
+    peak_memory_mb,
+    silent,
+    stage_seconds,
+    version_of,
+)
 
 
 @pytest.fixture
@@ -172,6 +181,38 @@ def test_devices(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device("auto") == device("cuda") == torch.device("cuda")
     assert device("cpu") == torch.device("cpu")
+
+
+def test_a_cpu_is_shared_by_processes_and_a_gpu_by_threads(run, monkeypatch):
+    def made(**changes):
+        return Run(replace(run.config, **changes))
+
+    for workers, shared in ((1, True), (2, False)):
+        alone = made(workers=workers)
+        assert alone.shares_network is shared
+        assert list(alone.pool("generator")(joblib.delayed(abs)(-n) for n in range(5))) == [
+            *range(5)
+        ]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    beside_gpu = made(workers=3, device="cuda")
+    assert beside_gpu.shares_network
+    calls = (joblib.delayed(lambda: os.getpid())() for _ in range(5))
+    assert set(beside_gpu.pool("generator")(calls)) == {os.getpid()}
+    assert beside_gpu.pool("generator").n_jobs == 3
+
+
+def test_progress_is_told_for_the_time_of_a_killed_stage(run, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("detection.run.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("detection.run.TELL_EVERY", 30)
+    assert list(run.progress(range(9), "SVMs", 9)) == list(range(9))
+    told = [(event["done"], event["total"]) for event in events_of(run)]
+    assert told == [(3, 9), (5, 9), (7, 9), (9, 9)] or told == [(3, 9), (6, 9), (9, 9)]
+
+
+def test_a_package_of_another_name():
+    assert version_of("torch") == torch.__version__.split("+")[0] or version_of("torch")
+    assert version_of("no-such-package") is None
 
 
 def test_paths_and_workers(run, tmp_path):

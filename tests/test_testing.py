@@ -131,7 +131,7 @@ def test_a_picture_that_lacks_a_layer_is_scored_anew(detector, split):
 def test_workers_score_with_the_saved_detector(split, monkeypatch):
     """With threads in place of processes, which would import everything first."""
     monkeypatch.setattr(
-        testing, "parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+        "detection.run.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
     )
     saved = SPPDetector.load(split.run.detector_path, scales=1)
     alone = testing.score_split(split.run, saved, split.data, split.windows)
@@ -145,6 +145,19 @@ def test_workers_score_with_the_saved_detector(split, monkeypatch):
     assert testing.score_split(shared, counting, split.data, split.windows) == alone
     assert counting.scored == 0
     assert {path: path.read_bytes() for path in paths} == files
+
+
+def test_threads_beside_a_gpu_score_the_same(split, monkeypatch):
+    detector = SPPDetector.load(split.run.detector_path, scales=1)
+    folders = testing.score_split(split.run, detector, split.data, split.windows)
+    files = {path: path.read_bytes() for folder in folders.values() for path in folder.iterdir()}
+    for path in files:
+        path.unlink()
+    monkeypatch.setattr(Run, "shares_network", True)
+    monkeypatch.setattr(testing, "_score_in_process", None)
+    shared = Run(replace(split.run.config, workers=3))
+    assert testing.score_split(shared, detector, split.data, split.windows) == folders
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_a_process_loads_a_detector_once(detector, saved):

@@ -44,7 +44,9 @@ class Batches:
 
 def made_pool(batches=None):
     batches = batches or Batches()
-    return WindowPool(batches, lambda view: torch.from_numpy(view.windows), BACKGROUND)
+    return WindowPool(
+        batches, batches.draw, lambda view: torch.from_numpy(view.windows), BACKGROUND
+    )
 
 
 def test_a_batch_mixes_the_windows_of_the_steps_ahead():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import delayed
 from numpy.typing import NDArray
 
 from detection.config import Detection
@@ -88,12 +88,11 @@ def _score_all(
     windows: Windows,
     folders: Mapping[str, Path],
 ) -> Iterator[None]:
-    """Score pictures: on the CPU by processes of one thread, each with its own detector."""
+    """Score pictures; processes load a detector each."""
     jobs = ((record, windows.load(record.path), folders) for record in records)
-    if run.device.type != "cpu" or run.workers == 1:
-        for job in jobs:
-            _score(detector, *job)
-            yield
+    pool = run.pool("generator_unordered")
+    if run.shares_network:
+        yield from pool(delayed(_score)(detector, *job) for job in jobs)
         return
     source = (
         run.detector_path,
@@ -102,9 +101,7 @@ def _score_all(
         run.config.precision,
         detector.detection,
     )
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=run.workers, return_as="generator_unordered")
-        yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
+    yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
 
 
 def _score(

@@ -1,6 +1,7 @@
 """Batches for fine-tuning: some windows of some pictures, drawn anew every time (paper 4.1)."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,6 +125,34 @@ class WindowBatches:
         if self.settings.scale == "near":
             scale = min(max(scale + int(rng.choice((-1, 0, 0, 1))), 0), count - 1)
         return scale
+
+
+class DrawnAhead:
+    """Draws batches of rising numbers, the next ones being read by threads meanwhile.
+
+    Args:
+        batches: gives the views.
+        readers: threads, and how many batches ahead they are.
+    """
+
+    def __init__(self, batches: WindowBatches, readers: int) -> None:
+        self.batches = batches
+        self.readers = readers
+        self._threads = ThreadPoolExecutor(readers)
+        self._coming: dict[int, Future[list[View]]] = {}
+
+    def __enter__(self) -> "DrawnAhead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def draw(self, step: int) -> list[View]:
+        """``batches.draw(step)``."""
+        for each in range(step, step + self.readers + 1):
+            if each not in self._coming:
+                self._coming[each] = self._threads.submit(self.batches.draw, each)
+        return self._coming.pop(step).result()
 
 
 def trainable(record: ImageRecord, difficult: bool) -> bool:

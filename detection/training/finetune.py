@@ -1,7 +1,6 @@
 """Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from detection.config import Finetune
 from detection.networks.head import Head
 from detection.run import Progress, silent
 from detection.training import checkpoint as checkpoints
-from detection.training.batches import View, WindowBatches
+from detection.training.batches import DrawnAhead, View, WindowBatches
 from detection.training.box_layer import box_loss, box_targets
 from detection.training.pyramid_network import PyramidNetwork
 from detection.training.window_pool import WindowPool
@@ -53,6 +52,7 @@ def finetune_head(
     checkpoint: Path,
     key: str,
     autocast: bool = False,
+    readers: int = 1,
     report: Callable[[Mapping[str, Any]], None] = lambda event: None,
     progress: Progress = silent,
 ) -> Head:
@@ -69,6 +69,7 @@ def finetune_head(
         checkpoint: file to resume from and to write every ``checkpoint_every`` steps.
         key: what determines this training; a checkpoint of another key is not resumed.
         autocast: multiply in bfloat16.
+        readers: threads that read the pictures of the next steps.
         report: called with the events of the curve.
         progress: wraps the steps.
 
@@ -79,7 +80,7 @@ def finetune_head(
     first = checkpoints.resume(checkpoint, key, network, optimizer)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
-    for step, batch in drawn(steps, network, batches, autocast):
+    for step, batch in drawn(steps, network, batches, autocast, readers):
         rate = learning_rate_at(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -97,9 +98,13 @@ def finetune_head(
 
 
 def drawn(
-    steps: Iterable[int], network: PyramidNetwork, batches: WindowBatches, autocast: bool
+    steps: Iterable[int],
+    network: PyramidNetwork,
+    batches: WindowBatches,
+    autocast: bool,
+    readers: int,
 ) -> Iterator[tuple[int, Batch]]:
-    """Steps with their batches, on the network's device.
+    """Steps with their batches, on the network's device; ``readers`` threads read pictures.
 
     While convolutions are trained a batch is of the step's own pictures, through whose features
     the gradient goes; otherwise of many steps' pictures.
@@ -111,27 +116,19 @@ def drawn(
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             return network.pooled(view)
 
-    if network.convolutions:
-        for step, views in drawn_ahead(steps, batches):
-            labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
-            targets = None if network.boxes is None else box_targets(views).to(device)
-            pooled = torch.cat([pooled_of(view) for view in views])
-            yield step, Batch(pooled, labels.to(device), targets)
-        return
-    pool = WindowPool(batches, pooled_of, batches.num_classes)
-    for step in steps:
-        pooled, labels = pool.draw(step)
-        yield step, Batch(pooled.to(device), labels.to(device))
-
-
-def drawn_ahead(steps: Iterable[int], batches: WindowBatches) -> Iterator[tuple[int, list[View]]]:
-    """Steps with their views; the next step's pictures are read while this one is computed."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead = None
+    with DrawnAhead(batches, readers) as ahead:
+        if network.convolutions:
+            for step in steps:
+                views = ahead.draw(step)
+                labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+                targets = None if network.boxes is None else box_targets(views).to(device)
+                pooled = torch.cat([pooled_of(view) for view in views])
+                yield step, Batch(pooled, labels.to(device), targets)
+            return
+        pool = WindowPool(batches, ahead.draw, pooled_of, batches.num_classes)
         for step in steps:
-            views = (ahead or reader.submit(batches.draw, step)).result()
-            ahead = reader.submit(batches.draw, step + 1)
-            yield step, views
+            pooled, labels = pool.draw(step)
+            yield step, Batch(pooled.to(device), labels.to(device))
 
 
 def train_step(

@@ -241,6 +241,8 @@ class _Stage:
             checkpoint=checkpoint,
             key=key,
             autocast=config.precision == "bfloat16",
+            # On the CPU one is ahead of what the others compute.
+            readers=1 if self.run.device.type == "cpu" else self.run.workers,
             report=self._report,
             progress=steps,
         )

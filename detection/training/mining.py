@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import delayed
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -118,8 +118,7 @@ class Mining:
         records = self.data.records
         with (
             one_thread(),
-            parallel_config(backend="loky", inner_max_num_threads=1),
-            Parallel(n_jobs=self._processes(), return_as="generator") as pool,
+            self.run.pool("generator") as pool,
         ):
             while done < len(records):
                 block = records[done : done + block_size(done)]
@@ -131,16 +130,12 @@ class Mining:
                     yield record
                 done += len(block)
 
-    def _processes(self) -> int:
-        return self.run.workers if self.run.device.type == "cpu" else 1
-
     def _job(self, record: ImageRecord, models: dict[str, Model]) -> tuple:
         """The arguments of ``hard_windows``."""
         config = self.run.config
-        alone = self._processes() == 1
         head_file = None if self.features.head is None else self.head_file
         return (
-            self.features if alone else None,
+            self.features if self.run.shares_network else None,
             (head_file, tuple(self.features.factors.items()), config.precision),
             self.extractor,
             record,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import delayed
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
@@ -123,11 +123,9 @@ def bank_stage(run: Run, data: Dataset, windows: Windows, extractor: Extractor) 
 def _pool_all(
     run: Run, bank: WindowBank, windows: Windows, records: Sequence[ImageRecord]
 ) -> Iterator[None]:
-    """Pool pictures: on CPU one a process, which uses the cores better than threads do."""
+    """Pool pictures."""
     jobs = (delayed(bank.add)(record, windows.load(record.path)) for record in records)
-    workers = run.workers if run.device.type == "cpu" else 1
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        yield from Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    yield from run.pool("generator_unordered")(jobs)
 
 
 def data_key(bank: WindowBank, data: Dataset) -> str:

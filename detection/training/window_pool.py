@@ -22,15 +22,21 @@ class WindowPool:
     """Batches for steps in rising order; each a function of the seed and its step alone.
 
     Args:
-        batches: draws the pictures and windows that join at each step.
+        batches: of the training; their settings and seed decide what is drawn.
+        draw: the views that join at a step: ``batches.draw``, or one that reads ahead.
         pooled: features ``(B, D)`` of a view's windows.
         background: K, the label of background.
     """
 
     def __init__(
-        self, batches: WindowBatches, pooled: Callable[[View], Tensor], background: int
+        self,
+        batches: WindowBatches,
+        draw: Callable[[int], list[View]],
+        pooled: Callable[[View], Tensor],
+        background: int,
     ) -> None:
         self.batches = batches
+        self.draw_views = draw
         self.pooled = pooled
         self.background = background
         self._rows: dict[int, Tensor] = {}
@@ -47,7 +53,7 @@ class WindowPool:
             del self._rows[gone], self._labels[gone]
         for each in held:
             if each not in self._rows:
-                views = self.batches.draw(each)
+                views = self.draw_views(each)
                 self._rows[each] = torch.cat([self._kept(view) for view in views])
                 self._labels[each] = np.concatenate([view.labels for view in views])
         labels = np.concatenate([self._labels[each] for each in held])
