@@ -307,13 +307,15 @@ def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
 
 
 def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
-    """Largest resident memory in MB of a fresh process that detects in one picture."""
+    """Largest memory in MB of a fresh process that detects in one picture: on a GPU, of the GPU."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (maker, record, windows))
 
 
 def _peak(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
     make(*maker).detect(read_picture(record.path), windows)
+    if maker[-1].type == "cuda":
+        return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

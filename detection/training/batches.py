@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from detection.boxes import flip_boxes
@@ -138,7 +140,9 @@ class DrawnAhead:
     def __init__(self, batches: WindowBatches, readers: int) -> None:
         self.batches = batches
         self.readers = readers
-        self._threads = ThreadPoolExecutor(readers)
+        # Several readers share the cores out among them; torch's own threads would fight for them.
+        alone = None if readers == 1 else partial(torch.set_num_threads, 1)
+        self._threads = ThreadPoolExecutor(readers, initializer=alone)
         self._coming: dict[int, Future[list[View]]] = {}
 
     def __enter__(self) -> "DrawnAhead":
