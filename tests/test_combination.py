@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detection.detections import Detections
-from detection.inference.combination import averaged, combine, same_classes
+from detection.inference.combination import averaged, combine, same_classes, weightings
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 
 CLASSES = ("cat", "dog", "sheep")
@@ -191,3 +191,11 @@ def test_models_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one run"):
         same_classes({})
     assert same_classes({"runs/a": ["cat", "dog"], "runs/b": ("cat", "dog")}) == ("cat", "dog")
+
+
+def test_weightings() -> None:
+    assert weightings(1) == [(1,)]
+    assert weightings(2) == [(1, 1), (1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)]
+    three = weightings(3)
+    assert three[0] == (1, 1, 1)
+    assert len({(a / b, b / c) for a, b, c in three}) == len(three) == 25

@@ -153,6 +153,23 @@ def test_scores_of_the_same_windows_are_averaged(voc, tool, cats):
     assert "combining 2 models takes as many weights above 0, got [1.0]" in wrong.err
 
 
+def test_weights_are_chosen_by_map(voc, tool):
+    right = {"1": [(CAT, 0.9, OBJECT), (CAT, 0.5, ELSEWHERE)], "2": [(DOG, 0.7, OBJECT)]}
+    wrong = {"1": [(CAT, 1.2, ELSEWHERE), (CAT, 0.2, OBJECT)], "2": [(DOG, 0.7, OBJECT)]}
+    runs = [make_run(voc / f"runs/{name}", rows) for name, rows in (("a", right), ("b", wrong))]
+    words = ("--out", voc / "both", "--csv", voc / "table.csv", "--choose_weights", "true")
+    both = tool(*runs, *words)
+    assert both.status == 0, both.err
+    # Only where the right one counts for three times as much is its place before the other.
+    choices = [line for line in both.out.splitlines() if line.startswith("weights ")]
+    assert choices[0] == "weights 3,1: mAP 1.0000"
+    assert sorted(choices[1:]) == [
+        f"weights {each}: mAP 0.7500" for each in ("1,1", "1,2", "1,3", "2,1", "2,3", "3,2")
+    ]
+    assert json.loads((voc / "both/results.json").read_text())["weights"] == [3, 1]
+    assert both.out.splitlines()[-1] == "mAP 1.0000"
+
+
 def test_runs_tested_at_other_numbers_of_scales(voc, tool, cats):
     rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
     other = make_run(voc / "runs/one", rows, scales=1)

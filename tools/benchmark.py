@@ -88,10 +88,10 @@ class PlainSPP(SPPExtractor):
         """``(P, D)``, a row for every window."""
         maps = self.maps(image)
         places = self.cells(maps, windows)
-        pooled = torch.empty(len(windows), self.length)
+        pooled = torch.empty(len(windows), self.length, device=self.device)
         for number, map in enumerate(maps.maps):
             here = np.flatnonzero(places[:, 0] == number)
-            rois = torch.from_numpy(places[here]).float()
+            rois = torch.from_numpy(places[here]).float().to(self.device)
             rois[:, 0] = 0
             levels = [
                 roi_pool(map[None].contiguous(), rois, level, 1.0).flatten(1) for level in LEVELS

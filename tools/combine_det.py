@@ -3,6 +3,7 @@
     python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
     python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/drawn --out runs/a_and_b
     python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
+    python tools/combine_det.py runs/a@5 runs/b@1 --choose_weights true --data.test_split held_back
 
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
 scales after ``@``; the candidates it kept are read, and no network runs. Suppression has its
@@ -30,7 +31,7 @@ from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.inference.combination import combine, same_classes
+from detection.inference.combination import combine, same_classes, weightings
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file, results_folder
 from detection.run import Run, environment
@@ -108,6 +109,7 @@ def main(
     limit: int | None = None,
     vote_iou: float | None = None,
     weights: list[float] | None = None,
+    choose_weights: bool = False,
 ) -> None:
     """Combine the detectors of several runs; the last line is the mAP.
 
@@ -123,10 +125,14 @@ def main(
         weights: of the runs, in their order: scores and boxes of the same windows are averaged;
             without them the union is taken, as in the paper. To gain by it the runs must have
             been tested on the same windows.
+        choose_weights: try the weights 1, 2 and 3 of each run and take those of the highest mAP.
+            The split should be one that no run was trained on and no table is about.
     """
     tests = [read_test(*with_scales(run, scales), data) for run in runs]
     classes = same_classes({test.run: test.classes for test in tests})
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
+    if choose_weights:
+        weights = best_weights(tests, dataset, vote_iou)
     found, *alone = combine_split(tests, dataset, vote_iou, weights)
     by_class = from_images(found, classes)
     result = evaluate_voc(by_class, dataset.records, classes)
@@ -238,6 +244,28 @@ def combine_split(
                 chosen, record.size, dataset.classes, vote_iou=vote_iou, weights=shares
             )
     return found
+
+
+def best_weights(tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | None) -> list[float]:
+    """The weights of ``weightings`` with the highest mAP on a split; prints all, best first."""
+    models = [
+        [Candidates.load(test.path_of(record)) for test in tests] for record in dataset.records
+    ]
+    choices = weightings(len(tests))
+    values = {}
+    for weights in with_progress(choices, "weights", len(choices)):
+        found = {
+            record.image_id: combine(
+                each, record.size, dataset.classes, vote_iou=vote_iou, weights=weights
+            )
+            for record, each in zip(dataset.records, models, strict=True)
+        }
+        by_class = from_images(found, dataset.classes)
+        values[weights] = evaluate_voc(by_class, dataset.records, dataset.classes).map
+    ranked = sorted(choices, key=lambda weights: -values[weights])
+    for weights in ranked:
+        print(f"weights {','.join(map(str, weights))}: mAP {values[weights]:.4f}")
+    return [float(each) for each in ranked[0]]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ all of them like comes before one that a single model raves about (docs/LOG.md).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,15 @@ def averaged(
         labels[order],
         num_classes,
     )
+
+
+def weightings(models: int, most: int = 3) -> list[tuple[int, ...]]:
+    """Whole weights from 1 to ``most`` of so many models, no two in the same proportions.
+
+    Those of the smallest sum come first, so that the first of equally good ones is the simplest.
+    """
+    all_of_them = product(range(1, most + 1), repeat=models)
+    return sorted((each for each in all_of_them if gcd(*each) == 1), key=sum)
 
 
 def _classes_of_all(candidates: Sequence[Candidates]) -> int:
