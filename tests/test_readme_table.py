@@ -72,10 +72,17 @@ def test_seconds_and_ratios(readme_table, tmp_path):
     }
     facts["seconds"]["proposals"] = {"total": 1.1}
     path.write_text(json.dumps(facts))
-    text = readme_table.speed(path)
-    assert "| spp | 0.100 | 0.200 | 0.300 | 0.400 | 1.000 |\n" in text
-    assert "| proposals | - | - | - | - | 1.100 |\n" in text
-    assert "| spp, file to boxes | - | - | - | - | 0.850 |\n" in text
+    gpu = tmp_path / "benchmark_cuda.json"
+    beside = {"environment": {"cuda": "H1"}, "seconds": {"spp": {"total": 0.05}}}
+    gpu.write_text(json.dumps(facts | beside | {"end_to_end": {"spp": 0.5}, "pictures": 4}))
+    text = readme_table.speed(path, gpu)
+    assert "| seconds a picture | conv | pool | fc | rest | total | total on an H1 |\n" in text
+    assert "| spp | 0.100 | 0.200 | 0.300 | 0.400 | 1.000 | 0.050 |\n" in text
+    assert "| proposals | - | - | - | - | 1.100 | - |\n" in text
+    assert "| spp, file to boxes | - | - | - | - | 0.850 | 0.500 |\n" in text
+    assert text.endswith(
+        "6 pictures, a machine\n\n`tools/benchmark.py`, 2026-11-25, 4 pictures, H1\n"
+    )
     assert "| ratios | 12.3 | 2.0 |\n" in text
     assert "| ratios_paper | 49 | 24 to 38 |\n" in text
 

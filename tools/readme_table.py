@@ -28,6 +28,7 @@ def main(
     combination: Path = Path("docs/results/combination.csv"),
     recall: Path = Path("docs/results/proposal_recall.csv"),
     benchmark: Path = Path("docs/results/benchmark.json"),
+    gpu: Path = Path("docs/results/benchmark_cuda.json"),
     readme: Path = Path("README.md"),
 ) -> None:
     """Replace what stands between the README's two marks.
@@ -37,6 +38,7 @@ def main(
         combination: rows written by combine_det.py.
         recall: rows written by make_proposals.py.
         benchmark: seconds written by benchmark.py.
+        gpu: the same of a machine with a GPU, whose totals are shown beside.
         readme: the file with the marks.
     """
     text = readme.read_text()
@@ -51,7 +53,7 @@ def main(
             combinations(combination),
             cost(tests),
             windows(recall),
-            speed(benchmark),
+            speed(benchmark, gpu),
         ]
     )
     save_text(readme, f"{before}{START}\n{tables}{END}{after}")
@@ -152,23 +154,29 @@ def windows(recall: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def speed(benchmark: Path) -> str:
-    """The benchmark's medians and ratios as Markdown."""
-    found = json.loads(benchmark.read_text())
+def speed(benchmark: Path, gpu: Path) -> str:
+    """The benchmark's medians, with the totals on a GPU, and ratios as Markdown."""
+    found, beside = (json.loads(path.read_text()) for path in (benchmark, gpu))
     phases = ("conv", "pool", "fc", "rest", "total")
-    lines = [f"| seconds a picture | {' | '.join(phases)} |", "|" + "---|" * (len(phases) + 1)]
+    titles = (*phases, f"total on an {beside['environment']['cuda']}")
+    lines = [f"| seconds a picture | {' | '.join(titles)} |", "|" + "---|" * (len(titles) + 1)]
     for name, seconds in found["seconds"].items():
         cells = [f"{seconds[phase]:.3f}" if phase in seconds else "-" for phase in phases]
+        total = beside["seconds"].get(name, {}).get("total")
+        cells.append("-" if total is None else f"{total:.3f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, whole in found.get("end_to_end", {}).items():
-        lines.append(f"| {name}, file to boxes | - | - | - | - | {whole:.3f} |")
+        other = beside["end_to_end"][name]
+        lines.append(f"| {name}, file to boxes | - | - | - | - | {whole:.3f} | {other:.3f} |")
     lines += ["", "| times faster than R-CNN | " + " | ".join(found["ratios"]) + " |"]
     lines += ["|" + "---|" * (len(found["ratios"]) + 1)]
     for kind in (each for each in found if each.startswith("ratios")):
         cells = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values()]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     machine = found["environment"]["processor"]
-    lines += ["", f"`{found['command']}`, {found['date']}, {found['pictures']} pictures, {machine}"]
+    for each, place in ((found, machine), (beside, beside["environment"]["cuda"])):
+        about = f"{each['date']}, {each['pictures']} pictures, {place}"
+        lines += ["", f"`{each['command']}`, {about}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,5 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from detection.config import Detection
@@ -18,6 +15,7 @@ from detection.detections import Detections
 from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, Precision, WindowFeatures
 from detection.features.scales import SCALES
+from detection.inference.detector_file import read_detector, write_detector
 from detection.inference.layers import LayerFeatures, part
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 from detection.learners.bbox_regression import BoxRegressor
@@ -26,10 +24,9 @@ from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import pack, unpack
 from detection.networks.weights import Weights
-from proposals.disk import read_picture, write_atomic
+from proposals.disk import read_picture
 from proposals.methods import Proposals
 
-FORMAT = "sppnet-detection 4"
 DISPLAY_THRESHOLD = -0.5
 DISPLAY_PROBABILITY = 0.5
 
@@ -226,7 +223,6 @@ class SPPDetector:
             tensors[f"svm.{layer}.bias"] = torch.from_numpy(svms.intercept_)
         tensors["bbox.weights"] = torch.from_numpy(self.regressor.weights_)
         settings = {
-            "format": FORMAT,
             "classes": self.classes,
             **self.extractor.facts,
             "hidden": None if head is None else head.fc7.out_features,
@@ -237,11 +233,7 @@ class SPPDetector:
             "detection": asdict(self.detection),
             "trained": dict(self.trained),
         }
-        # One entry only: safetensors writes several in an order that changes from save to save.
-        metadata = {"settings": json.dumps(settings)}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        with write_atomic(path) as file:
-            file.write(to_safetensors(tensors, metadata))
+        write_detector(path, settings, tensors)
 
     @classmethod
     def load(
@@ -308,26 +300,3 @@ def svms_of(tensors: Mapping[str, Tensor], layer: str) -> ClassSVMs:
     """The SVMs of a layer from a detector file's tensors."""
     weights, bias = (tensors[f"svm.{layer}.{name}"].numpy() for name in ("weights", "bias"))
     return ClassSVMs.from_arrays(weights, bias)
-
-
-def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings and tensors of a detector file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a detector of this format.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no detector at {path}; python tools/train_det.py trains one")
-    try:
-        with safe_open(path, "pt") as file:
-            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
-            if settings.get("format") != FORMAT:
-                found = settings.get("format", "no format mark")
-                raise ValueError(f"{path} is not a detector: expected '{FORMAT}', found {found}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a detector file ({error}); expected a run's detector.safetensors"
-        ) from error
-    return settings, tensors
