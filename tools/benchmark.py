@@ -233,12 +233,17 @@ def measure(
     records: list[ImageRecord],
     windows: list[NDArray[np.float32]],
 ) -> dict[str, dict[str, float]]:
-    """Median seconds a picture of each method's phases; the first picture warms up unmeasured."""
+    """Median seconds a picture of each method's phases; the first picture warms up unmeasured.
+
+    On a GPU every picture does, as cuDNN chooses its algorithms when it first sees a size.
+    """
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     order = [0, *range(len(records))]
     for turn, number in enumerate(with_progress(order, "pictures", len(order))):
         image = read_picture(records[number].path)
         for name, detector in detectors.items():
+            if detector.extractor.device.type == "cuda":
+                time_picture(detector, image, windows[number])
             found = time_picture(detector, image, windows[number])
             if turn:
                 seconds[name].append(found)
