@@ -55,6 +55,28 @@ def test_recall_of_windows(readme_table, tmp_path):
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_the_best_of_each_network(readme_table, tmp_path):
+    table, combination = tmp_path / "table.csv", tmp_path / "combination.csv"
+    table.write_text(
+        "network,scales,layer,bbox,proposals,map\n"
+        "alexnet,5,fc7,false,ss,0.4\n"
+        "alexnet_conv3_boxes_ridge_vote0.5,5,fc6,true,ss > eb,0.5\n"
+        "alexnet_conv3_rank256,1,softmax,true,ss,0.45\n"
+        "resnet50_caffe_vote0.5,1,fc7,true,ss,0.55\n"
+    )
+    combination.write_text("runs,map\na@1,0.9\n")
+    together = "| 2 models together | 60.0 | a@1 + b@5, averaged 1:1 |\n"
+    alone = (
+        "| resnet50_caffe | 55.0 | resnet50_caffe_vote0.5, fc7 + bb, at 1 scales, windows of ss |\n"
+        "| alexnet | 50.0 | alexnet_conv3_boxes_ridge_vote0.5, fc6 + bb, at 5 scales, "
+        "windows of ss > eb |\n"
+    )
+    head = "| network | best mAP | how |\n|---|---|---|\n"
+    assert readme_table.best(table, combination) == head + alone
+    combination.write_text('runs,map\na@1,0.9\na@1 + b@5,0.55\n"a@1 + b@5, averaged 1:1",0.6\n')
+    assert readme_table.best(table, combination) == head + together + alone
+
+
 def test_seconds_and_ratios(readme_table, tmp_path):
     path = tmp_path / "benchmark.json"
     ratios = {"conv_5_scales": 12.34, "total_5_scales": 2.0}

@@ -5,6 +5,7 @@ python tools/readme_table.py
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def main(
     tests = sorted(table.parent.glob("voc07_minival_*.json"))
     tables = "\n".join(
         [
+            best(table, combination),
             markdown(table),
             combinations(combination),
             cost(tests),
@@ -57,6 +59,28 @@ def main(
         ]
     )
     save_text(readme, f"{before}{START}\n{tables}{END}{after}")
+
+
+def best(table: Path, combination: Path) -> str:
+    """The best mAP of models together and of each network, from high to low, as Markdown."""
+    found: dict[str, tuple[float, str]] = {}
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            network = re.sub(r"_(conv\d|boxes|rank\d|vote\d).*", "", row["network"])
+            scores = row["layer"] + (" + bb" if row["bbox"] == "true" else "")
+            where = f"at {row['scales']} scales, windows of {row['proposals']}"
+            how = f"{row['network']}, {scores}, {where}"
+            found[network] = max(found.get(network, (0.0, "")), (float(row["map"]), how))
+    with combination.open(newline="") as file:
+        several = [row for row in csv.DictReader(file) if " + " in row["runs"]]
+    if several:
+        row = max(several, key=lambda each: float(each["map"]))
+        count = row["runs"].count(" + ") + 1
+        found[f"{count} models together"] = (float(row["map"]), row["runs"])
+    lines = ["| network | best mAP | how |", "|---|---|---|"]
+    for name, (value, how) in sorted(found.items(), key=lambda each: -each[1][0]):
+        lines.append(f"| {name} | {100 * value:.1f} | {how} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown(table: Path) -> str:
