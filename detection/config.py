@@ -226,8 +226,8 @@ class Detection:
     """From windows to detections.
 
     Attributes:
-        layer: whose SVMs score windows, or the network's own softmax; None takes the last layer
-            that SVMs were trained on.
+        layer: whose SVMs score windows, or the network's own softmax; of 'fc6+fc7' the mean of both
+            layers' scores; None takes the last layer that SVMs were trained on.
         bbox: move the detected windows by box regression (``--no-bbox`` for false).
         fc_rank: rank that fc6 is truncated to, and fc7 to twice as much (at most 512 either):
             faster, approximate; None takes them whole.
@@ -240,7 +240,7 @@ class Detection:
             0.5); None leaves boxes as they are, as the paper does.
     """
 
-    layer: Literal["pool5", "fc6", "fc7", "softmax"] | None = None
+    layer: Literal["pool5", "fc6", "fc7", "fc6+fc7", "softmax"] | None = None
     bbox: bool = True
     fc_rank: int | None = None
     score_threshold: float = -1.5

@@ -16,7 +16,7 @@ from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 
 CLASSES = ("cat", "dog", "sheep")
-LAYERS = ("pool5", "fc6", "fc7", "softmax")
+LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
 SIZE = (60, 80)
 ALL = -1e9
 

@@ -33,9 +33,9 @@ def test_layers_stand_side_by_side_and_seeds_are_averaged(readme_table, tmp_path
     assert len(lines) == 5
     start = "ss | train | minival |"
     fc7 = "48.0 / 50.4 (50.1 to 50.7)"
-    assert lines[2] == f"| alexnet | spp | {start} 5 | - | - | {fc7} | - |"
-    assert lines[3] == f"| alexnet | spp | {start} 1 | - | - | - | 45.0 / - |"
-    assert lines[4] == f"| alexnet | rcnn | {start} - | 40.0 / - | - | - | - |"
+    assert lines[2] == f"| alexnet | spp | {start} 5 | - | - | {fc7} | - | - |"
+    assert lines[3] == f"| alexnet | spp | {start} 1 | - | - | - | - | 45.0 / - |"
+    assert lines[4] == f"| alexnet | rcnn | {start} - | 40.0 / - | - | - | - | - |"
     assert len({line.count("|") for line in lines}) == 1
 
 

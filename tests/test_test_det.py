@@ -124,7 +124,7 @@ def test_columns_are_those_of_the_readme(fill, monkeypatch, tmp_path):
     lines = readme_table.markdown(tmp_path / "docs" / "table.csv").splitlines()
     assert len(lines) == 2 + 2
     for line in lines[2:]:
-        assert line.endswith("| 0.0 / 0.0 | 50.0 / 0.0 | - | 0.0 / 100.0 |")
+        assert line.endswith("| 0.0 / 0.0 | 50.0 / 0.0 | - | - | 0.0 / 100.0 |")
 
 
 def test_the_same_cell_has_one_row(fill, data, candidates):

@@ -21,7 +21,7 @@ ONE_ROW = ("network", "features", "proposals", "train_split", "test_split", "sca
 TITLES = ("network", "features", "windows", "train", "test", "scales")
 # Stages that are no part of training, or windows, which many trainings share.
 NOT_TRAINING = ("detection", "evaluation", "windows")
-LAYERS = ("pool5", "fc6", "fc7", "softmax")
+LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
 
 
 def main(

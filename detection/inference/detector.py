@@ -27,6 +27,8 @@ from detection.networks.weights import Weights
 from proposals.disk import read_picture
 from proposals.methods import Proposals
 
+# Scores by the SVMs of two layers, which err differently; both see features of mean norm 20.
+BOTH = "fc6+fc7"
 DISPLAY_THRESHOLD = -0.5
 DISPLAY_PROBABILITY = 0.5
 
@@ -59,8 +61,9 @@ class SPPDetector:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """What this detector can score by: the layers with SVMs, and its softmax."""
-        return (*self.svms, *(() if self.features.head is None else ("softmax",)))
+        """What this detector can score by: the layers with SVMs, both fc layers, its softmax."""
+        together = (BOTH,) if {"fc6", "fc7"} <= set(self.svms) else ()
+        return (*self.svms, *together, *(() if self.features.head is None else ("softmax",)))
 
     @property
     def layer(self) -> str:
@@ -75,7 +78,7 @@ class SPPDetector:
         if layer not in self.layers:
             raise ValueError(
                 f"this detector scores by {', '.join(self.layers)}, not by {layer}: train it "
-                f"with {layer} in --svm.layers"
+                f"with {' and '.join(layer.split('+'))} in --svm.layers"
             )
         return layer
 
@@ -103,8 +106,10 @@ class SPPDetector:
         self, found: WindowFeatures, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
         """Features of the layers and, where box regression reads it, of fc7."""
-        wanted = (*layers, "fc7") if self.box_layer == "fc7" else layers
-        return self.features(found.pooled, wanted)
+        wanted = [part for layer in layers for part in layer.split("+")]
+        if self.box_layer == "fc7":
+            wanted.append("fc7")
+        return self.features(found.pooled, list(dict.fromkeys(wanted)))
 
     def score_features(
         self,
@@ -121,15 +126,19 @@ class SPPDetector:
             features: what ``layer_features`` gave.
             layers: whose scores are wanted.
         """
-        scores = {
-            layer: features[layer]
-            if layer == "softmax"
-            else self.svms[layer].decision_function(features[layer])
-            for layer in layers
-        }
+        scores = {layer: self._scores(features, layer) for layer in layers}
         rows = found.pooled if self.box_layer == "pool5" else features[self.box_layer]
         boxes = self.regressor.predict(rows, windows, found.index)
         return {layer: values[found.index] for layer, values in scores.items()}, boxes
+
+    def _scores(
+        self, features: Mapping[str, NDArray[np.float32]], layer: str
+    ) -> NDArray[np.float32]:
+        """Scores ``(U, K)`` by a layer; by two, the mean of their SVMs'."""
+        if layer == "softmax":
+            return features[layer]
+        parts = [self.svms[each].decision_function(features[each]) for each in layer.split("+")]
+        return sum(parts[1:], parts[0]) / np.float32(len(parts))
 
     def candidates(
         self,
