@@ -21,7 +21,7 @@ import yaml
 from joblib import Parallel, parallel_config
 
 from detection.config import Config
-from proposals.disk import remove_leftovers, save_text
+from proposals.disk import named_if_refused, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,8 @@ class Run:
         """Append one JSON line to metrics.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        path = self.folder / "metrics.jsonl"
+        with named_if_refused(path), path.open("a") as file:
             file.write(line + "\n")
 
     @contextmanager

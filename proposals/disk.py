@@ -53,23 +53,45 @@ def key_of(parts: Mapping[str, Any]) -> str:
 
 
 @contextmanager
+def named_if_refused(path: str | Path) -> Iterator[None]:
+    """Where what is written to a file is refused, as by a full disk, the error names the file.
+
+    Raises:
+        OSError: with a sentence that says what helps.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); make room on its disk, or "
+            "allow writing there, and run the same command again: what was done before is kept"
+        ) from error
+
+
+@contextmanager
 def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
     """A binary file to write ``path`` through: it appears when the block ends, or never.
 
     The bytes go to a temporary name in the same folder (made if missing) and are moved into place
     by ``os.replace``. A full disk, an exception or a kill leaves no partial ``path``.
+
+    Raises:
+        OSError: the disk is full or the folder read-only; the message names the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with named_if_refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        )
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def remove_leftovers(folder: str | Path, older_than: float = 3600.0) -> list[Path]:

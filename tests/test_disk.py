@@ -1,8 +1,11 @@
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +128,36 @@ def test_failed_write_leaves_the_old_file(tmp_path, error):
         fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
+
+
+@needs_full
+@pytest.mark.parametrize("rows", [1, 100_000])
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, rows):
+    """NumPy itself says how many bytes it wrote, and nothing of the file or the disk."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"old")
+    made = tempfile.mkstemp
+
+    def on_a_full_disk(**settings):
+        handle, name = made(**settings)
+        os.close(handle)
+        return os.open(FULL, os.O_WRONLY), name
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(OSError, match=f"^{re.escape(str(path))} cannot be written .* make room"):
+        save_array(path, np.zeros(rows))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(OSError, match=r"runs/a.txt cannot be written \(.*\); make room"):
+        save_text(tmp_path / "runs/a.txt", "words")
 
 
 def test_kill_in_the_middle_leaves_the_old_file(tmp_path):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import joblib
 import pytest
@@ -81,6 +82,14 @@ def test_events_are_lines_of_json(run):
     assert first.keys() == {"time", "event", "objective", "words"}
     assert (first["objective"], first["words"]) == (0.25, "a\nb")
     assert second["objective"] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_with_the_file(run):
+    run.folder.mkdir(parents=True)
+    (run.folder / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"metrics.jsonl cannot be written \(No space left .*"):
+        run.event("svm")
 
 
 def test_stages_are_timed(run, caplog):
