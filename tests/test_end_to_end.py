@@ -221,7 +221,7 @@ def test_another_cell_needs_no_network(ended):
     assert f"mAP {facts['map']:.4f}" == cell.out.splitlines()[-1]
     with (ended.folder / "table.csv").open(newline="") as file:
         rows = {(row["layer"], row["bbox"]): row["map"] for row in csv.DictReader(file)}
-    layers = ("pool5", "fc6", "fc7", "softmax")
+    layers = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
     assert list(rows) == [(layer, bbox) for layer in layers for bbox in ("false", "true")]
     assert float(rows["softmax", "false"]) == round(facts["map"], 4)
     first = ended.calls["test"].out.splitlines()[-1]
