@@ -204,8 +204,9 @@ class Run:
         told = time.monotonic()
         for done, item in enumerate(self._progress(items, what, total), start=1):
             yield item
-            if time.monotonic() - told >= TELL_EVERY:
-                told = time.monotonic()
+            now = time.monotonic()
+            if now - told >= TELL_EVERY:
+                told = now
                 self.event("progress", stage=what, done=done, total=total)
 
     def done_before(self, stage: str, done: int, total: int) -> None:

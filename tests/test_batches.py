@@ -1,6 +1,5 @@
 """Batches for fine-tuning: which pictures and windows, mirrored or not, at what scale."""
 
-import threading
 from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from test_labels import overlap
 from detection.config import Finetune
 from detection.data.records import ImageRecord
 from detection.features.scales import choose_scale_paper
-from detection.training.batches import DrawnAhead, WindowBatches, draw_rows
+from detection.training.batches import WindowBatches, draw_rows
 from detection.training.labels import label_windows
 from proposals.disk import read_picture
 
@@ -334,52 +333,3 @@ def test_jitter_changes_light_and_nothing_else(tmp_path):
 def test_batches_that_pictures_do_not_share_evenly_are_refused(batch):
     with pytest.raises(ValueError, match=r"Finetune\.batch must be"):
         Finetune(batch=batch, pictures=4)
-
-
-class Recorded:
-    """Batches that say what was drawn, and when a step's was."""
-
-    def __init__(self, broken=None):
-        self.broken = broken
-        self.steps = []
-        self.was_drawn = [threading.Event() for _ in range(20)]
-
-    def draw(self, step):
-        self.steps.append(step)
-        self.was_drawn[step].set()
-        if step == self.broken:
-            raise ValueError(f"picture of step {step}")
-        return [step]
-
-
-def test_one_reader_is_one_step_ahead():
-    batches = Recorded()
-    with DrawnAhead(batches, 1) as ahead:
-        for step in range(5, 9):
-            assert ahead.draw(step) == [step]
-            # While this step is computed the next is read, and no other.
-            assert batches.was_drawn[step + 1].wait(30)
-            assert batches.steps == list(range(5, step + 2))
-
-
-def test_several_readers_draw_the_same_in_the_same_order():
-    batches = Recorded()
-    with DrawnAhead(batches, 4) as ahead:
-        assert [ahead.draw(step) for step in range(9)] == [[step] for step in range(9)]
-    assert len(set(batches.steps)) == len(batches.steps)
-    assert set(range(9)) <= set(batches.steps) <= set(range(13))
-
-
-def test_a_picture_that_cannot_be_read_ends_its_own_step():
-    with DrawnAhead(Recorded(broken=2), 3) as ahead:
-        assert [ahead.draw(0), ahead.draw(1)] == [[0], [1]]
-        with pytest.raises(ValueError, match="picture of step 2"):
-            ahead.draw(2)
-
-
-def test_no_thread_is_left_behind():
-    before = threading.active_count()
-    with DrawnAhead(Recorded(), 2) as ahead:
-        ahead.draw(0)
-        assert threading.active_count() == before + 2
-    assert threading.active_count() == before

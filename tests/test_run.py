@@ -216,11 +216,11 @@ def test_progress_is_told_for_the_time_of_a_killed_stage(run, monkeypatch):
     monkeypatch.setattr("detection.run.TELL_EVERY", 30)
     assert list(run.progress(range(9), "SVMs", 9)) == list(range(9))
     told = [(event["done"], event["total"]) for event in events_of(run)]
-    assert told == [(3, 9), (5, 9), (7, 9), (9, 9)] or told == [(3, 9), (6, 9), (9, 9)]
+    assert told == [(3, 9), (6, 9), (9, 9)]
 
 
 def test_a_package_of_another_name():
-    assert version_of("torch") == torch.__version__.split("+")[0] or version_of("torch")
+    assert version_of("joblib") == joblib.__version__
     assert version_of("no-such-package") is None
 
 

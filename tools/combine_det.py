@@ -134,12 +134,10 @@ def main(
     if choose_weights:
         weights = best_weights(tests, dataset, vote_iou)
     found, *alone = combine_split(tests, dataset, vote_iou, weights)
-    by_class = from_images(found, classes)
-    result = evaluate_voc(by_class, dataset.records, classes)
-    ap50 = coco_ap50(by_class, dataset.records, classes)
+    result = evaluated(found, dataset)
+    ap50 = coco_ap50(from_images(found, classes), dataset.records, classes)
     singles = {
-        test.name: evaluate_voc(from_images(own, classes), dataset.records, classes).map
-        for test, own in zip(tests, alone, strict=True)
+        test.name: evaluated(own, dataset).map for test, own in zip(tests, alone, strict=True)
     }
 
     write_comp4(out, data.test_split, found, classes)
@@ -162,6 +160,12 @@ def main(
         print(f"{run} alone: mAP {value:.4f}")
     print(f"result files and results.json are in {out}")
     print(format_table(result, ap50))
+
+
+def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:
+    """VOC's metric of the detections in a split's pictures."""
+    classes = dataset.classes
+    return evaluate_voc(from_images(found, classes), dataset.records, classes)
 
 
 def row_of(
@@ -260,8 +264,7 @@ def best_weights(tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | N
             )
             for record, each in zip(dataset.records, models, strict=True)
         }
-        by_class = from_images(found, dataset.classes)
-        values[weights] = evaluate_voc(by_class, dataset.records, dataset.classes).map
+        values[weights] = evaluated(found, dataset).map
     ranked = sorted(choices, key=lambda weights: -values[weights])
     for weights in ranked:
         print(f"weights {','.join(map(str, weights))}: mAP {values[weights]:.4f}")

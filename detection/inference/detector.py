@@ -106,7 +106,7 @@ class SPPDetector:
         self, found: WindowFeatures, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
         """Features of the layers and, where box regression reads it, of fc7."""
-        wanted = [part for layer in layers for part in layer.split("+")]
+        wanted = [each for layer in layers for each in layer.split("+")]
         if self.box_layer == "fc7":
             wanted.append("fc7")
         return self.features(found.pooled, list(dict.fromkeys(wanted)))
@@ -138,7 +138,7 @@ class SPPDetector:
         if layer == "softmax":
             return features[layer]
         parts = [self.svms[each].decision_function(features[each]) for each in layer.split("+")]
-        return sum(parts[1:], parts[0]) / np.float32(len(parts))
+        return np.asarray(np.mean(parts, axis=0))
 
     def candidates(
         self,
