@@ -1,5 +1,6 @@
-"""The README's table is the one its tool writes, and the files it names are there."""
+"""The pages' tables are those their tool writes, and the files they name are there."""
 
+import json
 import re
 import runpy
 import sys
@@ -9,21 +10,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs/RESULTS.md")
 
 
-def test_results_table_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    copy = tmp_path / "README.md"
-    copy.write_text(README.read_text())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_up_to_date(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    copy = tmp_path / page.name
+    copy.write_text(page.read_text())
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(ROOT / "tools")
-    monkeypatch.setattr(sys, "argv", ["readme_table.py", "--readme", str(copy)])
-    runpy.run_path(str(ROOT / "tools/readme_table.py"), run_name="__main__")
-    assert copy.read_text() == README.read_text(), "run python tools/readme_table.py"
+    monkeypatch.setattr(sys, "argv", ["result_tables.py", "--pages", json.dumps([str(copy)])])
+    runpy.run_path(str(ROOT / "tools/result_tables.py"), run_name="__main__")
+    assert copy.read_text() == page.read_text(), "run python tools/result_tables.py"
 
 
-def test_linked_files_exist():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
-    missing = [link for link in links if not (ROOT / link).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_exist(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
     assert links
     assert not missing
 

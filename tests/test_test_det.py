@@ -118,10 +118,10 @@ def test_a_row_for_each_cell(fill):
 
 def test_columns_are_those_of_the_readme(fill, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(TOOLS))
-    readme_table = importlib.import_module("readme_table")
+    tables = importlib.import_module("_tables")
     fill()
     fill(scales=1)
-    lines = readme_table.markdown(tmp_path / "docs" / "table.csv").splitlines()
+    lines = tables.tests(tmp_path / "docs" / "table.csv").splitlines()
     assert len(lines) == 2 + 2
     for line in lines[2:]:
         assert line.endswith("| 0.0 / 0.0 | 50.0 / 0.0 | - | - | 0.0 / 100.0 |")

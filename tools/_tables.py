@@ -1,0 +1,263 @@
+"""The tables of results as Markdown, each from the files that the tools leave."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+# Numbers of windows whose recall is shown, beside all of them.
+BUDGETS = (200, 500, 1000)
+ONE_TEST = ("network", "features", "proposals", "train_split", "test_split", "scales")
+TITLES = ("network", "features", "windows", "train", "test", "scales")
+LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
+# Stages that are no part of training, or windows, which many trainings share.
+NOT_TRAINING = ("detection", "evaluation", "windows")
+SCALES = {"1": "one scale", "5": "five scales"}
+# The paper's Table 9 (ZF-5, trainval, tested on VOC 2007's test), of SVMs fine-tuned but for pool5.
+PAPER = {
+    ("pool5", "false"): {"1": 43.0, "5": 44.9, "rcnn": 44.2},
+    ("fc6", "false"): {"1": 52.3, "5": 53.7, "rcnn": 53.1},
+    ("fc7", "false"): {"1": 54.5, "5": 55.2, "rcnn": 54.2},
+    ("fc7", "true"): {"1": 58.0, "5": 59.2, "rcnn": 58.5},
+}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """The rows of a CSV."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table with a newline at its end."""
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def spread(values: Iterable[float]) -> str:
+    """The mean to a tenth of a point; of several seeds with the lowest and highest."""
+    found = sorted(values)
+    if not found:
+        return "-"
+    mean = f"{sum(found) / len(found):.1f}"
+    return mean if len(found) == 1 else f"{mean} ({found[0]:.1f} to {found[-1]:.1f})"
+
+
+def best(table: Path, combination: Path) -> str:
+    """The best mAP of models together and of each network, from high to low.
+
+    Of models together those that count alike, as other weights were chosen on what is measured.
+    """
+    found: dict[str, tuple[float, str]] = {}
+    for row in rows_of(table):
+        network = re.sub(r"_(conv\d|boxes|rank\d|vote\d).*", "", row["network"])
+        scores = row["layer"] + (" + bb" if row["bbox"] == "true" else "")
+        how = f"{row['network']}, {scores}, {SCALES[row['scales']]}, windows of {row['proposals']}"
+        found[network] = max(found.get(network, (0.0, "")), (float(row["map"]), how))
+    for row in rows_of(combination):
+        count = row["runs"].count(" + ") + 1
+        weights = re.findall(r"averaged ([\d:]+)", row["runs"])
+        if count > 1 and len(set("".join(weights).split(":"))) == 1:
+            name = f"{count} models together"
+            found[name] = max(found.get(name, (0.0, "")), (float(row["map"]), row["runs"]))
+    ordered = sorted(found.items(), key=lambda each: -each[1][0])
+    return markdown(
+        ("network", "best mAP", "how"),
+        [(name, f"{100 * value:.1f}", how) for name, (value, how) in ordered],
+    )
+
+
+def maps_of(rows: Iterable[Mapping[str, str]], **same: str) -> list[float]:
+    """The mAP in per cent of the rows that have these values."""
+    return [
+        100 * float(row["map"])
+        for row in rows
+        if all(row[name] == value for name, value in same.items())
+    ]
+
+
+def paper(table: Path) -> str:
+    """The paper's Table 9 from train to minival on selective search's windows, without votes.
+
+    Layers downwards; ImageNet's convolutions as they are and trained from conv3 on, each at one
+    scale and at five, and the paper's own numbers beside.
+    """
+    rows = rows_of(table)
+    lines = []
+    for layer in ("pool5", "fc6", "fc7", "fc6+fc7", "softmax"):
+        for bbox in ("false", "true"):
+            cells = [
+                spread(
+                    maps_of(
+                        rows,
+                        network=network,
+                        features="spp",
+                        proposals="selective_search",
+                        train_split="train",
+                        test_split="minival",
+                        scales=scales,
+                        layer=layer,
+                        bbox=bbox,
+                    )
+                )
+                for network in ("alexnet", "alexnet_conv3")
+                for scales in SCALES
+            ]
+            theirs = PAPER.get((layer, bbox), {})
+            if theirs or set(cells) != {"-"}:
+                cells += [str(theirs.get(scales, "-")) for scales in SCALES]
+                lines.append([named(layer, bbox), *cells])
+    titles = [f"{way}, {n}" for way in ("fc layers", "conv3 on", "paper") for n in SCALES.values()]
+    return markdown(["", *titles], lines)
+
+
+def named(layer: str, bbox: str) -> str:
+    """What scores, in words."""
+    scorer = layer if layer == "softmax" else f"{layer} SVM"
+    return scorer + (" + box regression" if bbox == "true" else "")
+
+
+def rcnn(table: Path) -> str:
+    """SPP-net beside R-CNN where both were trained on the same pictures, with the paper's numbers.
+
+    mAP without and with box regression.
+    """
+    found: dict[tuple[str, ...], dict[str, dict[str, list[float]]]] = {}
+    for row in rows_of(table):
+        same = tuple(row[name] for name in ("network", "train_split", "test_split", "layer"))
+        way = "R-CNN" if row["features"] == "rcnn" else f"SPP-net, {SCALES[row['scales']]}"
+        values = found.setdefault(same, {}).setdefault(way, {"false": [], "true": []})
+        values[row["bbox"]].append(100 * float(row["map"]))
+    lines = []
+    for (network, train, test, layer), ways in found.items():
+        if "R-CNN" in ways:
+            theirs = PAPER.get((layer, "false"), {})
+            for way, maps in sorted(ways.items()):
+                key = "rcnn" if way == "R-CNN" else {v: k for k, v in SCALES.items()}[way[9:]]
+                ours = " / ".join(spread(maps[bbox]) for bbox in ("false", "true"))
+                lines.append(
+                    [way, network, f"{layer} SVM", train, test, ours, str(theirs.get(key, "-"))]
+                )
+    titles = ("features", "network", "scored by", "train", "test", "mAP, with bb", "paper")
+    return markdown(titles, lines)
+
+
+def tests(table: Path) -> str:
+    """All rows: one for a test, a column for what scores."""
+    cells: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    for row in rows_of(table):
+        # R-CNN has no scales.
+        row["scales"] = row["scales"] if row["features"] == "spp" else "-"
+        scored = cells.setdefault(tuple(row[name] for name in ONE_TEST), {})
+        scored.setdefault((row["layer"], row["bbox"]), []).append(100 * float(row["map"]))
+    lines = []
+    for facts, scored in cells.items():
+        maps = [
+            " / ".join(spread(scored.get((layer, bbox), ())) for bbox in ("false", "true"))
+            for layer in LAYERS
+        ]
+        lines.append([*facts, *("-" if each == "- / -" else each for each in maps)])
+    return markdown([*TITLES, *LAYERS], lines)
+
+
+def combinations(table: Path) -> str:
+    """Models alone and together, the best first.
+
+    A combination's row tells in how many classes it is better than each of its models, where these
+    have rows of their own.
+    """
+    rows = {row["runs"]: row for row in rows_of(table)}
+    lines = []
+    for runs, row in sorted(rows.items(), key=lambda each: -float(each[1]["map"])):
+        models, *how = runs.split(", ")
+        voting = "".join(f", {each}" for each in how if each.startswith("voting"))
+        alone = [rows.get(model + voting, {}) for model in models.split(" + ")]
+        gain, won = "-", "-"
+        if len(alone) > 1:
+            gain = f"{100 * (float(row['map']) - float(row['best_single_map'])):+.1f}"
+            classes = list(row)[list(row).index("best_single_map") + 1 :]
+            if all(alone):
+                won = f"{sum(beats(row, alone, name) for name in classes)} of {len(classes)}"
+        lines.append((runs, f"{100 * float(row['map']):.1f}", gain, won))
+    return markdown(("models", "mAP", "over the best of them", "classes won"), lines)
+
+
+def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str]], name: str) -> bool:
+    """Whether a row's average precision of a class is above that of each other row."""
+    return all(float(row[name]) > float(other[name]) for other in others)
+
+
+def cost(found: Iterable[Path]) -> str:
+    """What tests say of time and memory; windows are not counted.
+
+    A file without the test's own time, as of one that was stopped and gone on with, shows a dash.
+    """
+    lines = []
+    for path in found:
+        result = json.loads(path.read_text())
+        stages = result["stages"]
+        test = stages.get(f"detection at {result['scales']} scales", {})
+        training = [one for name, one in stages.items() if not name.startswith(NOT_TRAINING)]
+        lines.append(
+            (
+                f"[{path.stem}](results/{path.name})",
+                f"{100 * result['map']:.1f}",
+                f"{sum(one['seconds'] for one in training) / 60:.0f}",
+                f"{test['seconds'] / result['pictures']:.2f}" if test else "-",
+                f"{test.get('workers', '-')}",
+                f"{max(one['peak_memory_mb'] for one in training) / 1000:.1f}",
+            )
+        )
+    titles = ("training, minutes", "test, seconds a picture", "processes", "peak GB")
+    return markdown(("test", "mAP", *titles), lines)
+
+
+def windows(recall: Path) -> str:
+    """How well the first windows of each method cover objects: IoU 0.5 and 0.7."""
+    found: dict[tuple[str, str, str], dict[int, str]] = {}
+    for row in rows_of(recall):
+        counts = found.setdefault((row["method"], row["split"], row["seconds"]), {})
+        counts[int(row["windows"])] = " / ".join(
+            f"{float(row[name]):.3f}" for name in ("recall_50", "recall_70")
+        )
+    lines = []
+    for (method, split, one), counts in found.items():
+        most = max(counts)
+        cells = [counts.get(count, "-") for count in BUDGETS]
+        cells += [f"{most:,}: {counts[most]}", f"{float(one):.2f}" if one != "-" else "-"]
+        lines.append([method, split, *cells])
+    budgets = [f"{count:,} windows" for count in BUDGETS]
+    return markdown(["recall at IoU 0.5 / 0.7", "of", *budgets, "all", "seconds"], lines)
+
+
+def seconds(benchmark: Path, gpu: Path) -> str:
+    """The benchmark's medians, with the totals on a GPU, and the commands that made both."""
+    found, beside = (json.loads(path.read_text()) for path in (benchmark, gpu))
+    phases = ("conv", "pool", "fc", "rest", "total")
+    lines = []
+    for name, parts in found["seconds"].items():
+        total = beside["seconds"].get(name, {}).get("total")
+        cells = [f"{parts[phase]:.3f}" if phase in parts else "-" for phase in phases]
+        lines.append([name, *cells, "-" if total is None else f"{total:.3f}"])
+    for name, whole in found.get("end_to_end", {}).items():
+        other = f"{beside['end_to_end'][name]:.3f}"
+        lines.append([f"{name}, file to boxes", *"----", f"{whole:.3f}", other])
+    on_gpu = f"total on an {beside['environment']['cuda']}"
+    text = markdown(("seconds a picture", *phases, on_gpu), lines)
+    machine = found["environment"]["processor"]
+    for each, place in ((found, machine), (beside, beside["environment"]["cuda"])):
+        about = f"{each['date']}, {each['pictures']} pictures, {place}"
+        text += f"\n`{each['command']}`, {about}\n"
+    return text
+
+
+def ratios(benchmark: Path) -> str:
+    """How many times faster than R-CNN."""
+    found = json.loads(benchmark.read_text())
+    lines = [
+        [kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values.values())]
+        for kind, values in found.items()
+        if kind.startswith("ratios")
+    ]
+    return markdown(("times faster than R-CNN", *found["ratios"]), lines)
