@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.data.records import ImageRecord
-from detection.training.labels import label_windows
+from detection.data.records import Dataset, ImageRecord
+from detection.training.labels import check_classes, label_windows
 
 SIZE = (40, 40)
 CLASSES = 3
@@ -194,3 +194,14 @@ def test_order_of_proposals_is_no_matter(rng):
     other = label_windows(record, proposals[order], CLASSES, difficult=True)
     for name in ("windows", "overlap", "nearest", "class_overlap", "positive", "background"):
         np.testing.assert_array_equal(getattr(one, name)[3:][order], getattr(other, name)[3:])
+
+
+def test_every_class_needs_an_object_to_learn_from():
+    one, box = made_record([[0, 0, 9, 9]], [0]), [[0, 0, 9, 9], [5, 5, 20, 20]]
+    two = made_record(box, [1, 2], [False, True])
+    data = Dataset((one, two), ("cat", "dog", "cow"))
+    check_classes(data, "train", difficult=True)
+    with pytest.raises(ValueError, match=r"class 'cow' in the 2 pictures of 'train' can be"):
+        check_classes(data, "train")
+    with pytest.raises(ValueError, match=r"class 'cat', 'dog', 'cow' in the 0 pictures"):
+        check_classes(Dataset((), ("cat", "dog", "cow")), "train", difficult=True)

@@ -22,6 +22,7 @@ from detection.run import Run, log_to, stage_seconds
 from detection.training import linear_stages, stages
 from detection.training.box_layer import regressor_of
 from detection.training.finetune_stage import finetune_stage
+from detection.training.labels import check_classes
 from proposals.disk import file_digest
 
 logger = logging.getLogger("train_det")
@@ -31,6 +32,7 @@ def main(config: Config) -> None:
     """Run every stage in the paper's order and save the detector."""
     run = Run(config, " ".join(sys.argv), with_progress)
     data = read_voc(config.data.root, config.data.train_split, limit=config.limit)
+    check_classes(data, config.data.train_split, difficult=config.data.difficult)
     log_to(run.folder / "log.txt")
     run.describe()
     logger.info(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.boxes import iou
-from detection.data.records import ImageRecord
+from detection.data.records import Dataset, ImageRecord
 
 POSITIVE_IOU = 0.5
 BACKGROUND_IOU = 0.1
@@ -79,3 +79,29 @@ def label_windows(
     # Of two objects in one place each stays its own.
     nearest[: len(boxes)] = np.arange(len(boxes))
     return WindowLabels(windows, overlap, nearest, class_overlap, boxes, labels)
+
+
+def check_classes(data: Dataset, split: str, *, difficult: bool = False) -> None:
+    """Make sure, before hours of training, that every class has an object to learn from.
+
+    Args:
+        data: the training pictures.
+        split: their name, for the message.
+        difficult: objects marked difficult are trainable too.
+
+    Raises:
+        ValueError: a class has none.
+    """
+    shown = {
+        int(label)
+        for record in data.records
+        for label, hard in zip(record.labels, record.difficult, strict=True)
+        if difficult or not hard
+    }
+    without = [name for label, name in enumerate(data.classes) if label not in shown]
+    if without:
+        raise ValueError(
+            f"no object of class {', '.join(map(repr, without))} in the {len(data.records)} "
+            f"pictures of '{split}' can be learned from, as all are marked difficult or there are "
+            f"none; take more pictures, or set --data.difficult true"
+        )
