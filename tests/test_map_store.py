@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_extractor import tiny_backbone
 from made_world import CONFIG, artefact_bytes, finetuned, made_weights, made_world
-from test_extractor import tiny_backbone
 
 from detection.config import Data
 from detection.features.extractor import SPPExtractor

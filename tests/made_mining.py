@@ -1,0 +1,37 @@
+"""A world of more pictures for mining over them, and the mining of it."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+from made_world import CLASSES, FakeExtractor, made_picture, made_world
+
+from detection.data.records import Dataset
+from detection.training import stages
+from detection.training.mining import Mining
+
+PICTURES = 13
+
+
+def made_mining_world(folder):
+    """More pictures than in made_world, of which the last has no objects."""
+    world = made_world(folder)
+    rng = np.random.default_rng(7)
+    pictures = [made_picture(folder, number, rng) for number in range(PICTURES)]
+    records = [record for record, _, _ in pictures]
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
+    records[-1] = replace(records[-1], boxes=none[0], labels=none[1], difficult=none[2])
+    by_path = {record.path: windows for record, windows, _ in pictures}
+    world.data = Dataset(tuple(records), CLASSES)
+    world.windows = SimpleNamespace(load=by_path.__getitem__)
+    world.entries = [entry for _, _, entry in pictures[:-1]]
+    world.head_file = folder / "head.safetensors"
+    state = world.features.head.state_dict()
+    named = {f"head.{name}": value.numpy() for name, value in state.items()}
+    stages.write_tensors(world.head_file, named | {"trunk.0.bias": np.zeros(2, np.float32)})
+    return world
+
+
+def made_mining(world, run):
+    extractor = FakeExtractor()
+    return Mining(run, world.data, world.windows, extractor, world.features, world.head_file)
