@@ -3,11 +3,12 @@
     python tools/benchmark.py --data.split test --out docs/results/benchmark.json
 
 Every method sees the same windows, network, fc layers and SVMs (random ones: time does not depend
-on what they learned), the methods taking turns. R-CNN runs as its users run it: float32, batches of
-the best size, every window. SPP-net runs with its levers: bfloat16, and fc6 and fc7 truncated to a
-rank whose cost in mAP docs/results/voc07_table.csv has; ``_whole`` has them whole. ``_plain`` is
-the like-for-like column: float32, windows on the same cells pooled each for itself, by one pooling
-a level. ``end_to_end`` is a file in, boxes out: reading, windows and detection.
+on what they learned), the methods taking turns, shuffled anew for each picture. R-CNN runs as its
+users run it: float32, batches of the best size, every window. SPP-net runs with its levers:
+bfloat16, and fc6 and fc7 truncated to a rank whose cost in mAP docs/results/voc07_table.csv has;
+``_whole`` has them whole. ``_plain`` is the like-for-like column: float32, windows on the same
+cells pooled each for itself, by one pooling a level. ``end_to_end`` is a file in, boxes out:
+reading, windows and detection.
 """
 
 import json
@@ -235,13 +236,17 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Median seconds a picture of each method's phases; the first picture warms up unmeasured.
 
-    On a GPU every picture does, as cuDNN chooses its algorithms when it first sees a size.
+    On a GPU every picture does, as cuDNN chooses its algorithms when it first sees a size. Methods
+    are shuffled for each picture: what follows R-CNN finds its memory given back to the system,
+    and pooling at five scales took twice as long where it always did.
     """
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     order = [0, *range(len(records))]
+    rng = np.random.default_rng(0)
     for turn, number in enumerate(with_progress(order, "pictures", len(order))):
         image = read_picture(records[number].path)
-        for name, detector in detectors.items():
+        for name in rng.permutation(list(detectors)):
+            detector = detectors[name]
             if detector.extractor.device.type == "cuda":
                 time_picture(detector, image, windows[number])
             found = time_picture(detector, image, windows[number])
