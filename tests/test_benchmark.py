@@ -91,6 +91,37 @@ def test_a_file_to_its_boxes(benchmark, monkeypatch):
     assert seen == ["a", "a", "b", "c"]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_methods_take_turns_and_the_first_is_not_counted(benchmark, monkeypatch, device):
+    """A GPU sees every picture once unmeasured, as each size has its own algorithms."""
+    calls = []
+
+    def time_picture(detector, image, windows):
+        calls.append((detector.name, windows))
+        again = calls.count((detector.name, windows))
+        return dict.fromkeys((*PHASES, "total"), float(again if device == "cpu" else again % 2))
+
+    def named(name):
+        place = SimpleNamespace(device=SimpleNamespace(type=device))
+        return SimpleNamespace(name=name, extractor=place)
+
+    monkeypatch.setattr(benchmark, "time_picture", time_picture)
+    monkeypatch.setattr(benchmark, "read_picture", lambda path: path)
+    names = [f"method {number}" for number in range(8)]
+    records = [SimpleNamespace(path=number) for number in range(3)]
+    found = benchmark.measure({name: named(name) for name in names}, records, [10, 11, 12])
+    # On the CPU picture 0 counts at its second call, the others at their first.
+    assert found == {
+        name: dict.fromkeys((*PHASES, "total"), float(device == "cpu")) for name in names
+    }
+    each = 1 if device == "cpu" else 2
+    turns = [calls[n : n + each * len(names)] for n in range(0, len(calls), each * len(names))]
+    assert [{windows for _, windows in turn} for turn in turns] == [{10}, {10}, {11}, {12}]
+    orders = [[name for name, _ in turn[::each]] for turn in turns]
+    assert all(sorted(order) == names for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
 def test_ratios(benchmark):
     times = {
         "rcnn": {"conv": 8.0, "total": 10.0},
