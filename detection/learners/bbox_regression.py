@@ -215,12 +215,10 @@ class BoxRegressor:
                 f"got {features.shape}"
             )
         matrix = self.weights_.transpose(1, 0, 2).reshape(length, num_classes * 4)
-        if isinstance(features, Tensor):
-            weights = torch.from_numpy(matrix[:-1]).to(features.device, features.dtype)
-            products = (features @ weights).float().cpu().numpy()
-        else:
-            products = features.astype(np.float32, copy=False) @ matrix[:-1]
-        targets = products + matrix[-1]
+        if not isinstance(features, Tensor):
+            features = torch.from_numpy(features.astype(np.float32, copy=False))
+        weights = torch.from_numpy(matrix[:-1]).to(features.device, features.dtype)
+        targets = (features @ weights).float().cpu().numpy() + matrix[-1]
         if index is not None:
             targets = targets[index]
         moved = decode(

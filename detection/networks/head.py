@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+
+from detection.networks.linear import Linear, linear
 
 PYRAMID_BINS = 50
 FINE_LEVEL = 6
@@ -31,9 +32,9 @@ class Head(nn.Module):
         self, in_features: int, num_classes: int, hidden: int = 4096, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.fc6 = nn.Linear(in_features, hidden)
-        self.fc7 = nn.Linear(hidden, hidden)
-        self.fc8 = nn.Linear(hidden, num_classes + 1)
+        self.fc6 = Linear(in_features, hidden)
+        self.fc7 = Linear(hidden, hidden)
+        self.fc8 = Linear(hidden, num_classes + 1)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("input_scale", torch.ones(()))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.networks.head import Head
+from detection.networks.linear import Linear
 
 # Directions kept of each layer's responses: the highest rank that can be asked for.
 MOST = 512
@@ -118,9 +119,9 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
     )
 
 
-def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor) -> Linear:
     """A layer of given weights ``(out, in)``, which it keeps a copy of."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    layer = Linear(weight.shape[1], weight.shape[0], device=weight.device)
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
     return layer

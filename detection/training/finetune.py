@@ -172,7 +172,7 @@ def logits_of(
 
 def make_optimizer(network: PyramidNetwork, settings: Finetune) -> torch.optim.Optimizer:
     """Gradient descent with momentum, plain or scaled by AdamW; biases do not decay."""
-    fc = [network.head.fc6, network.head.fc7, network.head.fc8]
+    fc: list[torch.nn.Module] = [network.head.fc6, network.head.fc7, network.head.fc8]
     if network.boxes is not None:
         fc.append(network.boxes)
     groups: list[dict[str, Any]] = []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.learners.svm import ClassSVMs, LinearSVM, fit_svms
+from detection.learners.svm import ClassSVMs, LinearSVM, fit_svms, linear_scores
 from detection.training.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.
@@ -48,7 +48,7 @@ class Model:
         Raises:
             ValueError: a feature is not finite.
         """
-        scores = features.astype(np.float32, copy=False) @ self.weights.T + self.bias
+        scores = linear_scores(features, self.weights, self.bias)
         if not np.isfinite(scores).all():
             raise ValueError("features are not finite")
         return (scores > self.threshold) | ~self.fitted
