@@ -43,11 +43,28 @@ def test_a_layer():
         assert torch.equal(layer(values), linear(values, weight, bias))
 
 
-def test_a_gradient_goes_through():
+@pytest.mark.parametrize("rows", [1, 5, 130])
+@pytest.mark.parametrize("biased", [True, False])
+def test_gradients_are_pytorchs(rows, biased):
+    values, weight, bias = made(rows, torch.Generator().manual_seed(2))
+    slope = torch.randn((rows, 24), generator=torch.Generator().manual_seed(3))
+    found, expected = [], []
+    for call, gradients in ((linear, found), (torch.nn.functional.linear, expected)):
+        given = [each.clone().requires_grad_() for each in (values, weight, bias)[: 2 + biased]]
+        call(*given).backward(slope)
+        gradients.extend(each.grad for each in given)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_only_the_gradients_that_are_wanted():
     values, weight, bias = made(5, torch.Generator().manual_seed(2))
     weight.requires_grad_(True)
+    # The gradient of a sum is one number expanded, without memory of its own.
     linear(values, weight, bias).sum().backward()
     assert torch.allclose(weight.grad, values.sum(dim=0).expand(24, 40), atol=1e-5)
+    assert values.grad is None
+    assert bias.grad is None
 
 
 def test_without_onednn_and_in_other_types(monkeypatch):

@@ -1,20 +1,22 @@
-"""The product of fc layers by the faster of the libraries inside PyTorch."""
+"""Fully connected layers by the faster of the libraries inside PyTorch."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 # The operator that PyTorch's compiler puts in the place of linear layers; missing where PyTorch is
 # built without oneDNN.
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``rows @ weight.T + bias``, ``(P, out)``, as ``torch.nn.functional.linear``.
 
-    Float32 on the CPU, where neither a gradient nor another type is wanted, goes to oneDNN: PyTorch
-    gives it to MKL, which leaves the wide instructions of AMD's processors unused and takes twice
-    as long there (docs/LOG.md).
+    Float32 on the CPU goes to oneDNN: PyTorch gives it to MKL, which leaves the wide instructions
+    of AMD's processors unused and takes twice as long there (docs/LOG.md).
 
     Args:
         rows: ``(P, in)``.
@@ -22,9 +24,34 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: ``(out,)``.
     """
     other = rows.dtype != torch.float32 or rows.device.type != "cpu"
-    if other or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _ONEDNN is None:
+    if other or _ONEDNN is None or torch.is_autocast_enabled("cpu"):
         return functional.linear(rows, weight, bias)
-    return _ONEDNN(rows, weight, bias, "none", [], "")
+    return _ByOneDNN.apply(rows, weight, bias)
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``left @ right.T + bias``."""
+    return _ONEDNN(left, right, bias, "none", [], "")
+
+
+class _ByOneDNN(torch.autograd.Function):
+    """The operator, and its gradients by the operator."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        rows, weight = ctx.saved_tensors
+        wanted, slope = ctx.needs_input_grad, slope.contiguous()
+        return (
+            _product(slope, weight.T) if wanted[0] else None,
+            _product(slope.T, rows.T) if wanted[1] else None,
+            slope.sum(dim=0) if wanted[2] else None,
+        )
 
 
 class Linear(nn.Linear):
