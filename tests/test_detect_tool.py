@@ -105,6 +105,25 @@ def test_an_unreadable_picture_does_not_stop_the_others(tool, detector, pictures
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["square.png"]
 
 
+def test_other_windows_scales_and_precision(tool, detector, pictures, tmp_path, monkeypatch):
+    used = []
+    detect = SPPDetector.detect
+
+    def note(self, *words, **options):
+        used.append((self.proposals.name, self.extractor.scales, self.extractor.precision))
+        return detect(self, *words, **options)
+
+    monkeypatch.setattr(SPPDetector, "detect", note)
+    flags = ("--detector", detector, "--out", tmp_path / "out")
+    assert tool(pictures, *flags).lines
+    quicker = ("--windows", "edge_boxes", "--scales", 1, "--precision", "bfloat16")
+    assert tool(pictures, *flags, *quicker).lines
+    assert used == [
+        ("selective_search", (HEIGHT,), "float32"),
+        ("edge_boxes_learned", (688,), "bfloat16"),
+    ]
+
+
 def test_a_threshold_above_every_score_finds_nothing(tool, detector, pictures, tmp_path):
     out = tmp_path / "out"
     done = tool(pictures, "--detector", detector, "--out", out, "--threshold", 1)
