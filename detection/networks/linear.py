@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# The operator that PyTorch's compiler puts in the place of linear layers; missing where PyTorch is
-# built without oneDNN.
-_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+# The operator that PyTorch's compiler puts in the place of linear layers.
+_ONEDNN: Any = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if torch.backends.mkldnn.is_available()
+    else None
+)
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
