@@ -14,6 +14,7 @@ LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
 # Stages that are no part of training, or windows, which many trainings share.
 NOT_TRAINING = ("detection", "evaluation", "windows")
 SCALES = {"1": "one scale", "5": "five scales"}
+WAYS = {"rcnn": "R-CNN", **{number: f"SPP-net, {name}" for number, name in SCALES.items()}}
 # The paper's Table 9 (ZF-5, trainval, tested on VOC 2007's test), of SVMs fine-tuned but for pool5.
 PAPER = {
     ("pool5", "false"): {"1": 43.0, "5": 44.9, "rcnn": 44.2},
@@ -123,22 +124,17 @@ def rcnn(table: Path) -> str:
 
     mAP without and with box regression.
     """
-    found: dict[tuple[str, ...], dict[str, dict[str, list[float]]]] = {}
+    found: dict[tuple[str, ...], dict[str, list[dict[str, str]]]] = {}
     for row in rows_of(table):
-        same = tuple(row[name] for name in ("network", "train_split", "test_split", "layer"))
-        way = "R-CNN" if row["features"] == "rcnn" else f"SPP-net, {SCALES[row['scales']]}"
-        values = found.setdefault(same, {}).setdefault(way, {"false": [], "true": []})
-        values[row["bbox"]].append(100 * float(row["map"]))
+        same = tuple(row[name] for name in ("network", "layer", "train_split", "test_split"))
+        way = "rcnn" if row["features"] == "rcnn" else row["scales"]
+        found.setdefault(same, {}).setdefault(way, []).append(row)
     lines = []
-    for (network, train, test, layer), ways in found.items():
-        if "R-CNN" in ways:
-            theirs = PAPER.get((layer, "false"), {})
-            for way, maps in sorted(ways.items()):
-                key = "rcnn" if way == "R-CNN" else {v: k for k, v in SCALES.items()}[way[9:]]
-                ours = " / ".join(spread(maps[bbox]) for bbox in ("false", "true"))
-                lines.append(
-                    [way, network, f"{layer} SVM", train, test, ours, str(theirs.get(key, "-"))]
-                )
+    for (network, layer, *splits), ways in found.items():
+        for way in (each for each in WAYS if "rcnn" in ways and each in ways):
+            ours = " / ".join(spread(maps_of(ways[way], bbox=bbox)) for bbox in ("false", "true"))
+            theirs = str(PAPER.get((layer, "false"), {}).get(way, "-"))
+            lines.append([WAYS[way], network, named(layer, "false"), *splits, ours, theirs])
     titles = ("features", "network", "scored by", "train", "test", "mAP, with bb", "paper")
     return markdown(titles, lines)
 
