@@ -68,7 +68,7 @@ def made_detector(extractor, hidden=16):
         BoxRegressor.from_arrays(bbox * 2e-3 / pooled.norm(dim=1).mean().item()),
         Proposals(selective_search=SelectiveSearch(min_side=8)),
         Detection() if hidden else Detection(layer="pool5"),
-        {"split": "train", "pictures": 2, "seed": 0},
+        {"split": "train", "pictures": 2, "seed": 0, "precision": extractor.precision},
     )
 
 

@@ -5,6 +5,7 @@ import importlib
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,11 +74,12 @@ def fill(test_det, tmp_path, data, candidates):
 
     def call(seed=0, limited=False, only=None, **changes):
         trained = {"network": "alexnet_conv3", "split": "train", "pictures": 9}
-        trained |= {"limited": limited, "seed": seed}
+        trained |= {"limited": limited, "seed": seed, "precision": "float32"}
         # Nothing of a network is needed: the candidates are there.
         config = Config(**changes)
+        extractor = SimpleNamespace(precision=config.precision)
         detector = SPPDetector(
-            CLASSES, None, None, {}, None, detection=config.detection, trained=trained
+            CLASSES, extractor, None, {}, None, detection=config.detection, trained=trained
         )
         chosen = {layer: candidates[layer] for layer in only or candidates}
         test_det.fill_table(path, config, detector, data, chosen)
@@ -152,6 +154,7 @@ def test_other_findings_have_rows_of_their_own(fill):
         {"detection": Detection(fc_rank=8)},
         {"detection": Detection(vote_iou=0.5)},
         {"detection": Detection(vote_iou=0.4)},
+        {"detection": Detection(vote_iou=0.4), "precision": "bfloat16"},
     ):
         rows = fill(**change)
         number += len(EXPECTED)
@@ -162,7 +165,7 @@ def test_other_findings_have_rows_of_their_own(fill):
     assert {row["features"] for row in rows} == {"spp", "rcnn"}
     assert {row["network"] for row in rows} == {
         *("alexnet_conv3", "alexnet_conv3_rank8"),
-        *("alexnet_conv3_vote0.5", "alexnet_conv3_vote0.4"),
+        *("alexnet_conv3_vote0.5", "alexnet_conv3_vote0.4", "alexnet_conv3_bfloat16_vote0.4"),
     }
 
 

@@ -52,7 +52,7 @@ def best(table: Path, combination: Path) -> str:
     """
     found: dict[str, tuple[float, str]] = {}
     for row in rows_of(table):
-        network = re.sub(r"_(conv\d|boxes|rank\d|vote\d).*", "", row["network"])
+        network = re.sub(r"_(conv\d|boxes|float32|bfloat16|rank\d|vote\d).*", "", row["network"])
         scores = row["layer"] + (" + bb" if row["bbox"] == "true" else "")
         how = f"{row['network']}, {scores}, {SCALES[row['scales']]}, windows of {row['proposals']}"
         found[network] = max(found.get(network, (0.0, "")), (float(row["map"]), how))

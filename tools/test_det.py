@@ -19,7 +19,7 @@ from typing import Any
 
 from _cli import run_on_trained, with_progress
 
-from detection.config import Config, Detection
+from detection.config import Config
 from detection.data.records import Dataset
 from detection.data.voc import read_voc
 from detection.data.windows import find_windows
@@ -96,7 +96,7 @@ def fill_table(
             cell = replace(detector, detection=replace(detector.detection, bbox=bbox))
             _, result = measure(cell, data, folder)
             facts = {
-                "network": network_name(trained["network"], detector.detection),
+                "network": network_name(detector),
                 "features": config.features,
                 "scales": config.scales,
                 "layer": layer,
@@ -112,10 +112,17 @@ def fill_table(
             logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
 
-def network_name(trained: str, detection: Detection) -> str:
-    """The network in tables, with the rank of its fc layers and the IoU of votes where set."""
-    rank = "" if detection.fc_rank is None else f"_rank{detection.fc_rank}"
-    return trained + rank + ("" if detection.vote_iou is None else f"_vote{detection.vote_iou:g}")
+def network_name(detector: SPPDetector) -> str:
+    """The network in tables, with what a test changed: precision, rank of fc layers, votes."""
+    trained, detection = detector.trained, detector.detection
+    precision = detector.extractor.precision
+    changed = [
+        trained["network"],
+        precision if precision != trained["precision"] else None,
+        None if detection.fc_rank is None else f"rank{detection.fc_rank}",
+        None if detection.vote_iou is None else f"vote{detection.vote_iou:g}",
+    ]
+    return "_".join(each for each in changed if each)
 
 
 def windows_name(trained: str, tested: str) -> str:

@@ -72,6 +72,7 @@ def main(config: Config) -> None:
             "pictures": len(data.records),
             "limited": config.limit is not None,
             "seed": config.seed,
+            "precision": config.precision,
         },
         config.bbox.layer,
     )

@@ -47,7 +47,7 @@ class SPPDetector:
         regressor: box regression.
         proposals: how windows are made for a picture that comes without.
         detection: which layer scores, suppression and limits.
-        trained: what it was trained on, for the record: split, pictures, seed.
+        trained: what it was trained on, for the record: split, pictures, seed, precision.
         box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
     """
 
@@ -274,6 +274,8 @@ class SPPDetector:
             raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
         settings, tensors = read_detector(Path(path))
         trunk = Weights(part(tensors, "trunk."), str(path), settings["weights"])
+        # Older files do not tell it of the training.
+        settings["trained"].setdefault("precision", settings["precision"])
         precision = precision or settings["precision"]
         extractor = build_extractor(
             settings["features"],
