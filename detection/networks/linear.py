@@ -42,12 +42,14 @@ class _ByOneDNN(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``(P, out)`` of rows ``(P, in)``, weight ``(out, in)`` and bias ``(out,)``."""
         ctx.save_for_backward(rows, weight)
         return _product(rows, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Slopes of rows, weight and bias, of those that are wanted, from ``(P, out)``."""
         rows, weight = ctx.saved_tensors
         wanted, slope = ctx.needs_input_grad, slope.contiguous()
         return (

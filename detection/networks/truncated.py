@@ -106,7 +106,7 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
         ValueError: a higher rank than there are directions.
     """
     if rank >= len(weight):
-        return nn.Sequential(linear(weight, bias))
+        return nn.Sequential(layer_of(weight, bias))
     if rank > responses.directions.shape[1]:
         raise ValueError(
             f"this detector's fc layers can be truncated to a rank of "
@@ -115,11 +115,11 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
     mean = responses.mean.to(weight.device)
     directions = responses.directions[:, :rank].to(weight.device)
     return nn.Sequential(
-        linear(directions.T @ weight, directions.T @ (bias - mean)), linear(directions, mean)
+        layer_of(directions.T @ weight, directions.T @ (bias - mean)), layer_of(directions, mean)
     )
 
 
-def linear(weight: Tensor, bias: Tensor) -> Linear:
+def layer_of(weight: Tensor, bias: Tensor) -> Linear:
     """A layer of given weights ``(out, in)``, which it keeps a copy of."""
     layer = Linear(weight.shape[1], weight.shape[0], device=weight.device)
     layer.weight.copy_(weight)
