@@ -36,7 +36,6 @@ def main(
     windows: Literal["selective_search", "edge_boxes", "both"] | None = None,
     scales: Literal[1, 5] | None = None,
     precision: Precision | None = None,
-    device: str = "cpu",
 ) -> None:
     """Find objects in pictures, print them and draw them.
 
@@ -51,12 +50,11 @@ def main(
             of selective search's time.
         scales: 1 for one scale (688), quicker, or 5; without it as in training.
         precision: bfloat16 is quicker on CPUs that have it; without it as in training.
-        device: cpu or cuda.
     """
     path = Path(detector) if detector else Path(run) / "detector.safetensors"
     folder = Path(out) if out else path.parent / "detected"
     drawings = plan_drawings(find_pictures(pictures), folder)
-    found_by = SPPDetector.load(path, device=device, scales=scales, precision=precision)
+    found_by = SPPDetector.load(path, scales=scales, precision=precision)
     if windows is not None:
         proposals = replace(found_by.proposals, method=windows, file=None)
         found_by = replace(found_by, proposals=proposals)
