@@ -237,8 +237,7 @@ def measure(
     """Median seconds a picture of each method's phases; the first picture warms up unmeasured.
 
     On a GPU every picture does, as cuDNN chooses its algorithms when it first sees a size. Methods
-    are shuffled for each picture: what follows R-CNN finds its memory given back to the system,
-    and pooling at five scales took twice as long where it always did.
+    are shuffled for each picture: pooling took twice as long where it always followed R-CNN.
     """
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     order = [0, *range(len(records))]
