@@ -20,28 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from detection.learners.scores import linear_scores
+
 # A hinge sample takes 20 to 150 passes at tol 1e-4; a fit that needs this many is broken.
 MAX_ITER = 100_000
 # The solver stops with margins off by less than its tolerance, so the margin itself is taken wider.
 ON_MARGIN = 1e-3
-
-
-def linear_scores(
-    features: NDArray, weights: NDArray[np.float32], bias: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Scores ``(n, K)`` of features ``(n, D)`` by weights ``(K, D)`` and bias ``(K,)``; float32.
-
-    By torch, whose threads are those of the network: numpy's are others, which go on spinning for
-    20 ms when they are done, at the cost of the next picture's convolutions (docs/LOG.md).
-    """
-    rows = torch.from_numpy(features.astype(np.float32, copy=False))
-    return np.asarray((rows @ torch.from_numpy(weights).T).numpy() + bias)
 
 
 @dataclass(frozen=True)
