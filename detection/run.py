@@ -176,14 +176,14 @@ class Run:
             file.write(line + "\n")
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, pictures: int | None = None) -> Iterator[None]:
         """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl.
 
         The memory is that of the largest process. The beginning goes there too, for the time that
-        a killed stage took.
+        a killed stage took, and how many pictures it is about to do, where the stage tells it.
         """
         logger.info("%s", name)
-        self.event("begin", stage=name)
+        self.event("begin", stage=name, **({} if pictures is None else {"pictures": pictures}))
         start = time.perf_counter()
         yield
         seconds = round(time.perf_counter() - start, 1)
@@ -223,26 +223,34 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
 
     A stage that was killed and taken up again counts with all its parts, each of the killed ones
-    up to its last event; one that was reused keeps the time of its making.
+    up to its last event; one that was reused keeps the time of its making. ``pictures``, where a
+    stage tells them, are those that the seconds went to.
     """
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     stages: dict[str, dict[str, float]] = {}
-    lost: dict[str, float] = {}
-    begun: tuple[str, datetime] | None = None
-    last = datetime.min
+    lost: dict[str, tuple[float, int]] = {}
+    begun: dict[str, Any] | None = None
+    last, done = datetime.min, 0
     for event in map(json.loads, lines):
         now = datetime.fromisoformat(event["time"])
         if begun and event["event"] in ("start", "begin"):
-            lost[begun[0]] = lost.get(begun[0], 0.0) + (last - begun[1]).total_seconds()
+            seconds, pictures = lost.get(begun["stage"], (0.0, 0))
+            seconds += (last - datetime.fromisoformat(begun["time"])).total_seconds()
+            lost[begun["stage"]] = seconds, pictures + done
             begun = None
         if event["event"] == "begin":
-            begun = event["stage"], now
+            begun, done = event, 0
+        elif event["event"] == "progress":
+            done = event["done"]
         elif event["event"] == "stage":
-            begun = None
             facts = {name: event[name] for name in STAGE_FACTS if name in event}
-            facts["seconds"] = round(facts["seconds"] + lost.pop(event["stage"], 0.0), 1)
+            seconds, pictures = lost.pop(event["stage"], (0.0, 0))
+            facts["seconds"] = round(facts["seconds"] + seconds, 1)
+            if begun and "pictures" in begun:
+                facts["pictures"] = begun["pictures"] + pictures
             stages[event["stage"]] = facts
+            begun = None
         last = now
     return stages
 

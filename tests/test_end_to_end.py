@@ -205,14 +205,14 @@ def test_a_second_call_reuses_every_stage(ended):
     for stage in ("fine-tuning", *layers, "box regression"):
         assert f"{stage}: reused" in again.err
     retest = ended.calls["retest"]
-    assert "detection at 1 scales: 4 of 4 pictures were done before" in retest.err
+    assert "selective_search, float32: 4 of 4 pictures were done before" in retest.err
     assert retest.out == ended.calls["test"].out
 
 
 def test_another_cell_needs_no_network(ended):
     cell = ended.calls["other cell"]
     assert cell.status == 0, cell.err
-    assert "detection at 1 scales: 4 of 4 pictures were done before" in cell.err
+    assert "selective_search, float32: 4 of 4 pictures were done before" in cell.err
     facts = json.loads((ended.folder / "cell.json").read_text())
     results = (ended.folder / "straight/test_test_1scales/results.json").read_text()
     assert facts == json.loads(results)

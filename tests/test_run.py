@@ -144,6 +144,21 @@ def test_a_killed_stage_counts_with_what_it_took(run, monkeypatch):
     assert stage_seconds(run.folder) == {"SVMs": {"seconds": 2.0, "peak_memory_mb": 8}}
 
 
+def test_a_stage_tells_the_pictures_that_its_seconds_went_to(run, monkeypatch):
+    clock = iter(f"2026-11-26T10:0{minute}:00" for minute in range(9))
+    monkeypatch.setattr("detection.run.time.strftime", lambda _: next(clock))
+    run.event("begin", stage="detection", pictures=100)
+    run.event("progress", stage="detection", done=30, total=100)
+    run.event("begin", stage="detection", pictures=60)
+    run.event("stage", stage="detection", seconds=90.0, peak_memory_mb=9)
+    # Ten pictures were done in what was lost after the last event.
+    found = stage_seconds(run.folder)["detection"]
+    assert (found["seconds"], found["pictures"]) == (60 + 90, 30 + 60)
+    run.event("begin", stage="detection", pictures=8)
+    run.event("stage", stage="detection", seconds=5.0, peak_memory_mb=9)
+    assert stage_seconds(run.folder)["detection"]["pictures"] == 8
+
+
 def test_what_was_done_before_is_said_and_is_no_event(run, caplog):
     caplog.set_level(logging.INFO)
     run.done_before("windows", 8, 8)

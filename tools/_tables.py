@@ -193,14 +193,14 @@ def cost(found: Iterable[Path]) -> str:
     for path in found:
         result = json.loads(path.read_text())
         stages = result["stages"]
-        test = stages.get(f"detection at {result['scales']} scales", {})
+        test = result["detection"] or {}
         training = [one for name, one in stages.items() if not name.startswith(NOT_TRAINING)]
         lines.append(
             (
                 f"[{path.stem}](results/{path.name})",
                 f"{100 * result['map']:.1f}",
                 f"{sum(one['seconds'] for one in training) / 60:.0f}",
-                f"{test['seconds'] / result['pictures']:.2f}" if test else "-",
+                f"{test['seconds'] / test['pictures']:.2f}" if test else "-",
                 f"{test.get('workers', '-')}",
                 f"{max(one['peak_memory_mb'] for one in training) / 1000:.1f}",
             )

@@ -30,7 +30,12 @@ from detection.evaluation.plots import draw_detections, plot_precision_recall
 from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.detector import SPPDetector
-from detection.inference.testing import results_folder, score_split, split_detections
+from detection.inference.testing import (
+    results_folder,
+    score_split,
+    split_detections,
+    stage_name,
+)
 from detection.run import Run, environment, log_to, stage_seconds
 from proposals.disk import read_picture
 
@@ -62,7 +67,8 @@ def main(config: Config) -> None:
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
     draw_pictures(folder / "pictures", data, found, config.report.pictures, detector)
-    facts = facts_of(run, detector, data, candidates[detector.layer], ap50)
+    stage = stage_name(detector, windows)
+    facts = facts_of(run, detector, data, candidates[detector.layer], stage, ap50)
     save_result(folder / "results.json", result, facts)
     if config.report.json:
         save_result(config.report.json, result, facts)
@@ -131,9 +137,13 @@ def windows_name(trained: str, tested: str) -> str:
 
 
 def facts_of(
-    run: Run, detector: SPPDetector, data: Dataset, candidates: Path, ap50: float
+    run: Run, detector: SPPDetector, data: Dataset, candidates: Path, stage: str, ap50: float
 ) -> dict[str, Any]:
-    """What makes the numbers a finding (command, data, machine, times), and its candidates."""
+    """What makes the numbers a finding (command, data, machine, times), and its candidates.
+
+    The time and memory of ``stage``, the scoring of the windows, stand by themselves too.
+    """
+    stages = stage_seconds(run.folder)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": run.command,
@@ -149,7 +159,8 @@ def facts_of(
         "classes": list(detector.classes),
         "candidates": candidates.name,
         "ap50_pycocotools": ap50,
-        "stages": stage_seconds(run.folder),
+        "stages": stages,
+        "detection": stages.get(stage),
         "environment": environment(),
     }
 

@@ -67,14 +67,28 @@ def score_split(
     """
     folders = {layer: candidates_folder(run, detector, windows, layer) for layer in detector.layers}
     todo = [record for record in data.records if not _scored(folders, record)]
-    name = f"detection at {run.config.scales} scales"
+    name = stage_name(detector, windows)
     run.done_before(name, len(data.records) - len(todo), len(data.records))
     if todo:
-        with run.stage(name):
+        with run.stage(name, len(todo)):
             scored = _score_all(run, detector, todo, windows, folders)
             for _ in run.progress(scored, name, len(todo)):
                 pass
     return folders
+
+
+def stage_name(detector: SPPDetector, windows: Windows) -> str:
+    """What a test is called in the log and in metrics.jsonl, with what its time depends on."""
+    extractor, rank = detector.extractor, detector.detection.fc_rank
+    scales = extractor.facts.get("scales", ())
+    return ", ".join(
+        (
+            f"detection at {len(scales)} scales" if scales else "detection by R-CNN",
+            windows.method.name,
+            extractor.precision,
+            *(() if rank is None else (f"fc rank {rank}",)),
+        )
+    )
 
 
 def _scored(folders: Mapping[str, Path], record: ImageRecord) -> bool:
