@@ -13,7 +13,7 @@ from detection.features.scales import choose_scale_paper, choose_scale_released
 from detection.inference.combination import combine
 from detection.inference.detector import SPPDetector
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.training.finetune import finetune_head

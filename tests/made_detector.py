@@ -9,7 +9,7 @@ from detection.config import Detection
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.networks.head import Head
 from detection.networks.truncated import ResponseMoments
 from proposals.methods import Proposals

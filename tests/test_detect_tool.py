@@ -15,7 +15,7 @@ from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 

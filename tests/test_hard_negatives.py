@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.learners.svm import ClassSVMs, fit_svm
+from detection.learners.class_svms import ClassSVMs
+from detection.learners.svm import fit_svm
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.negative_cache import NegativeCache
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.learners.svm import ClassSVMs, LinearSVM, fit_svm, fit_svms
+from detection.learners.class_svms import ClassSVMs
+from detection.learners.svm import LinearSVM, fit_svm, fit_svms
 
 
 def samples(

@@ -46,7 +46,7 @@ from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import LAYERS, MOST, Responses

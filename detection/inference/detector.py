@@ -19,7 +19,7 @@ from detection.inference.detector_file import read_detector, write_detector
 from detection.inference.layers import LayerFeatures, part
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import pack, unpack

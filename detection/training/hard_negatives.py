@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.learners.class_svms import ClassSVMs
 from detection.learners.scores import linear_scores
-from detection.learners.svm import ClassSVMs, LinearSVM, fit_svms
+from detection.learners.svm import LinearSVM, fit_svms
 from detection.training.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.

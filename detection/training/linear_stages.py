@@ -13,7 +13,7 @@ from detection.data.records import Dataset
 from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.run import Run
 from detection.training import hard_negatives
 from detection.training.finetune_stage import head_path

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
-from detection.learners.svm import ClassSVMs
+from detection.learners.class_svms import ClassSVMs
 from detection.run import Run
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.labels import label_windows
