@@ -22,9 +22,10 @@ from proposals.edges import (
     thin,
 )
 from proposals.opencv import check_image, opencv, shrunk
+from proposals.soft_order import soft_order
 
 # Part of every key: raise it when the same parameters start to give other windows.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,15 @@ class EdgeBoxes:
         model: the structured forest's file; or of another edge network than the package's, for
             "learned" (tools/train_edges.py makes one).
         max_windows: windows an image at most, the best.
+        candidates: windows that OpenCV finds, of which the best are taken: those that score high
+            and differ from better ones (``proposals/soft_order.py``).
+        decay: a candidate's score falls with each window taken before it, by this times its IoU
+            with that one above ``decay_iou``, from 0 to 0.99; 0 keeps OpenCV's order.
+        decay_iou: from 0 to 0.99.
         alpha: step of the sliding windows as IoU of neighbours, above 0 and below 1.
-        beta: IoU above which the worse of two windows is dropped, above 0 and below 1; 0.75 is
-            best for objects that must be covered by 0.7.
-        eta: factor on beta after each window kept, from 0.5 to 1; below 1 spreads the later ones.
+        beta: IoU above which the worse of two windows is dropped, above 0 and below 1.
+        eta: factor on beta after each window kept, from 0.5 to 1; below 1 drops more of the later
+            ones.
         min_score: windows must score at least this.
         edge_min_mag: weaker edges are ignored.
         edge_merge_thr: larger joins fewer edge pixels to a group.
@@ -58,6 +64,9 @@ class EdgeBoxes:
     edges: Literal["learned", "gradient", "forest"] = "learned"
     model: str | None = None
     max_windows: int = 2000
+    candidates: int = 4000
+    decay: float = 0.4
+    decay_iou: float = 0.5
     alpha: float = 0.65
     beta: float = 0.75
     eta: float = 0.9999
@@ -77,6 +86,9 @@ class EdgeBoxes:
             raise ValueError(f"edges 'gradient' has no model; got {self.model!r}")
         for name, low, high in (
             ("max_windows", 1, math.inf),
+            ("candidates", 1, math.inf),
+            ("decay", 0, 0.99),
+            ("decay_iou", 0, 0.99),
             ("alpha", 0.01, 0.99),
             ("beta", 0.01, 0.99),
             ("eta", 0.5, 1),
@@ -142,8 +154,8 @@ class EdgeBoxes:
 
         Returns:
             ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels inside the image, and
-            ``(P,)`` float32 scores. P is never 0: where nothing is found, the whole image is the
-            only window, with score 0.
+            ``(P,)`` float32 scores, lowered by the windows before. P is never 0: where nothing is
+            found, the whole image is the only window, with score 0.
 
         Raises:
             ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
@@ -159,6 +171,8 @@ class EdgeBoxes:
         corners, scores = self._search(thinned, directions)
         height, width = searched.shape[:2]
         corners = corners.clip(0, [width, height] * 2)
+        order, scores = soft_order(corners, scores, self.max_windows, self.decay, self.decay_iou)
+        corners = corners[order]
         if not len(corners):
             corners, scores = np.array([[0.0, 0, width, height]]), np.zeros(1)
         factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
@@ -176,7 +190,7 @@ class EdgeBoxes:
             beta=self.beta,
             eta=self.eta,
             minScore=self.min_score,
-            maxBoxes=self.max_windows,
+            maxBoxes=max(self.candidates, self.max_windows),
             edgeMinMag=self.edge_min_mag,
             edgeMergeThr=self.edge_merge_thr,
             clusterMinMag=self.cluster_min_mag,

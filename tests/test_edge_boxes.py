@@ -96,7 +96,7 @@ def test_key_changes_with_every_parameter():
     for field in fields(method):
         if field.name not in ("edges", "model"):
             keys.add(
-                replace(method, **{field.name: getattr(method, field.name) * 0.99 + 0.01}).key
+                replace(method, **{field.name: getattr(method, field.name) * 0.97 + 0.02}).key
                 if field.name != "max_windows"
                 else replace(method, max_windows=5).key
             )

@@ -1,0 +1,42 @@
+"""An order of windows in which the first ones differ: Soft-NMS (Bodla et al., ICCV 2017)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def soft_order(
+    windows: NDArray, scores: NDArray, count: int, decay: float, from_iou: float
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The windows of the highest scores, where each one taken lowers those that overlap it.
+
+    Again and again the window of the highest score is taken, the first of equals, and the scores of
+    the others are multiplied by ``1 - decay * (IoU - from_iou)`` where their IoU with it is above
+    ``from_iou``: Soft-NMS's linear rule, made milder. Nothing is dropped, so of an object with many
+    windows those of other objects come first, and the rest later.
+
+    Args:
+        windows: ``(P, 4)`` corners ``(x1, y1, x2, y2)``, area above 0.
+        scores: ``(P,)``, 0 or more.
+        count: how many windows to take at most; fewer are the beginning of more.
+        decay: from 0, the order of the scores, to below 1.
+        from_iou: from 0 to below 1.
+
+    Returns:
+        ``(min(count, P),)`` rows of the windows in the order they were taken, and their scores
+        then, from high to low. Computed in float32.
+    """
+    left, top, right, bottom = np.asarray(windows, np.float32).reshape(-1, 4).T.copy()
+    areas = (right - left) * (bottom - top)
+    remaining = np.asarray(scores, np.float32).copy()
+    order = np.empty(min(count, len(remaining)), np.int64)
+    taken = np.empty(len(order), np.float32)
+    for place in range(len(order)):
+        row = int(remaining.argmax())
+        order[place], taken[place] = row, remaining[row]
+        width = np.minimum(right, right[row]) - np.maximum(left, left[row])
+        height = np.minimum(bottom, bottom[row]) - np.maximum(top, top[row])
+        overlap = width.clip(0) * height.clip(0)
+        iou = overlap / (areas + areas[row] - overlap)
+        remaining *= 1 - decay * (iou - np.float32(from_iou)).clip(0)
+        remaining[row] = -np.inf
+    return order, taken
