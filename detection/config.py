@@ -8,7 +8,6 @@ paper is silent, the released code; ``docs/differences.md`` lists both.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from detection.features.scales import Scales
 from proposals.methods import Proposals
 
 
@@ -293,7 +292,7 @@ class Config:
         workers: processes for windows and SVMs; 0 means one a core.
         limit: use the first so many pictures of the split only.
         features: SPP-net's, or R-CNN's: every window warped and sent through the network.
-        scales: 5 (480, 576, 688, 864, 1200), 1 (688), or 7: 240 and 344 beside the five.
+        scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
         precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
         data: pictures and annotations.
         proposals: where windows come from.
@@ -311,7 +310,7 @@ class Config:
     workers: int = 0
     limit: int | None = None
     features: Literal["spp", "rcnn"] = "spp"
-    scales: Scales = 5
+    scales: Literal[1, 5] = 5
     precision: Literal["float32", "bfloat16"] = "float32"
     data: Data = field(default_factory=Data)
     proposals: Proposals = field(default_factory=Proposals)

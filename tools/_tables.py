@@ -13,8 +13,7 @@ TITLES = ("network", "features", "windows", "train", "test", "scales")
 LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
 # Stages that are no part of training, or windows, which many trainings share.
 NOT_TRAINING = ("detection", "evaluation", "windows")
-SCALES = {"1": "one scale", "5": "five scales", "7": "seven scales"}
-PAPER_SCALES = ("1", "5")
+SCALES = {"1": "one scale", "5": "five scales"}
 WAYS = {"rcnn": "R-CNN", **{number: f"SPP-net, {name}" for number, name in SCALES.items()}}
 # The paper's Table 9 (ZF-5, trainval, tested on VOC 2007's test), of SVMs fine-tuned but for pool5.
 PAPER = {
@@ -104,17 +103,13 @@ def paper(table: Path) -> str:
                     )
                 )
                 for network in ("alexnet", "alexnet_conv3")
-                for scales in PAPER_SCALES
+                for scales in SCALES
             ]
             theirs = PAPER.get((layer, bbox), {})
             if theirs or set(cells) != {"-"}:
-                cells += [str(theirs.get(scales, "-")) for scales in PAPER_SCALES]
+                cells += [str(theirs.get(scales, "-")) for scales in SCALES]
                 lines.append([named(layer, bbox), *cells])
-    titles = [
-        f"{way}, {SCALES[scales]}"
-        for way in ("fc layers", "conv3 on", "paper")
-        for scales in PAPER_SCALES
-    ]
+    titles = [f"{way}, {n}" for way in ("fc layers", "conv3 on", "paper") for n in SCALES.values()]
     return markdown(["", *titles], lines)
 
 

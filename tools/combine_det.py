@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
 from _cli import WordsParser, run_tool, with_progress
 
@@ -31,7 +31,6 @@ from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.features.scales import Scales
 from detection.inference.combination import combine, same_classes, weightings
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file, results_folder
@@ -104,7 +103,7 @@ class RunTest:
 def main(
     runs: list[str],
     data: Data = Data(),
-    scales: Scales = 5,
+    scales: Literal[1, 5] = 5,
     out: str = "runs/combined",
     csv: Path | None = None,
     limit: int | None = None,
@@ -187,15 +186,16 @@ def row_of(
     } | {name: round(one.ap, 4) for name, one in result.per_class.items()}
 
 
-def with_scales(word: str, scales: Scales) -> tuple[str, Scales]:
-    """A run's folder and number of scales, of ``runs/a``, ``runs/a@1``, ``@5`` or ``@7``."""
-    for each in get_args(Scales):
-        if word.endswith(f"@{each}"):
-            return word.removesuffix(f"@{each}"), each
+def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
+    """A run's folder and number of scales, of ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
+    if word.endswith("@1"):
+        return word.removesuffix("@1"), 1
+    if word.endswith("@5"):
+        return word.removesuffix("@5"), 5
     return word, scales
 
 
-def read_test(run: str, scales: Scales, data: Data) -> RunTest:
+def read_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
     """Find a run's finished test of a split.
 
     Raises:

@@ -21,7 +21,6 @@ from detection.data.voc import SUFFIXES
 from detection.detections import Detections
 from detection.evaluation.plots import FORMATS, draw_detections
 from detection.features.extractor import Precision
-from detection.features.scales import Scales
 from detection.inference.detector import SPPDetector
 from proposals.disk import read_picture
 
@@ -35,7 +34,7 @@ def main(
     out: str | None = None,
     threshold: float | None = None,
     windows: Literal["selective_search", "edge_boxes", "both"] | None = None,
-    scales: Scales | None = None,
+    scales: Literal[1, 5] | None = None,
     precision: Precision | None = None,
 ) -> None:
     """Find objects in pictures, print them and draw them.
@@ -49,7 +48,7 @@ def main(
             above 0 say 'object'. Without it -0.7, or 0.5 where softmax scores.
         windows: where objects are looked for; without it as in training. EdgeBoxes' take a third
             of selective search's time.
-        scales: 1 for one scale (688), quicker, 5 or 7; without it as in training.
+        scales: 1 for one scale (688), quicker, or 5; without it as in training.
         precision: bfloat16 is quicker on CPUs that have it; without it as in training.
     """
     path = Path(detector) if detector else Path(run) / "detector.safetensors"

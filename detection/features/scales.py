@@ -4,22 +4,12 @@ An image is resized so that its shorter side is one of the scales; a window is t
 at which it has about the size of a picture the network was trained on (paper, section 4.1).
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-Scales = Literal[1, 5, 7]
-"""How many scales: the paper's one or five, or seven."""
-
-SCALES: dict[int, tuple[int, ...]] = {
-    1: (688,),
-    5: (480, 576, 688, 864, 1200),
-    7: (240, 344, 480, 576, 688, 864, 1200),
-}
-"""Shorter sides in pixels by how many there are. The released code has 874 where the paper prints
-864. The two smaller of the seven are ours: at 480 an object that fills a picture is still twice as
-large as those that ImageNet's filters know."""
+SCALES: dict[int, tuple[int, ...]] = {1: (688,), 5: (480, 576, 688, 864, 1200)}
+"""The paper's scales by how many there are: shorter side in pixels. The released code has 874
+where the paper prints 864."""
 
 TRAINED_SIDE = 224
 RELEASED_SIDE = 208

@@ -14,7 +14,7 @@ from detection.config import Detection
 from detection.detections import Detections
 from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, Precision, WindowFeatures
-from detection.features.scales import SCALES, Scales
+from detection.features.scales import SCALES
 from detection.inference.detector_file import read_detector, write_detector
 from detection.inference.layers import LayerFeatures, part
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
@@ -252,7 +252,7 @@ class SPPDetector:
         path: str | Path,
         *,
         device: str | torch.device = "cpu",
-        scales: Scales | None = None,
+        scales: Literal[1, 5] | None = None,
         precision: Precision | None = None,
         detection: Detection | None = None,
     ) -> "SPPDetector":
@@ -261,7 +261,7 @@ class SPPDetector:
         Args:
             path: a run's detector.safetensors.
             device: where the network runs.
-            scales: 1, 5 or 7 test scales; None keeps those of training.
+            scales: 1 or 5 test scales; None keeps those of training.
             precision: None keeps that of training.
             detection: None keeps the settings of training.
 

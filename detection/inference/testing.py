@@ -7,7 +7,7 @@ together with another run's, without touching the network.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from joblib import delayed
@@ -17,7 +17,6 @@ from detection.config import Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
 from detection.features.extractor import Precision
-from detection.features.scales import Scales
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
@@ -141,7 +140,7 @@ def _score_in_process(
 
 @lru_cache(maxsize=1)
 def _detector_of_process(
-    path: Path, digest: str, scales: Scales, precision: Precision, detection: Detection
+    path: Path, digest: str, scales: Literal[1, 5], precision: Precision, detection: Detection
 ) -> SPPDetector:
     """A run's detector, loaded once a process; the digest tells one training from the next."""
     return SPPDetector.load(path, scales=scales, precision=precision, detection=detection)
