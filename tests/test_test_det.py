@@ -188,7 +188,13 @@ def test_facts_name_the_cell(test_det, tmp_path, data, candidates):
     config = Config(run=str(tmp_path / "run"), scales=1)
     config = replace(config, detection=replace(config.detection, layer="fc6", bbox=False))
     run = test_det.Run(config, "python tools/test_det.py")
-    facts = test_det.facts_of(run, detector, data, candidates["fc6"], 0.5)
+    for windows, seconds in (("edge_boxes", 7.0), ("both", 9.0)):
+        run.event("begin", stage=f"detection on {windows}", pictures=2)
+        run.event("stage", stage=f"detection on {windows}", seconds=seconds, peak_memory_mb=5)
+    stage = "detection on edge_boxes"
+    facts = test_det.facts_of(run, detector, data, candidates["fc6"], stage, 0.5)
+    assert facts["detection"] == {"seconds": 7.0, "peak_memory_mb": 5, "pictures": 2}
+    assert len(facts["stages"]) == 2
     assert (facts["layer"], facts["bbox"], facts["scales"]) == ("fc6", False, 1)
     assert facts["candidates"] == "candidates-fc6-0123"
     assert facts["features"] == {"features": "fake"}
