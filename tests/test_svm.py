@@ -1,12 +1,9 @@
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from detection.learners.class_svms import ClassSVMs
-from detection.learners.svm import LinearSVM, fit_svm, fit_svms
+from detection.learners.svm import fit_svm
 
 
 def samples(
@@ -31,13 +28,6 @@ def slow_parts(
     for x in negatives:
         negative += C * max(0.0, 1 + (float(np.dot(w, x)) + b))
     return positive, negative, 0.5 * sum(v * v for v in w) + 0.5 * (b / B) ** 2
-
-
-def same(one: LinearSVM, other: LinearSVM) -> bool:
-    return one.weights.tobytes() == other.weights.tobytes() and (
-        (one.bias, one.objective, one.support_vectors)
-        == (other.bias, other.objective, other.support_vectors)
-    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -93,23 +83,6 @@ def test_released_loss_by_hand() -> None:
     assert svm.objective.positive_loss == pytest.approx(2.2e-3, abs=1e-8)
     assert svm.objective.negative_loss == pytest.approx(2.7e-3, abs=1e-8)
     assert svm.objective.regularisation == pytest.approx(5e-5, abs=1e-8)
-
-
-def test_workers_change_no_byte() -> None:
-    tasks = [samples(seed, 100, 200 * (seed + 1), 300) for seed in range(4)]
-    alone = [fit_svm(*task) for task in tasks]
-    for workers in (1, 2):
-        fitted = list(fit_svms(iter(tasks), workers=workers))
-        assert all(same(one, other) for one, other in zip(alone, fitted, strict=True))
-
-
-def test_workers_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    tasks = [samples(seed) for seed in range(3)]
-    assert len(list(fit_svms(iter(tasks), workers=2))) == 3
-    with pytest.raises(ValueError, match="needs negatives"):
-        list(fit_svms([tasks[0], (tasks[1][0], tasks[1][1][:0])], workers=2))
-    assert not list(tmp_path.glob("svm-*"))
 
 
 def test_a_fit_that_does_not_converge_is_an_error() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.learners.scores import linear_scores
-from detection.learners.svm import fit_svms
+from detection.learners.svm import fit_svm
 
 
 class ClassSVMs:
@@ -17,7 +17,6 @@ class ClassSVMs:
         bias: constant feature; higher regularises the intercepts less.
         positive_weight: factor on the loss of positives.
         seed: of the solver.
-        workers: processes that fit classes.
 
     Attributes:
         coef_: ``(K, D)`` float32, for features at the scale they were fitted at.
@@ -33,13 +32,11 @@ class ClassSVMs:
         bias: float = 10.0,
         positive_weight: float = 2.0,
         seed: int = 0,
-        workers: int = 1,
     ) -> None:
         self.C = C
         self.bias = bias
         self.positive_weight = positive_weight
         self.seed = seed
-        self.workers = workers
 
     @classmethod
     def from_arrays(cls, coef: NDArray, intercept: NDArray) -> "ClassSVMs":
@@ -61,16 +58,16 @@ class ClassSVMs:
             positives: K arrays ``(n_k, D)`` float32.
             negatives: K arrays ``(m_k, D)`` float32.
         """
-        fitted = list(
-            fit_svms(
-                zip(positives, negatives, strict=True),
+        fitted = [
+            fit_svm(
+                *samples,
                 C=self.C,
                 bias=self.bias,
                 positive_weight=self.positive_weight,
                 seed=self.seed,
-                workers=self.workers,
             )
-        )
+            for samples in zip(positives, negatives, strict=True)
+        ]
         self.coef_ = np.stack([svm.weights for svm in fitted]).astype(np.float32)
         self.intercept_ = np.array([svm.bias for svm in fitted], dtype=np.float32)
         return self

@@ -8,19 +8,15 @@ times its weight and is regularised too:
 
 with hinge = max(0, 1 - y (w x + b)). Features are expected at a mean L2 norm of 20; ``C`` belongs
 to that scale. liblinear keeps one random state for the whole process and gives other weights when
-two fits share it, so classes are fitted by processes and never by threads.
+two fits share it, so classes are fitted one after the other and never by threads.
 """
 
-import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
@@ -198,62 +194,3 @@ def fit_svm(
         int(solver.n_iter_),
         time.perf_counter() - start,
     )
-
-
-def _fit_files(stem: Path, **settings: Any) -> LinearSVM:
-    """Fit a class whose samples lie in two files, which are removed."""
-    files = [stem.with_suffix(kind) for kind in (".positives.npy", ".negatives.npy")]
-    svm = fit_svm(*(np.load(file, mmap_mode="r") for file in files), **settings)
-    for file in files:
-        file.unlink()
-    return svm
-
-
-def fit_svms(
-    samples: Iterable[tuple[NDArray, NDArray]],
-    *,
-    C: float = 1e-3,
-    bias: float = 10.0,
-    positive_weight: float = 2.0,
-    seed: int = 0,
-    workers: int = 1,
-) -> Iterator[LinearSVM]:
-    """Fit several classes, in order; the number of workers changes no byte of the result.
-
-    With one worker the fits are made in this process. With more, each is made by a process of one
-    BLAS thread that reads its samples through memory maps of files in a temporary folder, removed
-    after the fit. ``samples`` is read as workers become free, so that few of its elements exist at
-    a time.
-
-    Args:
-        samples: ``(positives, negatives)`` of each class, as for ``fit_svm``.
-        C: as for ``fit_svm``, as are ``bias``, ``positive_weight`` and ``seed``.
-        bias: constant feature.
-        positive_weight: factor on the loss of positives.
-        seed: the same for every class.
-        workers: processes, > 0.
-    """
-    settings: dict[str, Any] = {
-        "C": C,
-        "bias": bias,
-        "positive_weight": positive_weight,
-        "seed": seed,
-    }
-    if workers == 1:
-        for positives, negatives in samples:
-            yield fit_svm(positives, negatives, **settings)
-        return
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")
-    with tempfile.TemporaryDirectory(prefix="svm-") as folder:
-        stems = _written(samples, Path(folder))
-        yield from pool(delayed(_fit_files)(stem, **settings) for stem in stems)
-
-
-def _written(samples: Iterable[tuple[NDArray, NDArray]], folder: Path) -> Iterator[Path]:
-    """Write each class's samples when its turn comes; where ``_fit_files`` finds them."""
-    for number, (positives, negatives) in enumerate(samples):
-        stem = folder / str(number)
-        np.save(stem.with_suffix(".positives.npy"), positives)
-        np.save(stem.with_suffix(".negatives.npy"), negatives)
-        yield stem

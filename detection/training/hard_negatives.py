@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.scores import linear_scores
-from detection.learners.svm import LinearSVM, fit_svms
+from detection.learners.svm import LinearSVM, fit_svm
 from detection.training.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.
@@ -190,17 +190,15 @@ class HardNegativeMiner:
 
     def _refit(self, labels: list[int]) -> None:
         """Fit classes on all they hold, then let go of what they find easy."""
-        if not labels:
-            return
-        fits = fit_svms(
-            ((self._positives[label], self._cache.gather(label)) for label in labels),
-            C=self.C,
-            bias=self.bias,
-            positive_weight=self.positive_weight,
-            seed=self.seed,
-        )
-        # No class may change the cache while the samples of a later one are still being gathered.
-        for label, svm in zip(labels, list(fits), strict=True):
+        for label in labels:
+            svm = fit_svm(
+                self._positives[label],
+                self._cache.gather(label),
+                C=self.C,
+                bias=self.bias,
+                positive_weight=self.positive_weight,
+                seed=self.seed,
+            )
             self._coef[label] = svm.weights
             self._intercept[label] = svm.bias
             self._fitted[label] = True
@@ -208,7 +206,8 @@ class HardNegativeMiner:
             self._cache.keep(label, kept)
             self._report(label, svm, kept)
             self._new[label] = 0
-        self._cache.compact()
+        if labels:
+            self._cache.compact()
 
     def _kept(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
         kept = scores >= self.evict_below
