@@ -178,7 +178,8 @@ class Svm:
         positive_weight: how much more a positive's loss weighs.
         bias: value of the constant feature that carries the (regularised) bias.
         negative_iou: a window is a negative of a class below this overlap with all its objects.
-        refit_every: new hard negatives of a class that bring on a refit.
+        refit_every: new hard negatives of a class that bring on a refit; fewer where so many of
+            all classes would not fit in memory, as of 12,800 numbers each.
         checkpoint_every: pictures between checkpoints.
     """
 

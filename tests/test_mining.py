@@ -15,7 +15,13 @@ from detection.inference.layers import LayerFeatures
 from detection.run import Run
 from detection.training import mining
 from detection.training.hard_negatives import HardNegativeMiner
-from detection.training.mining import BLOCK, block_ends, block_size, object_features
+from detection.training.mining import (
+    BLOCK,
+    block_ends,
+    block_size,
+    negatives_held,
+    object_features,
+)
 
 
 @pytest.fixture
@@ -46,15 +52,28 @@ def test_settings_reach_every_miner(world, monkeypatch):
         CONFIG.svm, C=0.25, bias=3.0, positive_weight=1.5, refit_every=17, negative_iou=0.2
     )
     miners = made_mining(world, world.run(svm=settings, seed=3))._start(LAYERS, world.entries)
-    for layer, dimension, most in (("pool5", LENGTH, 9), ("fc6", 6, 75), ("fc7", 6, 75)):
+    # Room for 9 negatives a class on pool5, for 75 on the others.
+    limits = {"pool5": (LENGTH, 4, 5), "fc6": (6, 17, 58), "fc7": (6, 17, 58)}
+    for layer, expected in limits.items():
         miner = miners[layer]
-        assert miner.dimension == dimension
-        assert miner.max_negatives == most
+        assert (miner.dimension, miner.refit_every, miner.max_negatives) == expected
         assert (miner.C, miner.bias, miner.positive_weight) == (0.25, 3.0, 1.5)
-        assert (miner.refit_every, miner.seed) == (17, 3)
+        assert miner.seed == 3
     monkeypatch.undo()
     miners = made_mining(world, world.run())._start(LAYERS, world.entries)
     assert {miner.max_negatives for miner in miners.values()} == {7000}
+
+
+def test_negatives_fit_in_memory_whatever_the_classes():
+    assert negatives_held(20, 4096, 2000) == (2000, 7000)
+    for classes, length in ((20, 12_800), (20, 9216), (200, 4096), (1000, 12_800)):
+        for asked in (1, 2000, 5000):
+            new, kept = negatives_held(classes, length, asked)
+            assert 1 <= new <= asked
+            assert 1 <= kept <= 7000
+            assert 2 * classes * length * (new + kept) <= mining.NEGATIVE_BYTES
+    # A budget of nothing still lets every class learn from a negative.
+    assert negatives_held(10**6, 12_800, 2000) == (1, 1)
 
 
 def threads_for_processes(monkeypatch):

@@ -23,7 +23,7 @@ from detection.learners.svm import LinearSVM, fit_svm
 from detection.training.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.
-VERSION = 2
+VERSION = 3
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class HardNegativeMiner:
         evict_below: after a refit, negatives that score below this are let go (strict).
         refit_every: a class is refitted with more new negatives than this (strict).
         max_negatives: a class keeps at most so many after a refit, the highest scores, earlier ones
-            first among equals. At 7,000, and 2,000 new ones, 20 classes of 4,096 numbers hold less
-            than 1.5 GB of float16 even when no window is shared between classes.
+            first among equals. With 2,000 new ones 20 classes of 4,096 numbers hold less than
+            1.5 GB of float16 even when no window is shared between classes.
         C: as for ``fit_svm``, as are ``bias``, ``positive_weight`` and ``seed``.
         bias: constant feature.
         positive_weight: factor on the loss of positives.

@@ -34,7 +34,7 @@ from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one picture and double.
 BLOCK = 32
-# Negatives of all classes that a layer's miner holds between refits, in bytes of float16.
+# Negatives of all classes that a layer's miner holds, in bytes of float16, were no window shared.
 NEGATIVE_BYTES = 2.3e9
 MOST_NEGATIVES = 7000
 
@@ -100,14 +100,15 @@ class Mining:
         miners = {}
         for layer, positives in object_features(entries, self.features, layers, count).items():
             length = positives[0].shape[1]
+            new, kept = negatives_held(count, length, settings.refit_every)
             miners[layer] = HardNegativeMiner(
                 self.data.classes,
                 length,
                 C=settings.C,
                 bias=settings.bias,
                 positive_weight=settings.positive_weight,
-                refit_every=settings.refit_every,
-                max_negatives=min(MOST_NEGATIVES, int(NEGATIVE_BYTES / (2 * count * length))),
+                refit_every=new,
+                max_negatives=kept,
                 seed=self.run.config.seed,
                 on_refit=partial(self.run.event, "svm", layer=layer),
             ).start(positives)
@@ -158,6 +159,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def negatives_held(classes: int, length: int, refit_every: int) -> tuple[int, int]:
+    """New negatives that bring on a class's refit, and how many it keeps after one.
+
+    At most ``refit_every`` and MOST_NEGATIVES; fewer where so many of all classes, of ``length``
+    numbers each, would not fit in NEGATIVE_BYTES.
+    """
+    room = int(NEGATIVE_BYTES / (2 * classes * length))
+    new = min(refit_every, max(room // 2, 1))
+    return new, min(MOST_NEGATIVES, max(room - new, 1))
 
 
 def block_size(done: int) -> int:
