@@ -3,6 +3,9 @@
 A window scores high when edges lie inside it whole and few cross its border. OpenCV has the first
 version of the paper's code. Its own edge maps need a model file that no package index has;
 ``proposals/edges.py`` makes better ones without it.
+
+Between these windows come those of the regions that the same edges part the picture into
+(``proposals/edge_regions.py``), which fit closer; the paper has none.
 """
 
 import math
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proposals.disk import key_of
+from proposals.edge_regions import region_windows
 from proposals.edges import (
     EdgeSource,
     ForestEdges,
@@ -25,7 +29,7 @@ from proposals.opencv import check_image, opencv, shrunk
 from proposals.soft_order import soft_order
 
 # Part of every key: raise it when the same parameters start to give other windows.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class EdgeBoxes:
         decay: a candidate's score falls with each window taken before it, by this times its IoU
             with that one above ``decay_iou``, from 0 to 0.99; 0 keeps OpenCV's order.
         decay_iou: from 0 to 0.99.
+        regions: share of the windows that are of regions, from 0 to 0.9, for as long as there are
+            any; 0 leaves EdgeBoxes' own.
         alpha: step of the sliding windows as IoU of neighbours, above 0 and below 1.
         beta: IoU above which the worse of two windows is dropped, above 0 and below 1.
         eta: factor on beta after each window kept, from 0.5 to 1; below 1 drops more of the later
@@ -51,9 +57,9 @@ class EdgeBoxes:
         edge_min_mag: weaker edges are ignored.
         edge_merge_thr: larger joins fewer edge pixels to a group.
         cluster_min_mag: groups of less strength are ignored.
-        max_aspect_ratio: of a window's sides, 1 or more.
-        min_box_area: smallest window in square pixels, before its sides are refined. OpenCV's own
-            1000 has none below 32x32, which one in 26 of VOC 2007 train's objects is.
+        max_aspect_ratio: of the sides of EdgeBoxes' own windows, 1 or more.
+        min_box_area: smallest window in square pixels, before OpenCV refines its sides. OpenCV's
+            own 1000 has none below 32x32, which one in 26 of VOC 2007 train's objects is.
         gamma: how fast windows of one shape get fewer with size, 1 or more.
         kappa: how much large windows are kept from scoring high by their length.
 
@@ -67,6 +73,7 @@ class EdgeBoxes:
     candidates: int = 4000
     decay: float = 0.4
     decay_iou: float = 0.5
+    regions: float = 0.25
     alpha: float = 0.65
     beta: float = 0.75
     eta: float = 0.9999
@@ -89,6 +96,7 @@ class EdgeBoxes:
             ("candidates", 1, math.inf),
             ("decay", 0, 0.99),
             ("decay_iou", 0, 0.99),
+            ("regions", 0, 0.9),
             ("alpha", 0.01, 0.99),
             ("beta", 0.01, 0.99),
             ("eta", 0.5, 1),
@@ -117,7 +125,7 @@ class EdgeBoxes:
     @property
     def name(self) -> str:
         """Name of the method, for folders and tables."""
-        return f"edge_boxes_{self.source.name}"
+        return f"edge_boxes_{self.source.name}" + ("_regions" if self.regions else "")
 
     @property
     def key(self) -> str:
@@ -154,8 +162,9 @@ class EdgeBoxes:
 
         Returns:
             ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels inside the image, and
-            ``(P,)`` float32 scores, lowered by the windows before. P is never 0: where nothing is
-            found, the whole image is the only window, with score 0.
+            ``(P,)`` float32 scores, lowered by the windows before; a region's is that of the window
+            before it. P is never 0: where nothing is found, the whole image is the only window,
+            with score 0.
 
         Raises:
             ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
@@ -173,10 +182,33 @@ class EdgeBoxes:
         corners = corners.clip(0, [width, height] * 2)
         order, scores = soft_order(corners, scores, self.max_windows, self.decay, self.decay_iou)
         corners = corners[order]
+        if self.regions:
+            others = region_windows(edges, searched, self.min_box_area)
+            corners, scores = self._with_regions(corners, scores, others)
         if not len(corners):
             corners, scores = np.array([[0.0, 0, width, height]]), np.zeros(1)
         factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
         return (corners * factor).astype(np.float32), scores.astype(np.float32)
+
+    def _with_regions(
+        self, corners: NDArray, scores: NDArray, others: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Windows and their scores, with those of regions evenly between them.
+
+        Fewer windows are the beginning of more.
+        """
+        together = np.concatenate([corners, others])
+        places = np.concatenate(
+            [
+                (np.arange(len(corners)) + 0.5) / (1 - self.regions),
+                (np.arange(len(others)) + 0.5) / self.regions,
+            ]
+        )
+        order = np.argsort(places, kind="stable")
+        before = np.maximum.accumulate(np.where(order < len(corners), order, -1))
+        first = np.unique(together[order], axis=0, return_index=True)[1]
+        kept = np.sort(first)[: self.max_windows]
+        return together[order[kept]], np.append(scores, 0)[before[kept]]
 
     def _search(
         self, edges: NDArray[np.float32], directions: NDArray[np.float32]

@@ -120,7 +120,7 @@ def test_other_windows_scales_and_precision(tool, detector, pictures, tmp_path, 
     assert tool(pictures, *flags, *quicker).lines
     assert used == [
         ("selective_search", (HEIGHT,), "float32"),
-        ("edge_boxes_learned", (688,), "bfloat16"),
+        ("edge_boxes_learned_regions", (688,), "bfloat16"),
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from proposals import edge_boxes
 from proposals.edge_boxes import EdgeBoxes
+from proposals.edge_regions import region_windows
 from proposals.edges import LearnedEdges
 from proposals.recall import best_overlaps
 
@@ -48,21 +49,25 @@ def test_limits(image):
     whole = EdgeBoxes()(image)
     fewer = EdgeBoxes(max_windows=7)(image)
     np.testing.assert_array_equal(fewer, whole[:7])
-    large = EdgeBoxes(min_box_area=3000)(image)
+    large = EdgeBoxes(min_box_area=3000, regions=0)(image)
     areas = np.prod(large[:, 2:] - large[:, :2], axis=1)
     # Sides are refined afterwards.
     assert areas.min() > 0.5 * 3000
     assert np.prod(whole[:, 2:] - whole[:, :2], axis=1).min() < 600
-    shapes = EdgeBoxes(max_aspect_ratio=1.5)(image)
+    shapes = EdgeBoxes(max_aspect_ratio=1.5, regions=0)(image)
     sides = shapes[:, 2:] - shapes[:, :2]
     assert (sides.max(axis=1) / sides.min(axis=1)).max() < 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2, 7), (3, 3), (4, 200)])
 def test_the_whole_of_a_small_image(rng, shape):
-    windows, scores = EdgeBoxes().scored(rng.integers(0, 256, (*shape, 3), np.uint8))
+    image = rng.integers(0, 256, (*shape, 3), np.uint8)
+    windows, scores = EdgeBoxes(regions=0).scored(image)
     np.testing.assert_array_equal(windows, [[0, 0, shape[1], shape[0]]])
     np.testing.assert_array_equal(scores, [0])
+    windows, scores = EdgeBoxes().scored(image)
+    np.testing.assert_array_equal(windows[0], [0, 0, shape[1], shape[0]])
+    assert not scores.any()
 
 
 def test_the_whole_of_an_even_image():
@@ -77,6 +82,29 @@ def test_a_large_picture_is_searched_shrunk(image):
     assert windows.max() <= 4 * 180
 
 
+def test_regions_come_evenly_between(image):
+    plain, scores = EdgeBoxes(regions=0).scored(image)
+    edges = EdgeBoxes().source(image)
+    of_regions = {tuple(each) for each in region_windows(edges, image, 400)}
+    for share, every in ((0.25, 4), (0.5, 2)):
+        windows, lowered = EdgeBoxes(regions=share).scored(image)
+        assert {tuple(each) for each in windows} == of_regions | {tuple(each) for each in plain}
+        region = np.array([tuple(each) in of_regions for each in windows[:40]])
+        assert region.sum() >= 40 // every - 1
+        own = ~region
+        np.testing.assert_array_equal(windows[:40][own], plain[: own.sum()])
+        np.testing.assert_array_equal(lowered[:40][own], scores[: own.sum()])
+        # A region has the score of the window before it.
+        inner = np.flatnonzero(region)
+        np.testing.assert_array_equal(lowered[inner], lowered[inner - 1])
+        np.testing.assert_array_equal(EdgeBoxes(regions=share, max_windows=9)(image), windows[:9])
+
+
+def test_names():
+    assert EdgeBoxes().name == "edge_boxes_learned_regions"
+    assert EdgeBoxes(regions=0, edges="gradient").name == "edge_boxes_gradient"
+
+
 def test_scores_of_either_opencv(image, monkeypatch):
     boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.int32)
     found = []
@@ -84,7 +112,7 @@ def test_scores_of_either_opencv(image, monkeypatch):
         search = SimpleNamespace(getBoundingBoxes=lambda *_, s=scores: (boxes, s))
         module = SimpleNamespace(ximgproc=SimpleNamespace(createEdgeBoxes=lambda s=search, **_: s))
         monkeypatch.setattr(edge_boxes, "opencv", lambda m=module: m)
-        found.append(EdgeBoxes().scored(image))
+        found.append(EdgeBoxes(regions=0).scored(image))
     for windows, scores in found:
         np.testing.assert_array_equal(windows, [[1, 2, 4, 6], [5, 6, 12, 14]])
         np.testing.assert_array_equal(scores, [0.5, 0.25])
@@ -123,6 +151,7 @@ def test_a_model_counts_by_its_bytes(tmp_path):
         ({"beta": 0}, "beta must be"),
         ({"max_windows": 0}, "max_windows must be from 1"),
         ({"max_aspect_ratio": 0.5}, "max_aspect_ratio must be from 1"),
+        ({"regions": 1}, "regions must be from 0 to 0.9, got 1"),
         ({"min_box_area": float("nan")}, "min_box_area must be"),
         ({"edges": "forest"}, "needs the file of a structured forest"),
         ({"edges": "gradient", "model": "model.yml.gz"}, "edges 'gradient' has no model"),

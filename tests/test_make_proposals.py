@@ -109,7 +109,7 @@ def test_a_table_of_several_methods(run, tree, tmp_path):
         *("method", "split", "windows", "recall_50", "recall_70", "recall_80", "recall_90"),
         *("abo", "mabo", "seconds"),
     ]
-    edge = "edge_boxes_learned"
+    edge = "edge_boxes_learned_regions"
     methods = [row["method"] for row in rows]
     assert list(dict.fromkeys(methods)) == [*("selective_search", edge, f"selective_search+{edge}")]
     # The same finding has one row.

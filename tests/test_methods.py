@@ -41,7 +41,7 @@ def test_both_are_a_union(image):
     assert rows(windows) == rows(first) | rows(second)
     assert len(rows(windows)) == len(windows)
     np.testing.assert_array_equal(windows[: len(first)], first)
-    assert BOTH.name == "selective_search+edge_boxes_learned"
+    assert BOTH.name == "selective_search+edge_boxes_learned_regions"
     changed = replace(BOTH, edge_boxes=EdgeBoxes(max_windows=49))
     assert len({BOTH.key, changed.key, *(part.key for part in BOTH.parts)}) == 4
 

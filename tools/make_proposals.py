@@ -115,13 +115,15 @@ def fill(store: WindowStore, pictures: list[Path], workers: int) -> None:
 
 
 def label(proposals: Proposals) -> str:
-    """The method's name, with the parameters that are not the defaults."""
+    """The method's name, with the parameters that are not the defaults and not told by it."""
     changed = [
         f"{name}={value}"
         for part in proposals.parts
         if not isinstance(part, ImportedWindows)
         for name, value in asdict(part).items()
-        if value != getattr(type(part)(), name) and name not in ("edges", "model")
+        if value != getattr(type(part)(), name)
+        and name not in ("edges", "model")
+        and (name, value) != ("regions", 0)
     ]
     return " ".join([proposals.name, *changed])
 

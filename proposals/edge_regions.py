@@ -1,0 +1,236 @@
+"""Windows around the regions that an edge map divides a picture into, from small to large.
+
+EdgeBoxes tries shapes of a grid and stops within pixels of an outline; the windows of regions lie
+on outlines, so that of their few more fit closely (docs/LOG.md). The smallest regions are the
+basins of the edge map, whose borders are its ridges. Then two neighbours at a time become one, till
+one is left, as in selective search (Uijlings et al., IJCV 2013, section 3), with the strength of
+the edges between them (Arbelaez et al., PAMI 2011) where that compares textures. Each of several
+measures of likeness makes a hierarchy of its own.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from proposals.opencv import opencv
+
+# Width of the Gaussian that the map is smoothed with: wider makes fewer and larger basins.
+SIGMA = 2.0
+# Where there is no edge the ground slopes to the middle of large gaps, by this much of the map
+# smoothed this widely, or noise would part it.
+SLOPE, SLOPE_SIGMA = 0.1, 8.0
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How much each difference of two neighbours keeps them apart; the least is merged next.
+
+    Attributes:
+        edge: of the mean strength of the edges along their common border.
+        colour: of the sum of differences of their mean colours in Lab, each of 0 to 1.
+        size: of the share of the picture that both cover, so that small ones come first.
+        fill: of the share of the picture that their common window covers beside them.
+    """
+
+    edge: float = 0.0
+    colour: float = 0.0
+    size: float = 0.0
+    fill: float = 0.0
+
+
+HIERARCHIES = (
+    Likeness(edge=1),
+    Likeness(edge=1, size=1, fill=1),
+    Likeness(colour=1, size=1, fill=1),
+)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """R regions of a picture and which of them touch.
+
+    Attributes:
+        windows: ``(R, 4)`` half-open pixels.
+        areas: ``(R,)`` pixels.
+        colours: ``(R, 3)`` mean Lab, 0 to 1.
+        pairs: ``(E, 2)`` touching regions, the lower number first, sorted.
+        strengths: ``(E,)`` summed strength of the edges between them: at each two pixels that
+            touch, the stronger's.
+        lengths: ``(E,)`` how many such pixels.
+        pixels: of the picture.
+    """
+
+    windows: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    colours: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    strengths: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+    pixels: int
+
+
+def region_windows(
+    edges: NDArray[np.float32], image: NDArray[np.uint8], min_area: float
+) -> NDArray[np.float64]:
+    """Windows of the regions of all hierarchies; the same every time.
+
+    Args:
+        edges: ``(H, W)`` strength in [0, 1].
+        image: ``(H, W, 3)`` RGB uint8 that they are of.
+        min_area: smallest window in square pixels.
+
+    Returns:
+        ``(P, 4)`` half-open pixels, no window twice: those merged last of each hierarchy, the
+        picture first, then those before them.
+    """
+    regions = regions_of(basins(edges), edges, image)
+    found = [merged(regions, likeness)[::-1] for likeness in HIERARCHIES]
+    windows = np.stack(found, axis=1).reshape(-1, 4)
+    areas = np.prod(windows[:, 2:] - windows[:, :2], axis=1)
+    windows = windows[areas >= min_area]
+    first = np.unique(windows, axis=0, return_index=True)[1]
+    return windows[np.sort(first)]
+
+
+def basins(edges: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Number ``(H, W)`` from 0 of the basin that each pixel's steepest descent ends in.
+
+    A pixel without a lower neighbour, of eight, is a bottom, as are all of an even patch.
+    """
+    cv2 = opencv()
+    height = cv2.GaussianBlur(edges, (0, 0), SIGMA)
+    height += np.float32(SLOPE) * cv2.GaussianBlur(edges, (0, 0), SLOPE_SIGMA)
+    rows, columns = height.shape
+    beside = np.pad(height, 1, constant_values=np.inf)
+    lowest, step = height.copy(), np.zeros(height.shape, np.int64)
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            there = beside[1 + down : 1 + down + rows, 1 + right : 1 + right + columns]
+            lower = there < lowest
+            np.copyto(lowest, there, where=lower)
+            np.copyto(step, down * columns + right, where=lower)
+    # Numbered from 1; touching bottoms are as high as each other.
+    bottoms = cv2.connectedComponents((step == 0).astype(np.uint8), connectivity=8)[1]
+    to = (np.arange(height.size).reshape(height.shape) + step).ravel()
+    while not np.array_equal(further := to[to], to):
+        to = further
+    return np.asarray(bottoms.ravel()[to].reshape(height.shape) - 1, np.int64)
+
+
+def regions_of(
+    labels: NDArray[np.int64], edges: NDArray[np.float32], image: NDArray[np.uint8]
+) -> Regions:
+    """Measures of regions ``(H, W)`` numbered from 0, each with a pixel."""
+    slices = find_objects(labels + 1)
+    windows = [[x.start, y.start, x.stop, y.stop] for y, x in slices]
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    cv2 = opencv()
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    sums = [np.bincount(labels.ravel(), pixels[:, channel]) for channel in range(3)]
+    colours = np.stack(sums, axis=1) / areas[:, None] / 255
+    numbers, strength = [], []
+    for here, there in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1], np.s_[1:]),
+    ):
+        one, other = labels[here], labels[there]
+        border = one != other
+        low, high = np.minimum(one, other)[border], np.maximum(one, other)[border]
+        numbers.append(low * len(areas) + high)
+        strength.append(np.maximum(edges[here], edges[there])[border])
+    pairs, index = np.unique(np.concatenate(numbers), return_inverse=True)
+    return Regions(
+        np.array(windows, np.float64),
+        areas,
+        colours,
+        np.stack(np.divmod(pairs, len(areas)), axis=1),
+        np.bincount(index.ravel(), np.concatenate(strength), minlength=len(pairs)),
+        np.bincount(index.ravel(), minlength=len(pairs)).astype(np.float64),
+        labels.size,
+    )
+
+
+def merged(regions: Regions, likeness: Likeness) -> NDArray[np.float64]:
+    """Windows ``(2R - 1, 4)`` of the regions, then of what two of them became, in this order.
+
+    The two neighbours that differ least become one, at equal difference those of lower numbers. A
+    new region has the next number. Pictures are connected, so in the end one is left.
+    """
+    nodes = _Nodes(regions, likeness)
+    heap = [
+        (nodes.difference(one, other), one, other)
+        for one, near in enumerate(nodes.near)
+        for other in near
+        if one < other
+    ]
+    heapq.heapify(heap)
+    while heap:
+        _, one, other = heapq.heappop(heap)
+        if nodes.alive[one] and nodes.alive[other]:
+            new = nodes.merge(one, other)
+            for each in nodes.near[new]:
+                heapq.heappush(heap, (nodes.difference(each, new), each, new))
+    return np.array(nodes.windows)
+
+
+class _Nodes:
+    """Regions while they are merged, as lists: single numbers are slow to read from arrays."""
+
+    def __init__(self, regions: Regions, likeness: Likeness) -> None:
+        self.likeness = likeness
+        self.pixels = regions.pixels
+        self.windows = regions.windows.tolist()
+        self.areas = regions.areas.tolist()
+        self.colours = regions.colours.tolist()
+        self.alive = [True] * len(self.areas)
+        # Of each region its neighbours, with strength and length of the border.
+        self.near: list[dict[int, tuple[float, float]]] = [{} for _ in self.areas]
+        borders = zip(regions.strengths.tolist(), regions.lengths.tolist(), strict=True)
+        for (one, other), border in zip(regions.pairs.tolist(), borders, strict=True):
+            self.near[one][other] = self.near[other][one] = border
+
+    def difference(self, one: int, other: int) -> float:
+        """What keeps two neighbours apart."""
+        likeness, total = self.likeness, 0.0
+        if likeness.edge:
+            strength, length = self.near[one][other]
+            total += likeness.edge * strength / length
+        if likeness.colour:
+            between = zip(self.colours[one], self.colours[other], strict=True)
+            total += likeness.colour * sum(abs(a - b) for a, b in between)
+        if likeness.size or likeness.fill:
+            both = self.areas[one] + self.areas[other]
+            x1, y1, x2, y2 = self._window(one, other)
+            empty = (x2 - x1) * (y2 - y1) - both
+            total += (likeness.size * both + likeness.fill * empty) / self.pixels
+        return total
+
+    def merge(self, one: int, other: int) -> int:
+        """Make two neighbours one; its number."""
+        new = len(self.areas)
+        area, beside = self.areas[one], self.areas[other]
+        self.windows.append(self._window(one, other))
+        self.areas.append(area + beside)
+        colours = zip(self.colours[one], self.colours[other], strict=True)
+        self.colours.append([(a * area + b * beside) / (area + beside) for a, b in colours])
+        near = self.near[one]
+        del near[other], self.near[other][one]
+        for each, (strength, length) in self.near[other].items():
+            before = near.get(each, (0.0, 0.0))
+            near[each] = before[0] + strength, before[1] + length
+        for each, border in near.items():
+            self.near[each].pop(one, None)
+            self.near[each].pop(other, None)
+            self.near[each][new] = border
+        self.near.append(near)
+        self.alive[one] = self.alive[other] = False
+        self.alive.append(True)
+        return new
+
+    def _window(self, one: int, other: int) -> list[float]:
+        left, top, right, bottom = self.windows[one]
+        x1, y1, x2, y2 = self.windows[other]
+        return [min(left, x1), min(top, y1), max(right, x2), max(bottom, y2)]
