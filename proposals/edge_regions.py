@@ -147,7 +147,7 @@ def regions_of(
         areas,
         colours,
         np.stack(np.divmod(pairs, len(areas)), axis=1),
-        np.bincount(index.ravel(), np.concatenate(strength), minlength=len(pairs)),
+        np.bincount(index.ravel(), np.concatenate(strength), len(pairs)).astype(np.float64),
         np.bincount(index.ravel(), minlength=len(pairs)).astype(np.float64),
         labels.size,
     )

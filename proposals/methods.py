@@ -42,11 +42,14 @@ class Proposals:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Proposals":
-        """What ``dataclasses.asdict`` made a dictionary of."""
+        """What ``dataclasses.asdict`` made a dictionary of.
+
+        Those of before there were windows of regions had none.
+        """
         return cls(
             settings["method"],
             SelectiveSearch(**settings["selective_search"]),
-            EdgeBoxes(**settings["edge_boxes"]),
+            EdgeBoxes(**{"regions": 0.0, **settings["edge_boxes"]}),
             settings["file"],
         )
 
