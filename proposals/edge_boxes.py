@@ -26,7 +26,7 @@ from proposals.edges import (
     thin,
 )
 from proposals.opencv import check_image, opencv, shrunk
-from proposals.soft_order import soft_order
+from proposals.soft_order import first_of_equals, soft_order
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 3
@@ -206,8 +206,7 @@ class EdgeBoxes:
         )
         order = np.argsort(places, kind="stable")
         before = np.maximum.accumulate(np.where(order < len(corners), order, -1))
-        first = np.unique(together[order], axis=0, return_index=True)[1]
-        kept = np.sort(first)[: self.max_windows]
+        kept = first_of_equals(together[order])[: self.max_windows]
         return together[order[kept]], np.append(scores, 0)[before[kept]]
 
     def _search(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from proposals.opencv import opencv
+from proposals.soft_order import first_of_equals
 
 # Width of the Gaussian that the map is smoothed with: wider makes fewer and larger basins.
 SIGMA = 2.0
@@ -91,8 +92,7 @@ def region_windows(
     windows = np.stack(found, axis=1).reshape(-1, 4)
     areas = np.prod(windows[:, 2:] - windows[:, :2], axis=1)
     windows = windows[areas >= min_area]
-    first = np.unique(windows, axis=0, return_index=True)[1]
-    return windows[np.sort(first)]
+    return windows[first_of_equals(windows)]
 
 
 def basins(edges: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from proposals.disk import key_of
 from proposals.edge_boxes import EdgeBoxes
 from proposals.imported import ImportedWindows
 from proposals.selective_search import SelectiveSearch
+from proposals.soft_order import first_of_equals
 
 
 @dataclass(frozen=True)
@@ -83,5 +84,4 @@ def union(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     if len(windows) == 1:
         return windows[0]
     together = np.concatenate(windows)
-    first = np.unique(together, axis=0, return_index=True)[1]
-    return together[np.sort(first)]
+    return together[first_of_equals(together)]

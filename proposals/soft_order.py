@@ -1,4 +1,4 @@
-"""An order of windows in which the first ones differ: Soft-NMS (Bodla et al., ICCV 2017)."""
+"""Orders of windows: the first ones differ by Soft-NMS (Bodla et al., ICCV 2017), none twice."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +40,8 @@ def soft_order(
         remaining *= 1 - decay * (iou - np.float32(from_iou)).clip(0)
         remaining[row] = -np.inf
     return order, taken
+
+
+def first_of_equals(windows: NDArray) -> NDArray[np.int64]:
+    """Rows ``(R,)`` of windows ``(P, 4)`` that equal none before them, in order."""
+    return np.sort(np.unique(windows, axis=0, return_index=True)[1])
