@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from detection.data.voc import read_voc
 from proposals import edge_boxes
+from proposals.disk import read_picture
 from proposals.edge_boxes import EdgeBoxes
 from proposals.edge_regions import region_windows
 from proposals.edges import LearnedEdges
@@ -166,3 +168,14 @@ def test_bad_parameters(changes, words):
 def test_bad_images(image):
     with pytest.raises(ValueError, match="EdgeBoxes needs an RGB image"):
         EdgeBoxes()(image)
+
+
+@pytest.mark.data
+def test_regions_fit_real_objects_more_closely(voc07_root):
+    records = read_voc(voc07_root.parent, "train", limit=15).records
+    covered = {}
+    for share in (0, 0.25):
+        method = EdgeBoxes(regions=share, max_windows=1000)
+        best = [best_overlaps(method(read_picture(each.path)), each.boxes) for each in records]
+        covered[share] = (np.concatenate(best) >= 0.8).mean()
+    assert covered[0.25] > covered[0]
