@@ -244,7 +244,10 @@ class HardNegativeMiner:
             self.on_refit(**event)
 
     def state(self) -> dict[str, NDArray]:
-        """Everything mined so far but the positives, to be written and given to ``load_state``."""
+        """Everything mined so far but the positives, to be written and given to ``load_state``.
+
+        What is mined later does not change it.
+        """
         return {
             **self._cache.state(),
             "coef": self._coef.copy(),
@@ -267,7 +270,7 @@ class HardNegativeMiner:
                 "positives; delete it and mine again"
             )
         self._cache = NegativeCache(len(self.classes), self.dimension)
-        self._cache.load(state["features"], state["members"])
+        self._cache.load(state)
         self._coef = state["coef"].copy()
         self._intercept = state["intercept"].copy()
         self._fitted = state["fitted"].copy()

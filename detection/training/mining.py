@@ -8,6 +8,7 @@ nor a kill changes the result.
 """
 
 import logging
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from joblib import delayed
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import Extractor
@@ -27,9 +27,8 @@ from detection.learners.class_svms import ClassSVMs
 from detection.run import Run
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.labels import label_windows
-from detection.training.stages import write_tensors
 from detection.training.window_bank import BankEntry
-from proposals.disk import read_picture
+from proposals.disk import read_picture, write_atomic
 from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one picture and double.
@@ -246,13 +245,17 @@ def object_features(
 
 
 def save(path: Path, key: str, done: int, miners: dict[str, HardNegativeMiner]) -> None:
-    """Write what the miners hold after ``done`` pictures, whole or not at all."""
-    tensors = {
+    """Write what the miners hold after ``done`` pictures, whole or not at all.
+
+    As ``.npz``, which is written array by array: in memory there is nothing twice.
+    """
+    arrays = {
         f"{layer}.{name}": value
         for layer, miner in miners.items()
         for name, value in miner.state().items()
     }
-    write_tensors(path, tensors, {"key": key, "pictures": str(done)})
+    with write_atomic(path) as file:
+        np.savez(file, key=key, pictures=done, **arrays)  # type: ignore[arg-type]
 
 
 def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
@@ -264,12 +267,11 @@ def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
     if not path.exists():
         return 0
     try:
-        with safe_open(path, "numpy") as file:
-            facts = file.metadata() or {}
-            if facts.get("key") != key:
+        with path.open("rb") as file, np.load(file) as arrays:
+            if str(arrays["key"]) != key:
                 return 0
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+            state = dict(arrays)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is not an SVM checkpoint ({error}); delete it and run again"
         ) from error
@@ -280,5 +282,6 @@ def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
             miner.load_state(own)
     except ValueError as error:
         raise ValueError(f"{path} cannot be gone on from: {error}") from error
-    logger.info("SVMs go on from picture %s", facts["pictures"])
-    return int(facts["pictures"])
+    done = int(state["pictures"])
+    logger.info("SVMs go on from picture %d", done)
+    return done

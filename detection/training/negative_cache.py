@@ -4,13 +4,11 @@ A window is often a hard negative of several classes, so its features are held o
 class. They lie in blocks of a picture each, so that dropping rows copies one block at a time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-# Rows of a block when a saved cache is read back.
-BLOCK = 2000
 
 
 @dataclass
@@ -70,15 +68,25 @@ class NegativeCache:
         self._blocks = [block for block in self._blocks if len(block.features)]
 
     def state(self) -> dict[str, NDArray]:
-        """All rows as one block: ``features`` ``(R, D)`` and ``members`` ``(R, K)``."""
-        parts = [block.features for block in self._blocks]
-        features = np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float16)
-        return {"features": features, "members": self._members()}
+        """``features.n`` ``(r, D)`` and ``members.n`` ``(r, K)`` of block n, counted from 0.
 
-    def load(self, features: NDArray[np.float16], members: NDArray[np.bool_]) -> None:
-        """Hold the rows of a ``state``, in blocks, behind those held now."""
-        for first in range(0, len(features), BLOCK):
-            self.add(features[first : first + BLOCK], members[first : first + BLOCK])
+        Later changes do not reach it. The features, of which there are gigabytes, are not copied.
+        """
+        return {
+            name: array
+            for number, block in enumerate(self._blocks)
+            for name, array in (
+                (f"features.{number}", block.features),
+                (f"members.{number}", block.members.copy()),
+            )
+        }
+
+    def load(self, state: Mapping[str, NDArray]) -> None:
+        """Hold the blocks of a ``state``, whose features are not copied either."""
+        self._blocks = []
+        while (name := f"features.{len(self._blocks)}") in state:
+            members = state[f"members.{len(self._blocks)}"]
+            self._blocks.append(_Block(state[name], members.copy()))
 
     def _members(self) -> NDArray[np.bool_]:
         parts = [block.members for block in self._blocks]
