@@ -20,16 +20,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from _cli import run_tool, with_progress
+from _timed_methods import METHODS, make
 from numpy.typing import NDArray
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
-from torchvision.ops import roi_pool
 
-from detection.config import Detection
 from detection.data.drawn import draw_voc
 from detection.data.records import ImageRecord
 from detection.data.voc import read_voc
@@ -39,26 +38,16 @@ from detection.evaluation.timing import (
     matrix_rate,
     time_picture,
 )
-from detection.features.extractor import Precision, SPPExtractor, WindowFeatures, resized_size
-from detection.features.pyramid import LEVELS
-from detection.features.rcnn import CROP, RCNNExtractor
+from detection.features.extractor import resized_size
+from detection.features.rcnn import CROP
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
-from detection.inference.layers import LayerFeatures
-from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.class_svms import ClassSVMs
-from detection.networks.build import build_backbone
-from detection.networks.head import Head
-from detection.networks.truncated import LAYERS, MOST, Responses
 from detection.run import environment
 from proposals import Proposals
 from proposals.disk import read_picture, save_text
 
 logger = logging.getLogger(__name__)
 
-CLASSES = 20
-# Of fc6 and fc7; chosen by what it costs in mAP (docs/LOG.md).
-RANK = 256
 PAPER = {
     "conv_5_scales": 49,
     "conv_1_scale": 270,
@@ -79,26 +68,6 @@ class Data:
 
     root: Path = Path("data/VOCdevkit")
     split: str = "test"
-
-
-class PlainSPP(SPPExtractor):
-    """SPP features without shortcuts: each window for itself, each level of the pyramid too."""
-
-    @torch.no_grad()
-    def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
-        """``(P, D)``, a row for every window."""
-        maps = self.maps(image)
-        places = self.cells(maps, windows)
-        pooled = torch.empty(len(windows), self.length, device=self.device)
-        for number, map in enumerate(maps.maps):
-            here = np.flatnonzero(places[:, 0] == number)
-            rois = torch.from_numpy(places[here]).float().to(self.device)
-            rois[:, 0] = 0
-            levels = [
-                roi_pool(map[None].contiguous(), rois, level, 1.0).flatten(1) for level in LEVELS
-            ]
-            pooled[here] = torch.cat(levels, dim=1)
-        return WindowFeatures(pooled, np.arange(len(windows)))
 
 
 def main(
@@ -162,29 +131,6 @@ def main(
         save_text(out, json.dumps(result, indent=2) + "\n")
 
 
-class Method(NamedTuple):
-    """What is timed: features, number of scales, precision, and the rank of fc6 and fc7."""
-
-    features: Literal["spp", "plain", "rcnn"]
-    scales: int
-    precision: Precision
-    rank: int | None = None
-
-
-METHODS = {
-    "spp_5_scales": Method("spp", 5, "bfloat16", RANK),
-    "spp_1_scale": Method("spp", 1, "bfloat16", RANK),
-    "spp_5_scales_whole": Method("spp", 5, "bfloat16"),
-    "spp_1_scale_whole": Method("spp", 1, "bfloat16"),
-    "spp_5_scales_float32": Method("spp", 5, "float32"),
-    "spp_1_scale_float32": Method("spp", 1, "float32"),
-    "spp_5_scales_plain": Method("plain", 5, "float32"),
-    "spp_1_scale_plain": Method("plain", 1, "float32"),
-    "rcnn": Method("rcnn", 0, "float32"),
-    "rcnn_bfloat16": Method("rcnn", 0, "bfloat16"),
-}
-
-
 def some_pictures(data: Data, count: int) -> list[ImageRecord]:
     """The first pictures of the split, or drawn ones where there is no data."""
     root, split = data.root, data.split
@@ -194,39 +140,6 @@ def some_pictures(data: Data, count: int) -> list[ImageRecord]:
         if not root.exists():
             draw_voc(root, train=48, test=24, seed=0)
     return list(read_voc(root, split, limit=count).records)
-
-
-def make(
-    name: str, hidden: int, box_layer: Literal["pool5", "fc7"], device: torch.device
-) -> SPPDetector:
-    """A detector with ImageNet's convolutions where they can be had and a random rest."""
-    features, scales, precision, rank = METHODS[name]
-    backbone = build_backbone("alexnet", "random").to(device)
-    if features == "rcnn":
-        extractor: Any = RCNNExtractor(backbone, precision)
-    else:
-        kind = PlainSPP if features == "plain" else SPPExtractor
-        extractor = kind(backbone, SCALES[scales], precision=precision)
-    head = Head(extractor.length, CLASSES, hidden)
-    head.initialise(torch.Generator().manual_seed(0), 1.0)
-    # Any directions will do: time does not depend on them.
-    responses = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
-    rng = np.random.default_rng(0)
-    svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
-    length = extractor.length if box_layer == "pool5" else hidden
-    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, length + 1, 4)))
-    classes = tuple(f"class {number}" for number in range(CLASSES))
-    return SPPDetector(
-        classes,
-        extractor,
-        LayerFeatures(
-            head.to(device), {"fc7": 0.01}, precision, rank, dict.fromkeys(LAYERS, responses)
-        ),
-        {"fc7": svms},
-        regressor,
-        detection=Detection(),
-        box_layer=box_layer,
-    )
 
 
 def measure(
