@@ -70,10 +70,12 @@ def test_phases_add_up(benchmark, rng, method, box_layer):
 
 @pytest.mark.usefixtures("benchmark")
 def test_plain_pooling_gives_the_same_features(rng):
+    from _timed_methods import PlainSPP
+
     backbone = build_backbone("alexnet", "random")
     image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     windows = random_windows(rng, 20, SIZE)
-    plain = sys.modules["_timed_methods"].PlainSPP(backbone, (120, 160)).features(image, windows)
+    plain = PlainSPP(backbone, (120, 160)).features(image, windows)
     found = SPPExtractor(backbone, (120, 160)).features(image, windows)
     assert torch.equal(plain.pooled, found.pooled[found.index])
 
