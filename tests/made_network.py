@@ -62,7 +62,7 @@ def made_network(settings=SETTINGS):
 def window_batches(records, settings=SETTINGS, seed=0, store=None):
     extractor = SPPExtractor(made_backbone(), SCALES)
     store = Windows(60) if store is None else store
-    return made_batches(records, settings, seed, extractor=extractor, store=store)
+    return made_batches(records, settings, seed, choice=extractor.choice, store=store)
 
 
 def made_training(records, checkpoint):

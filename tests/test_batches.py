@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from test_labels import overlap
 
 from detection.config import Finetune
 from detection.data.records import ImageRecord
-from detection.features.scales import choose_scale_paper
+from detection.features.scales import ScaleChoice, choose_scale_paper
 from detection.training.batches import WindowBatches, draw_rows
 from detection.training.labels import label_windows
 from proposals.disk import read_picture
@@ -62,18 +61,17 @@ def made_records(folder, count=4, first=0):
     return [made_record(folder, first + number) for number in range(count)]
 
 
-def made_batches(records, settings=SETTINGS, seed=0, **given):
-    scales = SimpleNamespace(
-        scales=SCALES, best_fit=lambda windows, size: choose_scale_paper(windows, size, SCALES)
-    )
+def made_batches(
+    records,
+    settings=SETTINGS,
+    seed=0,
+    *,
+    store=None,
+    choice=ScaleChoice(SCALES),  # noqa: B008 - frozen
+    difficult=False,
+):
     return WindowBatches(
-        records,
-        given.get("store", Windows()),
-        CLASSES,
-        given.get("extractor", scales),
-        settings,
-        difficult=given.get("difficult", False),
-        seed=seed,
+        records, store or Windows(), CLASSES, choice, settings, difficult=difficult, seed=seed
     )
 
 

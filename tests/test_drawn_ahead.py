@@ -1,29 +1,43 @@
-"""Batches read ahead by threads: the same ones, in order, and no thread left behind."""
+"""Batches read ahead, by a thread or by processes: the same ones, in order, and nobody left."""
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
+from test_batches import made_batches, made_records, same_views
 
-from detection.training.batches import DrawnAhead
+from detection.training.drawn_ahead import DrawnAhead
 
 
 class Recorded:
     """Batches that say what was drawn, and when a step's was."""
 
-    def __init__(self, broken=None):
-        self.broken = broken
+    def __init__(self):
         self.steps = []
         self.was_drawn = [threading.Event() for _ in range(20)]
 
     def draw(self, step):
         self.steps.append(step)
         self.was_drawn[step].set()
-        if step == self.broken:
-            raise ValueError(f"picture of step {step}")
         return [step]
 
 
-def test_one_reader_is_one_step_ahead():
+class Told:
+    """Batches of who drew them."""
+
+    def draw(self, step):
+        if step == 2:
+            raise ValueError(f"picture of step {step}")
+        return step, os.getpid()
+
+
+def test_one_reader_is_a_thread_one_step_ahead():
     batches = Recorded()
     with DrawnAhead(batches, 1) as ahead:
         for step in range(5, 9):
@@ -33,24 +47,65 @@ def test_one_reader_is_one_step_ahead():
             assert batches.steps == list(range(5, step + 2))
 
 
-def test_several_readers_draw_the_same_in_the_same_order():
-    batches = Recorded()
-    with DrawnAhead(batches, 4) as ahead:
-        assert [ahead.draw(step) for step in range(9)] == [[step] for step in range(9)]
-    assert len(set(batches.steps)) == len(batches.steps)
-    assert set(range(9)) <= set(batches.steps) <= set(range(13))
+def test_no_thread_is_left_behind():
+    before = threading.active_count()
+    with DrawnAhead(Recorded(), 1) as ahead:
+        ahead.draw(0)
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_processes_draw_the_same_in_the_same_order(tmp_path):
+    batches = made_batches(made_records(tmp_path))
+    with DrawnAhead(batches, 2) as ahead:
+        for step in range(3, 7):
+            assert same_views(ahead.draw(step), batches.draw(step))
+    assert not multiprocessing.active_children()
 
 
 def test_a_picture_that_cannot_be_read_ends_its_own_step():
-    with DrawnAhead(Recorded(broken=2), 3) as ahead:
-        assert [ahead.draw(0), ahead.draw(1)] == [[0], [1]]
-        with pytest.raises(ValueError, match="picture of step 2"):
+    with DrawnAhead(Told(), 2) as ahead:
+        drawn = [ahead.draw(step) for step in (0, 1)]
+        with pytest.raises(ValueError, match=r"^picture of step 2$"):
             ahead.draw(2)
+    assert [step for step, _ in drawn] == [0, 1]
+    assert os.getpid() not in {process for _, process in drawn}
 
 
-def test_no_thread_is_left_behind():
-    before = threading.active_count()
-    with DrawnAhead(Recorded(), 2) as ahead:
-        ahead.draw(0)
-        assert threading.active_count() == before + 2
-    assert threading.active_count() == before
+TRAINING = """
+import os, signal
+from test_drawn_ahead import Told
+from detection.training.drawn_ahead import DrawnAhead
+
+if __name__ == "__main__":
+    with DrawnAhead(Told(), 2) as ahead:
+        print(ahead.draw(0)[1], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_readers_end_with_a_killed_training(tmp_path):
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    # Its output goes to files: a reader that outlived it would keep a pipe open for ever.
+    with (tmp_path / "reader").open("w") as out, (tmp_path / "errors").open("w") as errors:
+        training = subprocess.run(
+            [sys.executable, script], stdout=out, env=environment, timeout=100
+        )
+    assert training.returncode == -signal.SIGKILL, (tmp_path / "errors").read_text()
+    reader = int((tmp_path / "reader").read_text())
+    deadline = time.monotonic() + 30
+    while is_alive(reader) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(reader)
+
+
+def is_alive(process):
+    """Whether there is such a process, and not just a dead one that nobody waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

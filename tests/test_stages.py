@@ -107,7 +107,7 @@ def test_the_extractor_that_the_settings_ask_for(world, weights):
     extractor = stages.make_extractor(world.run(precision="bfloat16"), backbone)
     assert isinstance(extractor, SPPExtractor)
     assert extractor.scales == (32,)
-    assert extractor.scale_rule == "paper"
+    assert extractor.choice.rule == "paper"
     assert extractor.precision == "bfloat16"
     rcnn = stages.make_extractor(world.run(features="rcnn"), backbone)
     assert isinstance(rcnn, RCNNExtractor)

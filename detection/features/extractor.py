@@ -19,7 +19,7 @@ from torch.fx.experimental.optimization import fuse
 from detection.features.map_store import MapStore
 from detection.features.mapping import window_to_cells
 from detection.features.pyramid import pool_pyramid, pool_pyramids
-from detection.features.scales import choose_scale_paper, choose_scale_released
+from detection.features.scales import ScaleChoice
 from detection.networks.backbone import Backbone
 from detection.networks.receptive_field import TRACING
 from proposals.disk import key_of
@@ -136,6 +136,9 @@ class SPPExtractor:
             and of maps and features: pooling takes maxima, which any precision holds exactly.
         store: keeps maps for the next time; None for maps that are always computed.
 
+    Attributes:
+        choice: of a window's scale.
+
     Raises:
         ValueError: no scale, or a scale that is no positive number.
     """
@@ -148,14 +151,17 @@ class SPPExtractor:
         precision: Precision = "float32",
         store: MapStore | None = None,
     ) -> None:
-        if not scales or min(scales) < 1:
-            raise ValueError(f"scales must be one or more positive pixels, got {list(scales)}")
         self.backbone = backbone
-        self.scales = tuple(scales)
-        self.scale_rule = scale_rule
+        standard_side = backbone.standard_cells * backbone.stride
+        self.choice = ScaleChoice(tuple(scales), scale_rule, standard_side)
         self.precision = precision
         self.trunk, self._dtype = trunk_in(backbone, precision)
         self._store = store
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Shorter sides in pixels."""
+        return self.choice.scales
 
     @property
     def length(self) -> int:
@@ -170,7 +176,7 @@ class SPPExtractor:
     @property
     def facts(self) -> dict[str, Any]:
         """What determines the features."""
-        rule = {"scales": list(self.scales), "scale_rule": self.scale_rule}
+        rule = {"scales": list(self.scales), "scale_rule": self.choice.rule}
         return {"features": "spp", **self._facts_of_maps, **rule}
 
     @property
@@ -229,13 +235,6 @@ class SPPExtractor:
         trunk = key_of(self._facts_of_maps)
         return self._store.get(trunk, image, scale, compute).to(self.device)
 
-    def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
-        """Index ``(P,)`` of each window's scale by the extractor's rule."""
-        if self.scale_rule == "paper":
-            return choose_scale_paper(windows, image_size, self.scales)
-        standard_side = self.backbone.standard_cells * self.backbone.stride
-        return choose_scale_released(windows, image_size, self.scales, standard_side)
-
     def cells(self, maps: Maps, windows: NDArray) -> NDArray[np.int64]:
         """Where windows are pooled: ``(P, 5)`` scale index, left, top, right, bottom, inclusive.
 
@@ -248,7 +247,7 @@ class SPPExtractor:
         """
         windows = np.asarray(windows, np.float64).reshape(-1, 4)
         places = np.empty((len(windows), 5), np.int64)
-        places[:, 0] = self.best_fit(windows, maps.image_size)
+        places[:, 0] = self.choice.best_fit(windows, maps.image_size)
         for number, map in enumerate(maps.maps):
             here = places[:, 0] == number
             places[here, 1:] = self._cells_at(windows[here], maps.image_size, number, map)

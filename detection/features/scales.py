@@ -4,6 +4,9 @@ An image is resized so that its shorter side is one of the scales; a window is t
 at which it has about the size of a picture the network was trained on (paper, section 4.1).
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,34 @@ where the paper prints 864."""
 TRAINED_SIDE = 224
 RELEASED_SIDE = 208
 """13 cells of 16 pixels: the released code's stand-in for 224 with ZF-5."""
+
+
+@dataclass(frozen=True)
+class ScaleChoice:
+    """The scales of an image, and the rule by which a window is given one of them.
+
+    Attributes:
+        scales: shorter sides in pixels.
+        rule: the paper's (``choose_scale_paper``) or the released code's.
+        standard_side: for the released code's rule alone.
+
+    Raises:
+        ValueError: no scale, or a scale that is no positive number.
+    """
+
+    scales: tuple[int, ...]
+    rule: Literal["paper", "released"] = "paper"
+    standard_side: int = RELEASED_SIDE
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) < 1:
+            raise ValueError(f"scales must be one or more positive pixels, got {list(self.scales)}")
+
+    def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
+        """Index ``(P,)`` of the scale of each window; arguments and errors as the rules'."""
+        if self.rule == "paper":
+            return choose_scale_paper(windows, image_size, self.scales)
+        return choose_scale_released(windows, image_size, self.scales, self.standard_side)
 
 
 def choose_scale_paper(

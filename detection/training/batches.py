@@ -1,18 +1,15 @@
 """Batches for fine-tuning: some windows of some pictures, drawn anew every time (paper 4.1)."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detection.boxes import flip_boxes
 from detection.config import Finetune
 from detection.data.records import ImageRecord
-from detection.features.extractor import SPPExtractor
+from detection.features.scales import ScaleChoice
 from detection.training.jitter import jitter_light
 from detection.training.labels import WindowLabels, label_windows
 from proposals.disk import read_picture
@@ -28,7 +25,7 @@ class View:
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
         boxes: ``(B, 4)`` the object that each overlaps most.
-        scale: which of the extractor's scales all of them are pooled from.
+        scale: which of the scales all of them are pooled from.
     """
 
     image: NDArray[np.uint8]
@@ -48,7 +45,7 @@ class WindowBatches:
         records: annotated pictures; those without trainable objects are never drawn.
         store: the windows of each.
         num_classes: K.
-        extractor: the scales, and the rule by which an object chooses one.
+        choice: the scales, and the rule by which an object chooses one.
         settings: batch size, share of positives, choice of scale, jitter.
         difficult: objects marked difficult are trainable.
         seed: of every draw.
@@ -62,7 +59,7 @@ class WindowBatches:
         records: Sequence[ImageRecord],
         store: Windows,
         num_classes: int,
-        extractor: SPPExtractor,
+        choice: ScaleChoice,
         settings: Finetune,
         *,
         difficult: bool,
@@ -71,7 +68,7 @@ class WindowBatches:
         self.records = [each for each in records if trainable(each, difficult)]
         self.store = store
         self.num_classes = num_classes
-        self.extractor = extractor
+        self.choice = choice
         self.settings = settings
         self.difficult = difficult
         self.seed = seed
@@ -119,44 +116,14 @@ class WindowBatches:
     def _scale(
         self, labels: WindowLabels, image_size: tuple[int, int], rng: np.random.Generator
     ) -> int:
-        count = len(self.extractor.scales)
+        count = len(self.choice.scales)
         if self.settings.scale == "random":
             return int(rng.integers(count))
         chosen = rng.integers(len(labels.boxes))
-        scale = int(self.extractor.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+        scale = int(self.choice.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
         if self.settings.scale == "near":
             scale = min(max(scale + int(rng.choice((-1, 0, 0, 1))), 0), count - 1)
         return scale
-
-
-class DrawnAhead:
-    """Draws batches of rising numbers, the next ones being read by threads meanwhile.
-
-    Args:
-        batches: gives the views.
-        readers: threads, and how many batches ahead they are.
-    """
-
-    def __init__(self, batches: WindowBatches, readers: int) -> None:
-        self.batches = batches
-        self.readers = readers
-        # Several readers share the cores out among them; torch's own threads would fight for them.
-        alone = None if readers == 1 else partial(torch.set_num_threads, 1)
-        self._threads = ThreadPoolExecutor(readers, initializer=alone)
-        self._coming: dict[int, Future[list[View]]] = {}
-
-    def __enter__(self) -> "DrawnAhead":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-    def draw(self, step: int) -> list[View]:
-        """``batches.draw(step)``."""
-        for each in range(step, step + self.readers + 1):
-            if each not in self._coming:
-                self._coming[each] = self._threads.submit(self.batches.draw, each)
-        return self._coming.pop(step).result()
 
 
 def trainable(record: ImageRecord, difficult: bool) -> bool:

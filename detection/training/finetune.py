@@ -13,8 +13,9 @@ from detection.config import Finetune
 from detection.networks.head import Head
 from detection.run import Progress, silent
 from detection.training import checkpoint as checkpoints
-from detection.training.batches import DrawnAhead, View, WindowBatches
+from detection.training.batches import View, WindowBatches
 from detection.training.box_layer import box_loss, box_targets
+from detection.training.drawn_ahead import DrawnAhead
 from detection.training.pyramid_network import PyramidNetwork
 from detection.training.window_pool import WindowPool
 
@@ -69,7 +70,7 @@ def finetune_head(
         checkpoint: file to resume from and to write every ``checkpoint_every`` steps.
         key: what determines this training; a checkpoint of another key is not resumed.
         autocast: multiply in bfloat16.
-        readers: threads that read the pictures of the next steps.
+        readers: of the pictures of the next steps; several are processes.
         report: called with the events of the curve.
         progress: wraps the steps.
 
@@ -104,7 +105,7 @@ def drawn(
     autocast: bool,
     readers: int,
 ) -> Iterator[tuple[int, Batch]]:
-    """Steps with their batches, on the network's device; ``readers`` threads read pictures.
+    """Steps with their batches, on the network's device; ``readers`` read pictures ahead.
 
     While convolutions are trained a batch is of the step's own pictures, through whose features
     the gradient goes; otherwise of many steps' pictures.

@@ -269,7 +269,7 @@ class _Stage:
             [self.data.records[row] for row in rows],
             self.windows,
             len(self.data.classes),
-            extractor,
+            extractor.choice,
             settings,
             difficult=self.run.config.data.difficult,
             seed=seed,
