@@ -92,9 +92,8 @@ def test_readers_end_with_a_killed_training(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     # Its output goes to files: a reader that outlived it would keep a pipe open for ever.
     with (tmp_path / "reader").open("w") as out, (tmp_path / "errors").open("w") as errors:
-        training = subprocess.run(
-            [sys.executable, script], stdout=out, env=environment, timeout=100
-        )
+        command = [sys.executable, str(script)]
+        training = subprocess.run(command, stdout=out, stderr=errors, env=environment, timeout=100)
     assert training.returncode == -signal.SIGKILL, (tmp_path / "errors").read_text()
     reader = int((tmp_path / "reader").read_text())
     deadline = time.monotonic() + 30
