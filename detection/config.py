@@ -290,7 +290,7 @@ class Config:
         run: folder of the run: config, log, stage artefacts, detector, detections, results.
         seed: of every random choice.
         device: 'auto' takes a CUDA device where there is one.
-        workers: processes for windows and SVMs; 0 means one a core.
+        workers: processes for windows, SVMs and, beside a GPU, reading; 0 means one a core.
         limit: use the first so many pictures of the split only.
         features: SPP-net's, or R-CNN's: every window warped and sent through the network.
         scales: 5 (480, 576, 688, 864, 1200) or 1 (688).

@@ -38,6 +38,9 @@ from proposals.store import Windows
 
 # Steps of fine-tuning; handed back every 100, a process still grew to 5.9 GB (docs/LOG.md).
 HAND_BACK_EVERY = 10
+# Processes that read for a GPU, half a gigabyte each. Four brought a batch every 0.08 s to an H200
+# that could take one every 0.05 s (docs/LOG.md).
+MOST_READERS = 8
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +245,7 @@ class _Stage:
             key=key,
             autocast=config.precision == "bfloat16",
             # On the CPU one is ahead of what the others compute.
-            readers=1 if self.run.device.type == "cpu" else self.run.workers,
+            readers=1 if self.run.device.type == "cpu" else min(self.run.workers, MOST_READERS),
             report=self._report,
             progress=steps,
         )
