@@ -57,10 +57,12 @@ def test_no_thread_is_left_behind():
 
 def test_processes_draw_the_same_in_the_same_order(tmp_path):
     batches = made_batches(made_records(tmp_path))
+    # joblib keeps processes for the next test.
+    before = set(multiprocessing.active_children())
     with DrawnAhead(batches, 2) as ahead:
         for step in range(3, 7):
             assert same_views(ahead.draw(step), batches.draw(step))
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_a_picture_that_cannot_be_read_ends_its_own_step():
