@@ -70,9 +70,8 @@ def made_batches(
     choice=ScaleChoice(SCALES),  # noqa: B008 - frozen
     difficult=False,
 ):
-    return WindowBatches(
-        records, store or Windows(), CLASSES, choice, settings, difficult=difficult, seed=seed
-    )
+    store = Windows() if store is None else store
+    return WindowBatches(records, store, CLASSES, choice, settings, difficult=difficult, seed=seed)
 
 
 def is_mirrored(view, record):

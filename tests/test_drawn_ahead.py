@@ -29,10 +29,16 @@ class Recorded:
 
 
 class Told:
-    """Batches of who drew them."""
+    """Batches of who drew them; a file is told, too, by whichever process it is."""
+
+    def __init__(self, file, broken=None):
+        self.file = file
+        self.broken = broken
 
     def draw(self, step):
-        if step == 2:
+        with self.file.open("a") as file:
+            file.write(f"{step}\n")
+        if step == self.broken:
             raise ValueError(f"picture of step {step}")
         return step, os.getpid()
 
@@ -65,22 +71,32 @@ def test_processes_draw_the_same_in_the_same_order(tmp_path):
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_a_picture_that_cannot_be_read_ends_its_own_step():
-    with DrawnAhead(Told(), 2) as ahead:
-        drawn = [ahead.draw(step) for step in (0, 1)]
+def test_processes_draw_a_step_once_and_no_further_ahead_than_they_are_many(tmp_path):
+    batches = Told(tmp_path / "steps")
+    with DrawnAhead(batches, 2) as ahead:
+        drawn = [ahead.draw(step) for step in range(9)]
+    assert [step for step, _ in drawn] == list(range(9))
+    assert os.getpid() not in {process for _, process in drawn}
+    steps = [int(step) for step in batches.file.read_text().split()]
+    assert len(set(steps)) == len(steps)
+    assert set(range(9)) <= set(steps) <= set(range(11))
+
+
+def test_a_picture_that_cannot_be_read_ends_its_own_step(tmp_path):
+    with DrawnAhead(Told(tmp_path / "steps", broken=2), 2) as ahead:
+        assert [ahead.draw(step)[0] for step in (0, 1)] == [0, 1]
         with pytest.raises(ValueError, match=r"^picture of step 2$"):
             ahead.draw(2)
-    assert [step for step, _ in drawn] == [0, 1]
-    assert os.getpid() not in {process for _, process in drawn}
 
 
 TRAINING = """
-import os, signal
+import os, signal, sys
+from pathlib import Path
 from test_drawn_ahead import Told
 from detection.training.drawn_ahead import DrawnAhead
 
 if __name__ == "__main__":
-    with DrawnAhead(Told(), 2) as ahead:
+    with DrawnAhead(Told(Path(sys.argv[1])), 2) as ahead:
         print(ahead.draw(0)[1], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -94,7 +110,7 @@ def test_readers_end_with_a_killed_training(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     # Its output goes to files: a reader that outlived it would keep a pipe open for ever.
     with (tmp_path / "reader").open("w") as out, (tmp_path / "errors").open("w") as errors:
-        command = [sys.executable, str(script)]
+        command = [sys.executable, str(script), str(tmp_path / "steps")]
         training = subprocess.run(command, stdout=out, stderr=errors, env=environment, timeout=100)
     assert training.returncode == -signal.SIGKILL, (tmp_path / "errors").read_text()
     reader = int((tmp_path / "reader").read_text())

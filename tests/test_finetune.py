@@ -225,6 +225,14 @@ def test_optimizers_differ(checkpoint, train):
     assert not same(one, train(replace(SETTINGS, optimizer="sgd")))
 
 
+@LAYERS
+def test_who_reads_the_pictures_changes_nothing(checkpoint, train, layers):
+    settings = replace(SETTINGS, layers=layers)
+    by_processes = train(settings, readers=2)
+    checkpoint.unlink()
+    assert same(by_processes, train(settings))
+
+
 def test_a_loss_that_is_not_finite(train):
     network = made_network()
     with torch.no_grad():

@@ -18,8 +18,8 @@ _batches: WindowBatches
 class DrawnAhead:
     """Draws batches of rising numbers, the next ones being read meanwhile.
 
-    One reader is a thread. Several are processes: as threads of the one that keeps a GPU busy they
-    waited for its interpreter, and it for them (docs/LOG.md).
+    One reader is a thread. Several are processes: as threads beside the one that drives a GPU they
+    kept it waiting, probably for the interpreter that all share (docs/LOG.md).
 
     Args:
         batches: gives the views.
@@ -31,7 +31,7 @@ class DrawnAhead:
         self._coming: dict[int, Future[list[View]]] = {}
         alone = readers == 1
         self._executor: Executor = ThreadPoolExecutor(1) if alone else _processes(batches, readers)
-        self._draw: Callable[[int], list[View]] = batches.draw if alone else _draw
+        self._draw: Callable[[int], list[View]] = batches.draw if alone else _draw_in_process
 
     def __enter__(self) -> "DrawnAhead":
         return self
@@ -54,7 +54,7 @@ def _processes(batches: WindowBatches, readers: int) -> ProcessPoolExecutor:
 
 
 def _become_reader(batches: WindowBatches) -> None:
-    """Keep the batches for ``_draw``, on one core, for as long as the training lives."""
+    """Keep the batches for ``_draw_in_process``, on one core, for as long as the training lives."""
     global _batches
     _batches = batches
     torch.set_num_threads(1)
@@ -70,5 +70,5 @@ def _end_with_training() -> None:
     os._exit(1)
 
 
-def _draw(step: int) -> list[View]:
+def _draw_in_process(step: int) -> list[View]:
     return _batches.draw(step)
