@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	$(PY) tools/test_det.py --config configs/quickstart.yaml --scales 5
 
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(PY) -m ruff check .

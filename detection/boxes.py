@@ -50,8 +50,18 @@ def iou(boxes: NDArray, others: NDArray) -> NDArray:
     """
     if not len(boxes) or not len(others):
         return np.zeros((len(boxes), len(others)), dtype=boxes.dtype)
-    overlap = box_iou(torch.from_numpy(boxes), torch.from_numpy(others))
+    overlap = box_iou(to_tensor(boxes), to_tensor(others))
     return np.asarray(torch.nan_to_num(overlap).numpy())
+
+
+def to_tensor(array: NDArray) -> torch.Tensor:
+    """A tensor of an array in whatever memory order; numbers are shared where they can be.
+
+    PyTorch takes no negative strides and no byte order but the machine's, and warns of arrays that
+    may not be written to.
+    """
+    native = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(array, native, ("C_CONTIGUOUS", "WRITEABLE")))
 
 
 def flip_boxes(boxes: NDArray, width: int) -> NDArray:

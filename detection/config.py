@@ -292,6 +292,8 @@ class Config:
         device: 'auto' takes a CUDA device where there is one.
         workers: processes for windows, SVMs and, beside a GPU, reading; 0 means one a core.
         limit: use the first so many pictures of the split only.
+        strict: stop at the first image that cannot be read; otherwise such images are skipped,
+            counted and listed at the end, with exit status 3.
         features: SPP-net's, or R-CNN's: every window warped and sent through the network.
         scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
         precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
@@ -310,6 +312,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
     limit: int | None = None
+    strict: bool = False
     features: Literal["spp", "rcnn"] = "spp"
     scales: Literal[1, 5] = 5
     precision: Literal["float32", "bfloat16"] = "float32"

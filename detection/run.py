@@ -3,25 +3,22 @@
 import json
 import logging
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
-from joblib import Parallel, parallel_config
+from filelock import FileLock, Timeout
+from joblib import Parallel, cpu_count
 
 from detection.config import Config
-from proposals.disk import named_if_refused, remove_leftovers, save_text
+from detection.machine import environment, peak_memory_mb, remove_dead_names, shared_out
+from files.writing import named_if_refused, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
 
@@ -36,58 +33,6 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """No progress bar: the items as they are."""
     return items
-
-
-def peak_memory_mb() -> int:
-    """Largest resident memory so far, in MB, of this process or one it waited for."""
-    peak = max(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return peak // (1024 if sys.platform != "darwin" else 1024**2)
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine and git state, for the record."""
-    names = ("torch", "torchvision", "opencv-contrib-python", "scikit-learn", "numpy")
-    source = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        """What a git command prints about the source's checkout; empty where there is none."""
-        command = ["git", "-C", str(source), *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        except OSError:
-            return ""
-
-    return {
-        "python": platform.python_version(),
-        **{name: version_of(name) for name in names},
-        "machine": platform.machine(),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "commit": git("rev-parse", "--short=12", "HEAD"),
-        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
-    }
-
-
-def version_of(package: str) -> str | None:
-    """A package's version; None where another one gives the same module, as OpenCV's do."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def processor() -> str:
-    """The processor's model name where the system tells it."""
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 class Run:
@@ -125,17 +70,17 @@ class Run:
     @property
     def workers(self) -> int:
         """Number of processes for work that is shared out."""
-        return self.config.workers or os.cpu_count() or 1
+        return self.config.workers or cpu_count()
 
     def pool(self, return_as: Literal["generator", "generator_unordered"]) -> Parallel:
-        """Shares pictures out: to processes of one thread each on the CPU, else to threads.
+        """Shares images out: to processes of one thread each on the CPU, else to threads.
 
         Processes use a CPU's cores better than threads do; a GPU is used best by threads, which
-        keep it busy while others read pictures, and share one network.
+        keep it busy while others read images, and share one network. One worker on the CPU is this
+        process, which then has one thread for each job, so that it computes what several would.
         """
-        if not self.shares_network:
-            with parallel_config(backend="loky", inner_max_num_threads=1):
-                return Parallel(n_jobs=self.workers, return_as=return_as)
+        if self.device.type == "cpu":
+            return shared_out(self.workers, return_as)
         return Parallel(n_jobs=self.workers, return_as=return_as, backend="threading")
 
     @property
@@ -148,32 +93,64 @@ class Run:
         """Folder of windows and pooled features, shared by runs."""
         return Path(self.config.data.cache)
 
-    def describe(self) -> None:
-        """Write config.yaml and environment.json, and log the command and git state first.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder, whose files they would replace.
 
-        What a killed run left half written, up to gigabytes, is deleted.
+        A killed training leaves no lock: the system takes it back.
+
+        Raises:
+            RuntimeError: another process trains in the folder.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RuntimeError(
+                f"another training is at work in {self.folder.absolute()}; wait until it is done, "
+                "or name another folder by --run"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def describe(self) -> None:
+        """Write config.yaml and environment.json, and log the command and git state first."""
         facts = environment()
         save_text(self.folder / "config.yaml", yaml.safe_dump(asdict(self.config), sort_keys=False))
         save_text(self.folder / "environment.json", json.dumps(facts, indent=2) + "\n")
         logger.info("run %s: %s", self.folder, self.command)
         logger.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
         self.event("start", command=self.command, **facts)
-        for folder in (self.folder, self.folder / "stages"):
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what killed programs left: half-written files here and in the cache, and names.
+
+        The files may be gigabytes. What was written to within the last hour stays.
+        """
+        for folder in (self.folder, self.cache):
             for path in remove_leftovers(folder):
-                logger.info("deleted %s, left by a run that was killed", path)
+                logger.info("deleted %s, left by a program that was killed", path)
+        remove_dead_names()
 
     def artefact(self, stage: str, key: str) -> Path:
         """The file a stage leaves, named by the key of what made it."""
         return self.folder / "stages" / f"{stage}-{key}.safetensors"
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append one JSON line to metrics.jsonl."""
+        """Append one JSON line to metrics.jsonl, a new one after half a line that a kill left."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
-        with named_if_refused(path), path.open("a") as file:
-            file.write(line + "\n")
+        with named_if_refused(path), path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = "\n" + line
+            file.write(line.encode() + b"\n")
 
     @contextmanager
     def stage(self, name: str, pictures: int | None = None) -> Iterator[None]:
@@ -219,6 +196,26 @@ class Run:
         self.event("reused", stage=name, artefact=path.name)
 
 
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The events of metrics.jsonl; a line that a kill or a full disk cut off is passed over."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    events = [event for event in map(_event_in, lines) if event is not None]
+    if len(events) < len(lines):
+        logger.warning(
+            "%s: %d lines are not whole and count nothing", path, len(lines) - len(events)
+        )
+    return events
+
+
+def _event_in(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and {"time", "event"} <= event.keys() else None
+
+
 def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
 
@@ -226,13 +223,11 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     up to its last event; one that was reused keeps the time of its making. ``pictures``, where a
     stage tells them, are those that the seconds went to.
     """
-    path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
     stages: dict[str, dict[str, float]] = {}
     lost: dict[str, tuple[float, int]] = {}
     begun: dict[str, Any] | None = None
     last, done = datetime.min, 0
-    for event in map(json.loads, lines):
+    for event in read_events(folder):
         now = datetime.fromisoformat(event["time"])
         if begun and event["event"] in ("start", "begin"):
             seconds, pictures = lost.get(begun["stage"], (0.0, 0))

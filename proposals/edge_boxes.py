@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from proposals.disk import key_of
+from files.names import key_of
 from proposals.edge_regions import region_windows
 from proposals.edges import (
     EdgeSource,
@@ -25,11 +25,11 @@ from proposals.edges import (
     orientation,
     thin,
 )
-from proposals.opencv import check_image, opencv, shrunk
+from proposals.opencv import check_image, one_thread, opencv, shrunk
 from proposals.soft_order import first_of_equals, soft_order
 
 # Part of every key: raise it when the same parameters start to give other windows.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,11 @@ class EdgeBoxes:
             RuntimeError: OpenCV is missing or has no ``ximgproc`` module.
         """
         check_image(image, "EdgeBoxes")
+        with one_thread():
+            return self._scored(image)
+
+    def _scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``scored``, while OpenCV works on one thread."""
         searched = shrunk(image)
         edges = self.source(searched)
         directions = orientation(edges)

@@ -5,7 +5,8 @@ that adds every level's features to the next finer one's. ``tools/train_edges.py
 segmentation masks of VOC's train pictures and on BSDS500; its file is under a megabyte.
 """
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,18 +14,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from proposals.disk import write_atomic
+from files.artefacts import DamagedArtefact, read_artefact, write_artefact
 
 WIDTHS = (16, 32, 64, 96)
 MERGED = 24
 MEAN = np.array([123.7, 116.3, 103.5], np.float32)
 DEVIATION = np.float32(58)
-FORMAT = "sppnet edges 1"
+# The key of its file: raise it when the network changes.
+KEY = "sppnet edges 2"
 
 
 def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -102,10 +102,9 @@ def fused(network: EdgeNetwork) -> EdgeNetwork:
 
 def save_edges(network: EdgeNetwork, path: str | Path, facts: dict[str, str]) -> None:
     """Write a trained network in float16, normalisation fused; ``facts`` say how it was made."""
-    state = {name: value.half().contiguous() for name, value in fused(network).state_dict().items()}
-    with write_atomic(path) as file:
-        # One entry only: safetensors writes several in an order that changes from save to save.
-        file.write(save(state, {"made": json.dumps({"format": FORMAT, **facts})}))
+    state = fused(network).state_dict()
+    arrays = {name: value.half().contiguous().numpy() for name, value in state.items()}
+    write_artefact(path, KEY, arrays, facts)
 
 
 @lru_cache(maxsize=2)
@@ -113,23 +112,37 @@ def load_edges(path: str) -> EdgeNetwork:
     """A network that ``save_edges`` wrote, channels last, on the CPU.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file is damaged or holds something else.
     """
     try:
-        with safe_open(path, "pt") as file:
-            made = json.loads((file.metadata() or {}).get("made", "{}"))
-            if made.get("format") != FORMAT:
-                raise ValueError(f"{path} is not an edge network: expected '{FORMAT}'")
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not an edge network ({error})") from error
+        arrays = read_artefact(path, KEY).arrays
+    except DamagedArtefact as error:
+        raise ValueError(
+            f"{path} is not a whole edge network; install the package again for its own, or make "
+            "one with tools/train_edges.py"
+        ) from error
     network = fused(EdgeNetwork())
-    network.load_state_dict(state)
+    network.load_state_dict({name: torch.from_numpy(a).float() for name, a in arrays.items()})
     return network.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def find_edges(network: EdgeNetwork, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Edge strength ``(H, W)`` in [0, 1] of an RGB image ``(H, W, 3)`` uint8."""
-    picture = prepared(image[None]).contiguous(memory_format=torch.channels_last)
-    return np.asarray(torch.sigmoid(network(picture))[0, 0].numpy())
+    """Edge strength ``(H, W)`` in [0, 1] of an RGB image ``(H, W, 3)`` uint8.
+
+    The same bits whatever the number of threads is set to.
+    """
+    batch = prepared(image[None]).contiguous(memory_format=torch.channels_last)
+    with _one_thread():
+        return np.ascontiguousarray(torch.sigmoid(network(batch))[0, 0].numpy())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch works on one thread: on several, a convolution's sums have other last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -19,7 +19,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from proposals.disk import read_picture
+from files.images import ImageFinder, UnreadableImage, images_below, read_image
+from files.names import check_image_id
+from files.text import read_lines
 from proposals.edge_network import EdgeNetwork, prepared
 
 VOID = 255
@@ -68,26 +70,65 @@ def outlines(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def read_voc_masks(root: Path, split: str) -> list[EdgePicture]:
-    """The pictures of ImageSets/Segmentation/<split>.txt that have an object mask."""
-    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+    """The images of ImageSets/Segmentation/<split>.txt that have an object mask.
+
+    Raises:
+        FileNotFoundError: no such list, or no image of a mask.
+        ValueError: a file that cannot be read, or a mask of another size than its image.
+    """
+    path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    images = ImageFinder(root / "JPEGImages")
     found = []
-    for name in names:
-        path = root / "SegmentationObject" / f"{name}.png"
-        if path.is_file():
-            image = read_picture(root / "JPEGImages" / f"{name}.jpg")
-            found.append(EdgePicture(image, *outlines(np.array(Image.open(path)))))
+    for number, line in read_lines(path):
+        name = check_image_id(line.strip(), f"{path}, line {number},")
+        mask = root / "SegmentationObject" / f"{name}.png"
+        if mask.is_file():
+            found.append(_made(images.find(name), mask, *outlines(_numbers(mask))))
     return found
 
 
 def read_bsds(root: Path) -> list[EdgePicture]:
-    """The pictures of images/ with the share of annotators in boundaries/, 0 to 255."""
+    """The images of images/ with the share of annotators in boundaries/, 0 to 255.
+
+    Raises:
+        ValueError: a file that cannot be read, or boundaries of another size than their image.
+    """
     found = []
-    for path in sorted((root / "images").glob("*.jpg")):
-        share = np.array(Image.open(root / "boundaries" / f"{path.stem}.png"), np.float32) / 255
+    for path in images_below(root / "images")[0]:
+        boundaries = root / "boundaries" / f"{path.stem}.png"
+        share = _numbers(boundaries).astype(np.float32) / 255
         edges = share >= AGREED
         counts = (edges | (share == 0)).astype(np.float32)
-        found.append(EdgePicture(read_picture(path), edges.astype(np.float32), counts))
+        found.append(_made(path, boundaries, edges.astype(np.float32), counts))
     return found
+
+
+def _numbers(path: Path) -> NDArray[np.uint8]:
+    """The numbers ``(H, W)`` of an image of greys or palette indices, as they are stored.
+
+    Raises:
+        UnreadableImage: it cannot be read, or has colours.
+    """
+    try:
+        with Image.open(path) as image:
+            numbers = np.array(image, np.uint8)
+    except Exception as error:
+        raise UnreadableImage(f"{path} cannot be read as a mask ({error})") from error
+    if numbers.ndim != 2:
+        raise UnreadableImage(f"{path} is not a mask: expected one number a pixel, got colours")
+    return numbers
+
+
+def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgePicture:
+    """An image with what a mask says of its boundaries.
+
+    Raises:
+        ValueError: they differ in size.
+    """
+    pixels = read_image(image)
+    if pixels.shape[:2] != edges.shape:
+        raise ValueError(f"{mask} is of {edges.shape}, its image {image} of {pixels.shape[:2]}")
+    return EdgePicture(pixels, edges, counts)
 
 
 def draw_crop(picture: EdgePicture, side: int, rng: np.random.Generator) -> EdgePicture:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from proposals.disk import file_digest, key_of
+from files.names import key_of
+from files.writing import file_digest
 from proposals.opencv import check_image, opencv
 
 # Radius of the triangle filter before second derivatives (Dollar's toolbox).

@@ -1,35 +1,31 @@
-"""Windows that were made elsewhere: MATLAB files of the field, ``.npz`` and CSV.
+"""Windows that were made elsewhere, given to each image and checked against it."""
 
-- ``.mat``: cells ``images`` (names) and ``boxes`` (``[y1 x1 y2 x2]``, 1-based, inclusive), as
-  Uijlings' SelectiveSearchVOC2007*.mat and Girshick's selective_search_data/voc_2007_*.mat are.
-- ``.npz``: an array ``(P, 4)`` for each picture under its name without ending; ``x1, y1, x2, y2``
-  in half-open pixels, as everywhere here.
-- ``.csv``: columns ``picture, x1, y1, x2, y2`` in any order, the same pixels; others are ignored.
-
-The order of a picture's windows is kept.
-"""
-
-import csv
-import zipfile
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from proposals.disk import file_digest, key_of
+from files.images import image_size
+from files.names import key_of
+from files.writing import file_digest
+from proposals.window_files import READERS, read_windows
 
-COLUMNS = ("picture", "x1", "y1", "x2", "y2")
+# Windows may end so many pixels outside their image, as those counted from 1 do.
+SLACK = 1.0
+# How columns are mistaken, and windows as they were meant.
+MISTAKEN = {
+    "with x and y exchanged": lambda rows: rows[:, [1, 0, 3, 2]],
+    "as x1, x2, y1, y2": lambda rows: rows[:, [0, 2, 1, 3]],
+    "as x, y, width, height": lambda rows: np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:]]),
+}
 
 
 class ImportedWindows:
     """The windows of a file; reads like a ``WindowStore`` and is its own method.
 
     Args:
-        file: a .mat, .npz or .csv.
+        file: a .mat, .npz or .csv (``proposals/window_files.py`` says what they hold).
 
     Raises:
         FileNotFoundError: no such file.
@@ -40,10 +36,10 @@ class ImportedWindows:
         self.file = Path(file)
         if not self.file.is_file():
             raise FileNotFoundError(f"no windows at {file}")
-        if self.file.suffix not in READERS:
+        if self.file.suffix.lower() not in READERS:
             raise ValueError(
                 f"windows are read from {', '.join(READERS)} files, got {file}; the formats are "
-                "described in proposals/imported.py"
+                "described in proposals/window_files.py"
             )
         self.method = self
 
@@ -57,16 +53,55 @@ class ImportedWindows:
         """16 digits that change with the file's bytes."""
         return key_of({"method": "file", "bytes": file_digest(self.file)})
 
-    def load(self, picture: str | Path) -> NDArray[np.float32]:
-        """Windows ``(P, 4)`` float32 of a picture, by its name without ending.
+    def load(self, image: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` float32 of the image at a path, in the file's order.
+
+        What lies up to SLACK pixels outside the image is cut away.
 
         Raises:
-            ValueError: the file has none of it, or is not what it should be.
+            FileNotFoundError, UnreadableImage: the image cannot be opened.
+            ValueError: the file has no windows of it, or several, or they do not fit it, or it is
+                not what it should be.
         """
-        found = read_windows(str(self.file)).get(Path(picture).stem)
-        if found is None or not len(found):
-            raise ValueError(f"{self.file} has no windows of {Path(picture).stem}")
-        return found
+        content = read_windows(str(self.file))
+        names = content.of(image)
+        if not names:
+            raise ValueError(f"{self.file} has no windows of {image}")
+        if len(names) > 1:
+            raise ValueError(
+                f"{self.file} has windows of {image} under several names ({', '.join(names)}); "
+                "name each image there with its own ending"
+            )
+        size = image_size(image)
+        try:
+            return fitted(content.windows[names[0]], size)
+        except ValueError as error:
+            raise ValueError(f"{self.file}: the windows of {names[0]} {error}") from error
+
+    def require(self, images: Iterable[str | Path]) -> None:
+        """Look at the start whether each image has windows of its own that fit it.
+
+        Raises:
+            FileNotFoundError, UnreadableImage: an image cannot be opened.
+            ValueError: images have none, two have the same ones, or as ``load``.
+        """
+        paths = list(dict.fromkeys(map(Path, images)))
+        content = read_windows(str(self.file))
+        missing = [str(path) for path in paths if not content.of(path)]
+        if missing:
+            raise ValueError(
+                f"{self.file} has no windows of {len(missing)} of {len(paths)} images: "
+                f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+            )
+        owners: dict[str, Path] = {}
+        for path in paths:
+            self.load(path)
+            (name,) = content.of(path)
+            if owners.setdefault(name, path) != path:
+                raise ValueError(
+                    f"{self.file} has windows of {name}, which may be {owners[name]} or {path}; "
+                    "name the images there with their folders"
+                )
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """There are no windows of an image without a name.
@@ -75,70 +110,41 @@ class ImportedWindows:
             ValueError: always.
         """
         raise ValueError(
-            f"the windows in {self.file} are of its own pictures only; take another "
+            f"the windows in {self.file} are of its own images only; take another "
             "--proposals.method for new ones"
         )
 
 
-@lru_cache(maxsize=2)
-def read_windows(file: str) -> Mapping[str, NDArray[np.float32]]:
-    """Windows of each picture of a file, by name.
+def fitted(rows: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Windows ``(P, 4)`` as float32, cut to their image.
+
+    Args:
+        rows: ``(P, 4)`` half-open ``x1, y1, x2, y2``, P at least 1.
+        size: the image's (height, width).
 
     Raises:
-        ValueError: the file, or the windows of a picture, are not what they should be.
+        ValueError: one is not finite, has no area, or lies more than SLACK outside; or all lie
+            within 0..1. The message goes on from "the windows of an image".
     """
-    found = READERS[Path(file).suffix](Path(file))
-    for name, windows in found.items():
-        if windows.ndim != 2 or windows.shape[1] != 4:
-            raise ValueError(
-                f"{file}: windows of {name} must be of shape (P, 4), got {windows.shape}"
-            )
-        if not (np.isfinite(windows).all() and (windows[:, :2] < windows[:, 2:]).all()):
-            raise ValueError(f"{file}: a window of {name} has no area, or is inverted")
-    return found
-
-
-def _read_mat(file: Path) -> dict[str, NDArray[np.float32]]:
-    try:
-        content = loadmat(file, variable_names=["images", "boxes"])
-        images, boxes = content["images"].ravel(), content["boxes"].ravel()
-    except (MatReadError, NotImplementedError, ValueError, KeyError) as error:
+    height, width = size
+    if not np.isfinite(rows).all():
+        raise ValueError("are not all finite numbers")
+    wrong = len(rows) - np.count_nonzero(_fit(rows, size))
+    if wrong:
+        likely = [name for name, meant in MISTAKEN.items() if _fit(meant(rows), size).all()]
+        hint = f"{likely[0]} all would fit" if likely else "are they of a copy of another size?"
         raise ValueError(
-            f"{file} is not a MATLAB file (up to version 7) with cells 'images' and 'boxes' "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    if len(images) != len(boxes):
-        raise ValueError(f"{file} has {len(images)} images and windows of {len(boxes)}")
-    shift = np.array([1, 1, 0, 0], np.float32)
-    return {
-        Path(str(np.asarray(name).ravel()[0])).stem: np.asarray(rows, np.float32)[:, [1, 0, 3, 2]]
-        - shift
-        for name, rows in zip(images, boxes, strict=True)
-        if rows.size
-    }
+            f"must be x1 < x2, y1 < y2, inside its {width}x{height} pixels, which {wrong} of "
+            f"{len(rows)} are not; {hint}"
+        )
+    if rows.max() <= 1 < min(size):
+        raise ValueError("all lie within 0..1; write them in pixels, not as shares of the sides")
+    return np.ascontiguousarray(rows.clip(0, [width, height] * 2), np.float32)
 
 
-def _read_npz(file: Path) -> dict[str, NDArray[np.float32]]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is not a .npz of arrays (P, 4): {error}") from error
-
-
-def _read_csv(file: Path) -> dict[str, NDArray[np.float32]]:
-    found: dict[str, list[list[float]]] = {}
-    with file.open(newline="") as lines:
-        rows = csv.DictReader(lines)
-        if not set(COLUMNS) <= set(rows.fieldnames or ()):
-            raise ValueError(f"{file} needs the columns {', '.join(COLUMNS)}: {rows.fieldnames}")
-        for row in rows:
-            try:
-                window = [float(row[name]) for name in COLUMNS[1:]]
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
-            found.setdefault(row["picture"], []).append(window)
-    return {name: np.array(windows, np.float32) for name, windows in found.items()}
-
-
-READERS = {".mat": _read_mat, ".npz": _read_npz, ".csv": _read_csv}
+def _fit(rows: NDArray, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which windows ``(P, 4)`` have an area in an image and end at most SLACK outside."""
+    ends = np.array([size[1], size[0]] * 2)
+    inside = ((rows >= -SLACK) & (rows <= ends + SLACK)).all(axis=1)
+    cut = rows.clip(0, ends)
+    return np.asarray(inside & (cut[:, :2] < cut[:, 2:]).all(axis=1))

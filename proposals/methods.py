@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from proposals.disk import key_of
+from files.names import key_of
 from proposals.edge_boxes import EdgeBoxes
 from proposals.imported import ImportedWindows
 from proposals.selective_search import SelectiveSearch
@@ -23,7 +23,7 @@ class Proposals:
             is used at test (4.3); or a file of windows made elsewhere.
         selective_search: its parameters.
         edge_boxes: its parameters.
-        file: .mat, .npz or .csv (``proposals/imported.py``), for the method "file" only.
+        file: .mat, .npz or .csv (``proposals/window_files.py``), for the method "file" only.
 
     Raises:
         ValueError: a file without the method "file", or the other way round.

@@ -1,5 +1,8 @@
-"""OpenCV with its contributed modules, and the images that it is given."""
+"""OpenCV with its contributed modules, on one thread, and the images that it is given."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -8,6 +11,9 @@ from numpy.typing import NDArray
 # A larger picture is searched at this longer side, the size of VOC's and of R-CNN's own search:
 # a 12-megapixel photograph would take minutes and give ten times the windows.
 WORKING_SIDE = 500
+
+# Of what one process has once: OpenCV's number of threads, and libc's random numbers.
+_ALONE = threading.Lock()
 
 
 def check_image(image: NDArray, what: str) -> None:
@@ -47,6 +53,23 @@ def opencv() -> ModuleType:
             f"opencv-contrib-python, or alone; run: {command}"
         )
     return cv2
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV works on one thread, and for one caller at a time.
+
+    Windows are the same whatever the number of threads is set to; images run side by side in
+    processes, so threads would gain nothing.
+    """
+    cv2 = opencv()
+    with _ALONE:
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before)
 
 
 def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -80,7 +80,8 @@ def proposal_recall(
 
 def _sizes(boxes: NDArray) -> NDArray[np.float64]:
     """Boxes as x, y, width, height, the form of pycocotools."""
-    sizes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    # pycocotools reads memory, whatever order the array says it is in.
+    sizes = np.array(boxes, dtype=np.float64, order="C").reshape(-1, 4)
     sizes[:, 2:] -= sizes[:, :2]
     return sizes
 

@@ -11,7 +11,6 @@ the default parameters were chosen by.
 import ctypes
 import math
 import sys
-import threading
 import zlib
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -19,14 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from proposals.disk import key_of
-from proposals.opencv import check_image, opencv, shrunk
+from files.names import key_of
+from proposals.opencv import check_image, one_thread, opencv, shrunk
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
-
-# libc's generator is one for the whole process: seeding and using it must not interleave.
-_LIBC_RAND = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,9 @@ class SelectiveSearch:
             RuntimeError: when OpenCV is missing or has no ``ximgproc`` module.
         """
         check_image(image, "selective search")
-        searched = shrunk(image)
-        corners = self._regions(searched)[::-1]
+        with one_thread():
+            searched = shrunk(image)
+            corners = self._regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
         sides = corners[:, 2:] - corners[:, :2]
         corners = corners[(sides >= self.min_side).all(axis=1)]
@@ -117,7 +114,10 @@ class SelectiveSearch:
         return (corners * factor).astype(np.float32)
 
     def _regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first."""
+        """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first.
+
+        libc's generator is one for the whole process: nobody else may use it meanwhile.
+        """
         cv2 = opencv()
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
         search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV reads BGR
@@ -125,14 +125,8 @@ class SelectiveSearch:
             search.switchToSelectiveSearchFast(self.base_k, self.inc_k, self.sigma)
         else:
             search.switchToSelectiveSearchQuality(self.base_k, self.inc_k, self.sigma)
-        with _LIBC_RAND:
-            threads = cv2.getNumThreads()
-            cv2.setNumThreads(1)  # pictures run side by side in processes; threads gain nothing
-            try:
-                _libc().srand(_seed_of(image))
-                regions = search.process()
-            finally:
-                cv2.setNumThreads(threads)
+        _libc().srand(_seed_of(image))
+        regions = search.process()
         return np.array(regions, dtype=np.int32).reshape(-1, 4)
 
 

@@ -1,4 +1,4 @@
-"""Windows on disk: one ``.npy`` a picture, made once, found again by the picture's own bytes."""
+"""Windows on disk: one artefact an image, made once, found again by the image's own bytes."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +9,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from proposals.disk import file_digest, read_picture, save_array, save_text
+from files.artefacts import read_artefact, write_artefact
+from files.images import UnreadableImage, read_image
+from files.names import key_of, short_name
+from files.writing import file_digest, save_text
 from proposals.methods import union
+
+ARRAY = "windows"
 
 
 class WindowMethod(Protocol):
@@ -29,20 +34,20 @@ class WindowMethod(Protocol):
 
 
 class Windows(Protocol):
-    """What reads windows of pictures: a store, a union of stores, or a file of others' windows."""
+    """What reads windows of images: a store, a union of stores, or a file of others' windows."""
 
     @property
     def method(self) -> WindowMethod:
         """What made the windows; its name and key are theirs."""
 
-    def load(self, picture: str | Path) -> NDArray[np.float32]:
-        """Windows ``(P, 4)`` float32 of a picture."""
+    def load(self, image: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` float32 of the image at a path."""
 
 
 class WindowStore:
-    """Windows of pictures by one method, cached under a folder.
+    """Windows of images by one method, cached under a folder.
 
-    A result is named by the picture's stem and the SHA-256 of its bytes: an edited picture gets
+    A result is named by the image's file name and the SHA-256 of its bytes: an edited image gets
     new windows, a moved one keeps its own. Each file is written whole or not at all by the process
     that made it, so a store can be killed at any point, filled again, and filled by several
     programs at once.
@@ -53,88 +58,87 @@ class WindowStore:
 
     Attributes:
         folder: ``cache/windows/<name>-<key>``.
-        seconds: processor time in seconds, on one core, of each picture that this object computed.
+        seconds: processor time in seconds, on one core, of each image that this object computed.
     """
 
     def __init__(self, cache: str | Path, method: WindowMethod) -> None:
         self.method = method
-        self.folder = Path(cache) / "windows" / f"{method.name}-{method.key}"
+        self._key = method.key
+        self.folder = Path(cache) / "windows" / f"{method.name}-{self._key}"
         self.seconds: dict[Path, float] = {}
 
-    def path_for(self, picture: str | Path) -> Path:
-        """The file that holds, or will hold, the windows of a picture.
+    def path_for(self, image: str | Path) -> Path:
+        """The file that holds, or will hold, the windows of an image.
 
         Raises:
-            FileNotFoundError: no such picture.
+            FileNotFoundError: no such image.
         """
-        picture = Path(picture)
-        if not picture.is_file():
-            raise FileNotFoundError(f"no picture at {picture}")
-        return self.folder / f"{picture.stem}-{file_digest(picture)[:16]}.npy"
+        return self._place(Path(image))[0]
 
-    def load(self, picture: str | Path) -> NDArray[np.float32]:
-        """Windows ``(P, 4)`` float32 of a picture, half-open pixels, in the method's order.
+    def load(self, image: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` float32 of an image, half-open pixels, in the method's order.
 
         Raises:
-            FileNotFoundError: no such picture, or its windows have not been computed.
-            ValueError: the file of its windows is not a whole ``(P, 4)`` float32 array.
+            FileNotFoundError: no such image, or its windows have not been computed.
+            DamagedArtefact: the file of its windows is not whole, or of another image.
         """
-        path = self.path_for(picture)
+        path, key = self._place(Path(image))
         if not path.is_file():
             raise FileNotFoundError(
-                f"no windows of {picture} at {path}; make them with tools/make_proposals.py and "
+                f"no windows of {image} at {path}; make them with tools/make_proposals.py and "
                 "the same parameters"
             )
-        with path.open("rb") as file:
-            try:
-                windows = np.lib.format.read_array(file, allow_pickle=False)
-            except ValueError as error:
-                raise ValueError(_refusal(path, str(error))) from error
-        if windows.dtype != np.float32 or windows.ndim != 2 or windows.shape[1] != 4:
-            raise ValueError(_refusal(path, f"{windows.dtype} of shape {windows.shape}"))
-        return windows
+        return read_artefact(path, key).arrays[ARRAY]
 
-    def missing(self, pictures: Iterable[str | Path]) -> list[Path]:
-        """The pictures without a result, in the order given, each content once.
+    def missing(self, images: Iterable[str | Path]) -> list[Path]:
+        """The images without a result, in the order given, each path once.
 
         Raises:
-            FileNotFoundError: one of the pictures does not exist.
+            FileNotFoundError: one of the images does not exist.
         """
-        return list(self._missing_files(pictures).values())
+        found = {Path(image): self.path_for(image) for image in images}
+        return [image for image, path in found.items() if not path.is_file()]
 
-    def _missing_files(self, pictures: Iterable[str | Path]) -> dict[Path, Path]:
-        """The files to be made, each with the first picture of that content."""
-        wanted: dict[Path, Path] = {}
-        for picture in pictures:
-            wanted.setdefault(self.path_for(picture), Path(picture))
-        return {path: picture for path, picture in wanted.items() if not path.is_file()}
+    def compute(
+        self, images: Iterable[str | Path], workers: int = 1
+    ) -> Iterator[tuple[Path, UnreadableImage | None]]:
+        """Make the missing windows, and yield each image when its file is in place.
 
-    def compute(self, pictures: Iterable[str | Path], workers: int = 1) -> Iterator[Path]:
-        """Make the missing windows, and yield each picture when its file is in place.
-
-        What exists is left alone and not yielded. The order of the pictures yielded is that of
+        What exists is left alone and not yielded. The order of the images yielded is that of
         their completion; the files do not depend on it.
 
         Args:
-            pictures: paths of pictures.
+            images: paths of images.
             workers: number of processes, 1 or more; with 1 the work is done in this process.
 
+        Yields:
+            The image, and None or why it cannot be read: then it has no windows.
+
         Raises:
-            FileNotFoundError: a picture does not exist.
-            ValueError: a picture cannot be read (the message names it), or ``workers`` is under 1.
-                Windows finished before stay in the store.
+            FileNotFoundError: an image does not exist.
+            ValueError: ``workers`` is under 1.
         """
         if workers < 1:
             raise ValueError(f"workers must be 1 or more, got {workers}")
-        missing = self._missing_files(pictures)
+        missing = self.missing(images)
         if not missing:
             return
         save_text(self.folder / "method.txt", f"{self.method}\n")
-        parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
-        jobs = (delayed(_compute_one)(self.method, *each) for each in missing.items())
-        for picture, seconds in parallel(jobs):
-            self.seconds[picture] = seconds
-            yield picture
+        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", max_nbytes=None)
+        jobs = (delayed(_compute_one)(self.method, image, *self._place(image)) for image in missing)
+        for image, seconds, failure in parallel(jobs):
+            if failure is None:
+                self.seconds[image] = seconds
+            yield image, failure
+
+    def _place(self, image: Path) -> tuple[Path, str]:
+        """The file of an image's windows and the key of what it holds."""
+        if not image.is_file():
+            raise FileNotFoundError(f"no image at {image}")
+        digest = file_digest(image)
+        name = short_name(image.name, digest[:16])
+        key = key_of({"method": self._key, "image": digest})
+        return self.folder / f"{name}.safetensors", key
 
 
 class WindowUnion:
@@ -149,23 +153,21 @@ class WindowUnion:
         self.stores = tuple(stores)
         self.method = method
 
-    def load(self, picture: str | Path) -> NDArray[np.float32]:
-        """Windows ``(P, 4)`` of a picture; errors as ``WindowStore.load``."""
-        return union([store.load(picture) for store in self.stores])
+    def load(self, image: str | Path) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` of an image; errors as ``WindowStore.load``."""
+        return union([store.load(image) for store in self.stores])
 
 
-def _compute_one(method: WindowMethod, path: Path, picture: Path) -> tuple[Path, float]:
-    """Write one picture's windows; the picture and the processor time its windows took."""
-    image = read_picture(picture)
+def _compute_one(
+    method: WindowMethod, image: Path, path: Path, key: str
+) -> tuple[Path, float, UnreadableImage | None]:
+    """Write one image's windows; the image, the processor time its windows took, its failure."""
+    try:
+        pixels = read_image(image)
+    except UnreadableImage as failure:
+        return image, 0.0, failure
     start = time.process_time()
-    windows = method(image)
+    windows = method(pixels)
     seconds = time.process_time() - start
-    save_array(path, windows)
-    return picture, seconds
-
-
-def _refusal(path: Path, found: str) -> str:
-    return (
-        f"{path} does not hold windows: expected a whole .npy of float32 (P, 4), got {found}; "
-        "delete it and run again"
-    )
+    write_artefact(path, key, {ARRAY: windows})
+    return image, seconds, None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,3 +28,12 @@ def voc07_golden() -> Path:
     if not folder.is_dir():
         pytest.skip("no golden metric files in ../shared/voc07/golden")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    """A tool called in this process takes all cores, which other tests are at work on."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)

@@ -7,8 +7,8 @@ import numpy as np
 from made_world import CLASSES, FakeExtractor, made_picture, made_world
 
 from detection.data.records import Dataset
-from detection.training import stages
-from detection.training.mining import Mining
+from detection.training.mining import HeadFile, Mining
+from files.artefacts import write_artefact
 
 PICTURES = 13
 
@@ -25,13 +25,13 @@ def made_mining_world(folder):
     world.data = Dataset(tuple(records), CLASSES)
     world.windows = SimpleNamespace(load=by_path.__getitem__)
     world.entries = [entry for _, _, entry in pictures[:-1]]
-    world.head_file = folder / "head.safetensors"
+    world.head = HeadFile(folder / "head.safetensors", "head")
     state = world.features.head.state_dict()
     named = {f"head.{name}": value.numpy() for name, value in state.items()}
-    stages.write_tensors(world.head_file, named | {"trunk.0.bias": np.zeros(2, np.float32)})
+    write_artefact(world.head.path, world.head.key, named)
     return world
 
 
 def made_mining(world, run):
     extractor = FakeExtractor()
-    return Mining(run, world.data, world.windows, extractor, world.features, world.head_file)
+    return Mining(run, world.data, world.windows, extractor, world.features, world.head)

@@ -18,7 +18,7 @@ from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
 from detection.training import finetune_stage, linear_stages
 from detection.training.window_bank import BankEntry, RowFile
-from proposals.disk import save_array
+from files.artefacts import write_artefact
 
 CLASSES = ("cat", "dog")
 LENGTH = 50
@@ -91,9 +91,10 @@ def made_picture(folder, number, rng):
     moved = boxes + rng.integers(-2, 3, boxes.shape)
     regression = np.concatenate([boxes, moved]).astype(np.float32)
     rows = feature_of(cells_of(np.concatenate([regression, windows])))
-    save_array(folder / f"{number}.npy", rows.astype(np.float16))
+    file, rows = folder / f"{number}.safetensors", rows.astype(np.float16)
+    write_artefact(file, "key", {"rows": rows})
     entry = BankEntry(
-        RowFile.open(folder / f"{number}.npy"),
+        RowFile.of(file, "rows", rows),
         2,
         regression,
         np.concatenate([boxes, boxes]),

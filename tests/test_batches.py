@@ -13,7 +13,7 @@ from detection.data.records import ImageRecord
 from detection.features.scales import ScaleChoice, choose_scale_paper
 from detection.training.batches import WindowBatches, draw_rows
 from detection.training.labels import label_windows
-from proposals.disk import read_picture
+from files.images import read_image
 
 HEIGHT, WIDTH = 48, 64
 BOXES = ((4, 6, 26, 38), (34, 12, 60, 40))
@@ -75,7 +75,7 @@ def made_batches(
 
 
 def is_mirrored(view, record):
-    picture = read_picture(record.path)
+    picture = read_image(record.path)
     mirrored = np.array_equal(view.image, picture[:, ::-1])
     assert mirrored or np.array_equal(view.image, picture)
     return mirrored

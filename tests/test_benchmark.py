@@ -109,7 +109,7 @@ def test_methods_take_turns_and_the_first_is_not_counted(benchmark, monkeypatch,
         return SimpleNamespace(name=name, extractor=place)
 
     monkeypatch.setattr(benchmark, "time_picture", time_picture)
-    monkeypatch.setattr(benchmark, "read_picture", lambda path: path)
+    monkeypatch.setattr(benchmark, "read_image", lambda path: path)
     names = [f"method {number}" for number in range(8)]
     records = [SimpleNamespace(path=number) for number in range(3)]
     found = benchmark.measure({name: named(name) for name in names}, records, [10, 11, 12])

@@ -5,9 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_network import LAYERS, OPTIMIZERS, SETTINGS, made_network, made_training, names_of, same
-from safetensors import safe_open
+from made_network import (
+    LAYERS,
+    OPTIMIZERS,
+    SETTINGS,
+    made_network,
+    made_training,
+    names_of,
+    same,
+    window_batches,
+)
 from test_batches import made_records
+
+from detection.training.finetune import finetune_head
+from files.artefacts import read_artefact
 
 
 class Killed(Exception):
@@ -49,7 +60,7 @@ def test_a_killed_training_ends_with_the_same_bits(
             train(settings, progress=dies_at(step))
     assert same(train(settings), undisturbed)
     last = kills[-1] // 3 * 3
-    assert (f"fine-tuning goes on from step {last}" in caplog.text) == (last > 0)
+    assert (f"fine-tuning resumes at step {last}" in caplog.text) == (last > 0)
 
 
 @OPTIMIZERS
@@ -59,9 +70,9 @@ def test_a_checkpoint_holds_what_is_trained(checkpoint, train, optimizer, layers
     with pytest.raises(Killed):
         train(settings, progress=dies_at(6))
     averages = ("exp_avg", "exp_avg_sq", "step") if optimizer == "adamw" else ("momentum_buffer",)
-    with safe_open(checkpoint, "pt") as file:
-        names = set(file.keys())
-        assert file.metadata() == {"key": "key", "step": "6"}
+    found = read_artefact(checkpoint, "key")
+    names = set(found.arrays)
+    assert found.facts == {"step": 6}
     expected = {f"network.{name}" for name in names_of(layers)}
     expected |= {f"optimizer.{kind}.{name}" for kind in averages for name in names_of(layers)}
     assert names == expected
@@ -107,14 +118,30 @@ def test_a_checkpoint_without_momentum(train, optimizer, layers):
     assert same(train(settings), undisturbed)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbled"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbled", "zeros", "flipped"])
 def test_a_damaged_checkpoint_is_refused(checkpoint, train, damage):
     with pytest.raises(Killed):
         train(progress=dies_at(10))
     whole = checkpoint.read_bytes()
-    checkpoint.write_bytes({"cut": whole[:-10], "empty": b"", "garbled": b"x" * 500}[damage])
-    message = rf"{checkpoint} is not a fine-tuning checkpoint \(.*\); delete it and run again"
+    damaged = {
+        "cut": whole[:-10],
+        "empty": b"",
+        "garbled": b"x" * 500,
+        "zeros": bytes(len(whole)),
+        "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
+    }
+    checkpoint.write_bytes(damaged[damage])
+    message = rf"{checkpoint} is damaged \(.*\); delete it and run the same command again"
     with pytest.raises(ValueError, match=message):
         train()
     checkpoint.unlink()
     train()
+
+
+def test_a_training_leaves_the_global_generator_as_it_was(tmp_path, checkpoint):
+    network, batches = made_network(SETTINGS), window_batches(made_records(tmp_path), SETTINGS, 0)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    finetune_head(network, batches, None, SETTINGS, checkpoint=checkpoint, key="key")
+    assert torch.equal(torch.rand(3), expected)

@@ -5,7 +5,7 @@ import pytest
 from test_voc_ap import NO_DETECTIONS, make_detections, make_record
 
 from detection.evaluation.coco_map import coco_ap50
-from detection.evaluation.voc_ap import evaluate_voc
+from detection.evaluation.voc_ap import ClassDetections, evaluate_voc
 
 OBJECT = ("cat", 0, 1, 1, 10, 10)
 
@@ -50,14 +50,28 @@ def test_no_cap_on_detections_an_image():
     assert coco_ap50({"cat": found}, [record], ["cat"]) == pytest.approx(1 / 150)
 
 
-def test_empty_classes_count_zero():
-    record = make_record("a", [OBJECT], ("cat", "dog"))
+def test_the_mean_is_over_the_classes_of_the_voc_mean():
+    classes = ("cat", "dog", "sheep", "cow")
+    objects = [OBJECT, ("sheep", 1, 1, 1, 10, 10), ("cow", 0, 50, 50, 90, 90)]
+    record = make_record("a", objects, classes)
     found = make_detections([("a", 1.0, 1, 1, 10, 10)])
-    both = {"cat": found, "dog": NO_DETECTIONS}
-    assert coco_ap50(both, [record], ("cat", "dog")) == pytest.approx(0.5)
-    nothing = {"cat": NO_DETECTIONS, "dog": NO_DETECTIONS}
-    assert coco_ap50(nothing, [record], ("cat", "dog")) == 0
-    assert coco_ap50(nothing, [], ("cat", "dog")) == 0
+    # The cow is not found; no dog is there, and of sheep only one that does not count.
+    some = {"cat": found, "dog": found, "sheep": found, "cow": NO_DETECTIONS}
+    assert coco_ap50(some, [record], classes) == pytest.approx(0.5)
+    assert evaluate_voc(some, [record], classes).map == pytest.approx(0.5)
+    assert coco_ap50(dict.fromkeys(classes, NO_DETECTIONS), [record], classes) == 0
+    with pytest.raises(ValueError, match="none of the 0 images has an object that counts"):
+        coco_ap50(dict.fromkeys(classes, NO_DETECTIONS), [], classes)
+
+
+def test_the_order_of_arrays_in_memory_does_not_matter():
+    records = [make_record(name, [OBJECT]) for name in "ab"]
+    found = make_detections([("a", 1.0, 1, 1, 10, 10), ("b", 0.5, 3, 3, 10, 10)])
+    turned = ClassDetections(
+        found.image_ids, found.scores[::-1].copy()[::-1], np.asfortranarray(found.boxes)
+    )
+    one, two = (coco_ap50({"cat": each}, records, ["cat"]) for each in (found, turned))
+    assert one == two
 
 
 def test_lies_near_the_area_average(rng):

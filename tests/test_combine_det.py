@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from detection.inference.postprocess import Candidates
-from proposals.disk import file_digest
+from detection.inference.testing import candidates_file
+from files.writing import save_text
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "combine_det.py"
 
@@ -58,19 +59,21 @@ def tool(voc, monkeypatch, capsys):
     return call
 
 
-def make_run(folder, found, classes=("cat", "dog"), scales=5):
-    """A tested run beside the pictures; ``found`` has (label, score, box) by picture."""
+def make_run(folder, found, classes=("cat", "dog"), scales=5, layer="fc7", name="fc7+bb"):
+    """A tested run beside the images; ``found`` has (label, score, box) by image."""
     test = folder / f"test_mine_{scales}scales"
-    pictures = folder.parent.parent / "VOC2007/JPEGImages"
+    candidates_of_layer = test / f"candidates-{layer}-0123"
+    images = folder.parent.parent / "VOC2007/JPEGImages"
     for image_id, rows in found.items():
         boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
         scores = np.array([score for _, score, _ in rows], np.float32)
         labels = np.array([label for label, _, _ in rows], np.int64)
         candidates = Candidates(boxes, boxes, scores, labels, len(classes))
-        digest = file_digest(pictures / f"{image_id}.png")[:16]
-        candidates.save(test / "candidates-fc7-0123" / f"{image_id}_{digest}.npz")
-    facts = {"candidates": "candidates-fc7-0123", "classes": list(classes), "trained": {"seed": 3}}
-    (test / "results.json").write_text(json.dumps(facts))
+        record = SimpleNamespace(image_id=image_id, path=images / f"{image_id}.png")
+        candidates.save(*candidates_file(candidates_of_layer, record))
+    facts = {"candidates": candidates_of_layer.name, "classes": list(classes), "layer": layer}
+    facts |= {"trained": {"seed": 3}, "scales": scales, "test_split": "mine"}
+    save_text(test / name / "results.json", json.dumps(facts))
     return folder
 
 
@@ -122,7 +125,8 @@ def test_a_row_of_a_table(voc, tool, cats, dogs):
     ]
     assert f"{cats.name}@5 alone: mAP 0.5000" in both.out
     assert tool(cats, "--limit", 1, "--out", voc / "one", "--csv", table).status == 0
-    assert table.read_text().splitlines()[2] == "cats@5,mine:1,0.5,0.5,1.0,0.0"
+    # There is no dog in the first image.
+    assert table.read_text().splitlines()[2] == "cats@5,mine:1,1.0,1.0,1.0,-"
 
 
 def test_boxes_of_all_runs_vote_where_asked_for(voc, tool, dogs):
@@ -198,12 +202,103 @@ def test_runs_of_other_classes_are_refused(voc, tool, cats):
     assert refused.out == ""
 
 
+def test_a_class_without_objects_has_no_part_in_the_mean(voc, tool, cats, dogs):
+    done = tool(cats, dogs, "--limit", 1, "--out", voc / "out", "--choose_weights", "true")
+    assert done.status == 0, done.err
+    assert "mean over 1 of 2 classes: no objects of dog" in done.out
+    assert done.out.splitlines()[-1] == "mAP 1.0000"
+    assert json.loads((voc / "out/results.json").read_text())["per_class"]["dog"]["ap"] is None
+
+
+def test_tests_with_the_same_candidates_are_as_good_as_one(voc, tool, cats):
+    before = tool(cats, "--out", voc / "out").out
+    rows = {"1": [(CAT, 0.9, OBJECT)], "2": [(DOG, -0.2, ELSEWHERE)]}
+    for name in ("fc7", "fc7+bb_vote0.5", "fc7+bb_limit7"):
+        make_run(cats, rows, name=name)
+        make_run(cats, rows, layer="softmax", name="softmax+bb")
+    assert tool(cats, "--out", voc / "out").out == before
+
+
+def test_of_tests_with_other_candidates_one_is_named(voc, tool, cats, dogs):
+    make_run(cats, {"1": [], "2": [(DOG, 0.7, OBJECT)]}, layer="fc6", name="fc6+bb")
+    tests = [cats / "test_mine_5scales" / name for name in ("fc6+bb", "fc7+bb")]
+    refused = tool(cats, dogs, "--out", voc / "out")
+    assert refused.status == 1
+    assert refused.err.splitlines()[-1] == (
+        f"error: the tests of run {cats} at 5 scales kept different candidates; name the folder of "
+        f"one test in place of the run: {tests[0]}, {tests[1]}"
+    )
+    table = voc / "table.csv"
+    both = tool(*tests, "--out", voc / "out", "--csv", table)
+    assert both.status == 0, both.err
+    assert both.out.splitlines()[:2] == [
+        "cats@5/fc6+bb alone: mAP 0.5000",
+        "cats@5/fc7+bb alone: mAP 0.5000",
+    ]
+    assert both.out.splitlines()[-1] == "mAP 1.0000"
+    assert table.read_text().splitlines()[1].startswith("cats@5/fc6+bb + cats@5/fc7+bb,mine,1.0,")
+
+
+def test_runs_of_one_name_are_told_apart(voc, tool, cats):
+    rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
+    other = make_run(voc / "others/cats", rows)
+    both = tool(cats, other, "--out", voc / "out", "--csv", voc / "table.csv")
+    assert both.status == 0, both.err
+    facts = json.loads((voc / "out/results.json").read_text())["runs"]
+    assert [one["run"] for one in facts] == [str(cats), str(other)]
+    assert [one["map"] for one in facts] == pytest.approx([0.5, 0.5])
+    assert (voc / "table.csv").read_text().splitlines()[1].startswith("cats@5 + cats@5,mine,1.0,")
+
+
+def test_softmax_and_other_splits_are_refused(voc, tool, cats):
+    soft = make_run(voc / "runs/soft", {"1": []}, layer="softmax", name="softmax+bb")
+    for word in (soft, soft / "test_mine_5scales/softmax+bb"):
+        refused = tool(cats, word, "--out", voc / "out")
+        assert refused.status == 1
+        assert f"the test of run {soft} is of scores by softmax" in refused.err
+    results = cats / "test_mine_5scales/fc7+bb/results.json"
+    results.write_text(results.read_text().replace("mine", "other"))
+    refused = tool(cats, "--out", voc / "out")
+    assert f"{results} is of the split other, not of mine" in refused.err
+    assert not (voc / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["", "test_mine_5scales", "test_mine_5scales/fc7+bb"])
+def test_nothing_is_written_into_a_run(tool, cats, place):
+    before = {path: path.read_bytes() for path in cats.rglob("*") if path.is_file()}
+    refused = tool(cats, "--out", cats / place)
+    assert refused.status == 1
+    assert f"--out {cats / place} is among the files of run {cats}" in refused.err
+    assert {path: path.read_bytes() for path in cats.rglob("*") if path.is_file()} == before
+
+
+def test_an_image_that_cannot_be_read_is_left_out(voc, tool, cats, dogs, caplog):
+    """As the tests of both runs left it out; its candidates are of when it could be."""
+    path = voc / "VOC2007/JPEGImages/2.png"
+    path.write_bytes(path.read_bytes()[:60])
+    done = tool(cats, dogs, "--out", voc / "out")
+    assert done.status == 0, done.err
+    assert f"left out: {path} is not a readable image" in caplog.text
+    assert json.loads((voc / "out/results.json").read_text())["pictures"] == 1
+
+
+def test_damaged_candidates_are_named(voc, tool, cats):
+    paths = sorted((cats / "test_mine_5scales").glob("candidates-*/*"))
+    contents = [path.read_bytes() for path in paths]
+    for content in (contents[0][:-9], b"", contents[1]):
+        paths[0].write_bytes(content)
+        refused = tool(cats, "--out", voc / "out")
+        assert refused.status == 1
+        assert refused.err.splitlines()[-1].startswith(f"error: {paths[0]} is ")
+        assert "Traceback" not in refused.err
+
+
 def test_a_picture_without_candidates_is_named(voc, tool, cats):
     half = make_run(voc / "runs/half", {"1": []})
     refused = tool(cats, half, "--out", voc / "out")
     assert refused.status == 1
     line = refused.err.splitlines()[-1]
-    assert line.startswith(f"error: run {half} has no candidates of picture 2 at ")
+    assert line.startswith(f"error: run {half} has no candidates of image 2 at ")
     assert line.endswith(
         f"python tools/test_det.py --run {half} --data.root {voc} --data.test_split mine --scales 5"
     )
@@ -214,7 +309,7 @@ def test_a_picture_edited_after_the_test_is_named(voc, tool, cats):
     Image.new("RGB", (100, 100), "red").save(voc / "VOC2007/JPEGImages/2.png")
     refused = tool(cats, "--out", voc / "out")
     assert refused.status == 1
-    assert f"error: run {cats} has no candidates of picture 2 at " in refused.err
+    assert f"error: run {cats} has no candidates of image 2 at " in refused.err
 
 
 def test_runs_that_were_not_tested_are_refused(voc, tool, cats):
@@ -225,10 +320,10 @@ def test_runs_that_were_not_tested_are_refused(voc, tool, cats):
 
     other_scales = tool(cats, "--scales", 1)
     assert other_scales.status == 1
-    assert "has no test at" in other_scales.err
+    assert f"run {cats} has no test in {cats / 'test_mine_1scales'}" in other_scales.err
     assert other_scales.err.rstrip().endswith("--scales 1")
 
-    results = cats / "test_mine_5scales/results.json"
+    results = cats / "test_mine_5scales/fc7+bb/results.json"
     for text in ("{}", "[]", "{"):
         results.write_text(text)
         damaged = tool(cats)

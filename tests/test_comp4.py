@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from detection.detections import Detections
-from detection.evaluation.comp4 import comp4_path, from_images, read_comp4, write_comp4
+from detection.evaluation.comp4 import (
+    classes_found,
+    comp4_path,
+    from_images,
+    read_comp4,
+    write_comp4,
+)
 
 CLASSES = ("cat", "dog")
 
@@ -85,7 +91,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["a 0.5 1 1 2", "a 0.5 1 1 2 2 2", "a 0.5 1 1 2 x", "a nan 1 1 2 2", "a 0.5 1 1 inf 2"]
+    "line", ["a 0.5 1 1 2", "0.5 1 1 2 2", "a 0.5 1 1 2 x", "a nan 1 1 2 2", "a 0.5 1 1 inf 2"]
 )
 def test_a_malformed_line_is_named(tmp_path, line):
     comp4_path(tmp_path, "test", "cat").write_text(f"a 0.5 1 1 2 2\n\n{line}\n")
@@ -96,10 +102,54 @@ def test_a_malformed_line_is_named(tmp_path, line):
 def test_what_cannot_be_written_is_refused_before_anything_is(tmp_path):
     one = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.array([1]), CLASSES)
     nan = Detections(one.boxes, np.float32([np.nan]), one.labels, CLASSES)
-    with pytest.raises(ValueError, match="'my cat' cannot stand in a result file"):
-        write_comp4(tmp_path, "test", {"my cat": one}, CLASSES)
+    for image_id in ("", " a", "a ", "a\nb", "a\rb", "a\0b"):
+        with pytest.raises(ValueError, match="a line of a result file names the image"):
+            write_comp4(tmp_path, "test", {image_id: one}, CLASSES)
     with pytest.raises(ValueError, match="class dog has a score or box that is not finite"):
         write_comp4(tmp_path, "test", {"a": nan}, CLASSES)
     with pytest.raises(ValueError, match="image a have the classes"):
         write_comp4(tmp_path, "test", {"a": one}, ("dog", "cat"))
     assert not list(tmp_path.iterdir())
+
+
+NAMES = ("cat", "a/b", "50%", "%2F", "交通灯", "traffic light", "size: 1*?", "ü", "b_test_c")
+IDS = ("a.rf.1", "day2/street", "Bild 1", "two  spaces", "图", "a 0.5 1 1 2 2", "100%", "x\u00a0y")
+
+
+def test_round_trip_of_any_names(rng, tmp_path):
+    found = {
+        image_id: Detections(
+            np.float32([[1, 2, 3, 4]] * len(NAMES)),
+            rng.normal(0, 1, len(NAMES)).astype(np.float32),
+            np.arange(len(NAMES)),
+            NAMES,
+        )
+        for image_id in IDS
+    }
+    write_comp4(tmp_path / "new", "test", found, NAMES)
+    assert len([*(tmp_path / "new").iterdir()]) == len(NAMES)
+    assert classes_found(tmp_path / "new", "test") == sorted(NAMES)
+    read = read_comp4(tmp_path / "new", "test", NAMES)
+    assert_same(read, from_images(found, NAMES))
+    assert all(tuple(read[name].image_ids) == IDS for name in NAMES)
+
+
+def test_files_of_other_splits_and_kinds_are_not_found(tmp_path):
+    for name in ("comp4_det_val_dog.txt", "comp4_det_test_cat.csv", "comp3_det_test_cow.txt"):
+        (tmp_path / name).write_text("")
+    comp4_path(tmp_path, "test", "cat").write_text("")
+    assert classes_found(tmp_path, "test") == ["cat"]
+    (tmp_path / "comp4_det_test_.txt").write_text("")
+    with pytest.raises(
+        ValueError, match=r"comp4_det_test_\.txt names the class '', which is empty"
+    ):
+        classes_found(tmp_path, "test")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_marks_of_byte_order_are_no_part_of_the_first_id(tmp_path, encoding):
+    comp4_path(tmp_path, "test", "cat").write_bytes("é1 0.5 1 1 2 2\r\n".encode(encoding))
+    assert list(read_comp4(tmp_path, "test", ["cat"])["cat"].image_ids) == ["é1"]
+    comp4_path(tmp_path, "test", "cat").write_bytes("é1 0.5 1 1 2 2".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"comp4_det_test_cat\.txt is not readable as UTF-8 text"):
+        read_comp4(tmp_path, "test", ["cat"])

@@ -141,6 +141,14 @@ def test_what_is_trained_and_what_scores(configured):
     assert configured(*flags) == expected
 
 
+def test_strictness(configured, tmp_path):
+    """Off by default: one bad image is no reason to lose a run."""
+    assert not configured().strict
+    (tmp_path / "mine.yaml").write_text("strict: true\n")
+    for words in (("--strict",), ("--strict", "true"), ("--config", "mine.yaml")):
+        assert configured(*words) == Config(strict=True)
+
+
 @pytest.mark.parametrize("flag", ["--no-bbox", "--detection.bbox=false"])
 def test_no_box_regression(configured, flag):
     assert configured(flag, "--seed", 3) == Config(seed=3, detection=Detection(bbox=False))
@@ -327,4 +335,4 @@ def test_interruption(cli, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.run_tool(main)
     assert ended.value.code == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command resumes here" in capsys.readouterr().err

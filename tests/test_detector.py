@@ -218,10 +218,10 @@ def test_order_of_windows_is_no_matter(detector, rng):
 
 
 def test_bad_pictures(detector, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no picture at"):
+    with pytest.raises(FileNotFoundError, match="no image at"):
         detector.detect(tmp_path / "none.jpg")
     (tmp_path / "words.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match=r"words\.jpg is not a readable picture"):
+    with pytest.raises(ValueError, match=r"words\.jpg is not a readable image"):
         detector.detect(tmp_path / "words.jpg")
     for wrong in (made_image()[:, :, 0], made_image() / 255):
         with pytest.raises(ValueError, match=r"\(H, W, 3\)"):

@@ -1,5 +1,7 @@
 """The detector's file: saved and loaded, with other settings, and which files are refused."""
 
+import json
+
 import numpy as np
 import pytest
 from made_detector import (
@@ -18,9 +20,11 @@ from detection.config import Detection
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.inference.detector import SPPDetector
+from detection.inference.detector_file import FORMAT
 from detection.inference.layers import LayerFeatures
 from detection.networks.build import build_backbone
-from proposals.disk import file_digest
+from files.artefacts import read_artefact, write_artefact
+from files.writing import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +113,12 @@ def test_what_is_saved_is_the_same_each_time(detector, saved, tmp_path):
         assert file_digest(tmp_path / name) == file_digest(saved)
 
 
-def test_the_settings_are_one_entry_that_begins_with_the_format(saved):
+def test_other_programs_can_read_the_settings(saved):
     with safe_open(saved, "pt") as file:
-        (entry,) = file.metadata().items()
-    assert entry[0] == "settings"
-    assert entry[1].startswith('{"format": "sppnet-detection 4", ')
+        (entry,) = file.metadata().values()
+    said = json.loads(entry)
+    assert said["key"] == "sppnet-detection 5"
+    assert said["facts"]["classes"] == ["cat", "dog", "sheep"]
 
 
 def test_loaded_with_other_settings(detector, saved):
@@ -161,27 +166,51 @@ def test_a_missing_detector(tmp_path):
         SPPDetector.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "header", "empty", "text"])
+@pytest.mark.parametrize("damage", ["cut", "header", "empty", "text", "zeros", "flipped"])
 def test_a_damaged_detector(saved, damage):
     whole = saved.read_bytes()
-    parts = {"cut": whole[:-1000], "header": whole[:100], "empty": b"", "text": b"hello\n" * 99}
+    parts = {
+        "cut": whole[:-1000],
+        "header": whole[:100],
+        "empty": b"",
+        "text": b"hello\n" * 99,
+        "zeros": whole[:-1000] + bytes(1000),
+        "flipped": whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:],
+    }
     saved.write_bytes(parts[damage])
-    with pytest.raises(ValueError, match=rf"{saved} is not a detector file \(.*run's detector"):
+    with pytest.raises(ValueError, match=rf"{saved} is not a detector: it is damaged .*run's det"):
         SPPDetector.load(saved)
 
 
-@pytest.mark.parametrize(
-    ("metadata", "found"),
-    [
-        (None, "found no format mark"),
-        ({"format": "sppnet-detection 4"}, "found no format mark"),
-        ({"settings": '{"format": "sppnet-detection 2"}'}, "found sppnet-detection 2"),
-        ({"settings": '{"format": "sppnet-detection 99"}'}, "found sppnet-detection 99"),
-    ],
-)
-def test_another_safetensors_file(tmp_path, metadata, found):
+@pytest.mark.parametrize("lost", ["classes", "hidden", "proposals", "detection", "network"])
+def test_a_detector_without_one_of_its_settings(saved, lost):
+    found = read_artefact(saved, FORMAT)
+    facts = {name: value for name, value in found.facts.items() if name != lost}
+    write_artefact(saved, FORMAT, found.arrays, facts)
+    with pytest.raises(ValueError, match=rf"{saved} is not a detector of this version .*{lost}"):
+        SPPDetector.load(saved)
+
+
+def test_a_detector_without_one_of_its_arrays(saved):
+    found = read_artefact(saved, FORMAT)
+    for lost in found.arrays:
+        rest = {name: array for name, array in found.arrays.items() if name != lost}
+        write_artefact(saved, FORMAT, rest, found.facts)
+        with pytest.raises(ValueError, match=rf"{saved} is not a detector of this version"):
+            SPPDetector.load(saved)
+
+
+@pytest.mark.parametrize("metadata", [None, {"settings": '{"format": "sppnet-detection 4"}'}])
+def test_another_safetensors_file(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros(3, np.float32)}, path, metadata)
-    message = rf"{path} is not a detector: expected 'sppnet-detection 4', .*{found}"
+    with pytest.raises(ValueError, match=rf"{path} is not a detector: it is of another version"):
+        SPPDetector.load(path)
+
+
+def test_another_artefact(tmp_path):
+    path = tmp_path / "svms.safetensors"
+    write_artefact(path, "0123", {"weights": np.zeros(3, np.float32)})
+    message = rf"{path} is not a detector: it is of something else \(key 0123, expected sppnet-det"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)

@@ -13,7 +13,8 @@ from detection.data.scene import CLASSES, EASY_SIDE, PICTURE_SIDES
 from detection.data.shapes import Patch, draw_object, draw_scrap
 from detection.data.textures import GROUNDS, fractal_noise, two_colours
 from detection.data.voc import read_voc
-from proposals.disk import file_digest, read_picture
+from files.images import read_image
+from files.writing import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_reads_as_voc(root: Path, dataset: Dataset) -> None:
     assert len(read_voc(root, "test", CLASSES).records) == 3
     assert not dataset.repairs
     for record in dataset.records:
-        assert read_picture(record.path).shape == (*record.size, 3)
+        assert read_image(record.path).shape == (*record.size, 3)
         assert all(PICTURE_SIDES[0] <= side < PICTURE_SIDES[1] for side in record.size)
         assert len(record.boxes) <= 5
     assert len({record.size for record in dataset.records}) > 6

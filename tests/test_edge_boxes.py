@@ -1,15 +1,21 @@
 """EdgeBoxes: windows of drawn scenes, order, limits, odd images, keys."""
 
+import itertools
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from detection.data.voc import read_voc
+from files.images import read_image
 from proposals import edge_boxes
-from proposals.disk import read_picture
 from proposals.edge_boxes import EdgeBoxes
 from proposals.edge_regions import region_windows
 from proposals.edges import LearnedEdges
@@ -45,6 +51,61 @@ def test_the_same_every_time(image):
     first, second = EdgeBoxes().scored(image), EdgeBoxes().scored(image.copy())
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_order_in_memory_does_not_matter(image):
+    for edges in ("gradient", "learned"):
+        method = EdgeBoxes(edges=edges)
+        expected = method(image)
+        np.testing.assert_array_equal(method(np.asfortranarray(image)), expected)
+        np.testing.assert_array_equal(method(image[:, ::-1].copy()[:, ::-1]), expected)
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's and OpenCV's numbers of threads, which are as before at the end."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+
+    def put(of_torch, of_opencv):
+        torch.set_num_threads(of_torch)
+        cv2.setNumThreads(of_opencv)
+
+    yield put
+    put(*before)
+
+
+def same_by_any_number_of_threads(image, threads):
+    found = []
+    for numbers in itertools.product((1, 2), repeat=2):
+        threads(*numbers)
+        found.append(EdgeBoxes().scored(image))
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == numbers
+    for windows, scores in found[1:]:
+        np.testing.assert_array_equal(windows, found[0][0])
+        np.testing.assert_array_equal(scores, found[0][1])
+
+
+def test_the_number_of_threads_does_not_matter(rng, threads):
+    ground = cv2.resize(rng.integers(60, 200, (40, 50, 3), np.uint8), (500, 375))
+    for _ in range(12):
+        x, y = (int(each) for each in rng.integers(0, (400, 300)))
+        cv2.ellipse(
+            ground, (x + 40, y + 30), (45, 30), 30, 0, 360, rng.integers(256, size=3).tolist(), -1
+        )
+    same_by_any_number_of_threads(ground, threads)
+
+
+def test_the_environments_number_of_threads_does_not_matter(image, tmp_path):
+    np.save(tmp_path / "image.npy", image)
+    program = (
+        "import sys, numpy as np; from proposals import EdgeBoxes\n"
+        "np.save(sys.argv[2], EdgeBoxes()(np.load(sys.argv[1])))\n"
+    )
+    for number in ("1", "2"):
+        files = [tmp_path / "image.npy", tmp_path / "windows.npy"]
+        environment = os.environ | {"OMP_NUM_THREADS": number}
+        subprocess.run([sys.executable, "-c", program, *files], check=True, env=environment)
+        np.testing.assert_array_equal(np.load(files[1]), EdgeBoxes()(image))
 
 
 def test_limits(image):
@@ -171,11 +232,17 @@ def test_bad_images(image):
 
 
 @pytest.mark.data
+def test_the_number_of_threads_does_not_matter_on_real_images(voc07_root, threads):
+    for record in read_voc(voc07_root.parent, "train", limit=8).records:
+        same_by_any_number_of_threads(read_image(record.path), threads)
+
+
+@pytest.mark.data
 def test_regions_fit_real_objects_more_closely(voc07_root):
     records = read_voc(voc07_root.parent, "train", limit=15).records
     covered = {}
     for share in (0, 0.25):
         method = EdgeBoxes(regions=share, max_windows=1000)
-        best = [best_overlaps(method(read_picture(each.path)), each.boxes) for each in records]
+        best = [best_overlaps(method(read_image(each.path)), each.boxes) for each in records]
         covered[share] = (np.concatenate(best) >= 0.8).mean()
     assert covered[0.25] > covered[0]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from detection.run import silent
-from proposals.disk import file_digest
+from files.writing import file_digest
 from proposals.edge_network import (
     EdgeNetwork,
     find_edges,
@@ -96,8 +96,17 @@ def test_what_is_no_edge_network_is_refused(tmp_path, rng):
         LearnedEdges(str(tmp_path / "none.safetensors"))(image)
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"not safetensors")
-    with pytest.raises(ValueError, match=r"other\.safetensors is not an edge network"):
+    with pytest.raises(ValueError, match=r"other\.safetensors is not a whole edge network"):
         LearnedEdges(str(path))(image)
+
+
+def test_a_damaged_network_is_refused(tmp_path):
+    path = tmp_path / "damaged.safetensors"
+    content = bytearray(Path(LearnedEdges().model).read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.safetensors is not a whole edge network"):
+        load_edges(str(path))
 
 
 def slow_outlines(mask):
@@ -176,6 +185,41 @@ def test_reading_the_training_pictures(tmp_path, rng):
     assert found.edges.sum() == 30
     assert not found.counts[9].any()
     assert found.counts.sum() == 19 * 30
+
+
+def write_masked(voc, name, mask):
+    for folder in ("ImageSets/Segmentation", "SegmentationObject", "JPEGImages"):
+        (voc / folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(voc / f"JPEGImages/{name}.png")
+    Image.fromarray(mask).save(voc / f"SegmentationObject/{name}.png")
+
+
+def test_names_and_lists_of_training_images_are_read_as_others(tmp_path):
+    write_masked(tmp_path, "sub/a.rf.1", np.zeros((20, 30), np.uint8))
+    split = tmp_path / "ImageSets/Segmentation/train.txt"
+    split.write_bytes("sub/a.rf.1\n".encode("utf-16"))
+    assert len(read_voc_masks(tmp_path, "train")) == 1
+    split.write_text("../a\n")
+    with pytest.raises(ValueError, match=r"train\.txt, line 1, names the image '\.\./a'"):
+        read_voc_masks(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((30, 20), np.uint8), r"a\.png is of \(30, 20\), its image .*of \(20, 30\)"),
+        (np.zeros((20, 30, 3), np.uint8), r"a\.png is not a mask: .* got colours"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(tmp_path, mask, words):
+    write_masked(tmp_path, "a", mask)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    with pytest.raises(ValueError, match=words):
+        read_voc_masks(tmp_path, "train")
+    path = tmp_path / "SegmentationObject/a.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as a mask"):
+        read_voc_masks(tmp_path, "train")
 
 
 def test_crops_keep_edges_where_they_are(rng):

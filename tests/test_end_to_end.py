@@ -1,121 +1,27 @@
-"""The commands on a drawn data set: train, train again, test; and a training killed everywhere.
-
-Each call of a tool runs in a process of its own, forked from one that has done the imports: the
-imports take longer than the training. A kill is SIGKILL to the process group of the tool, at the
-moment when a file is about to take its name, or has just taken it.
-"""
+"""The commands on a drawn data set: train, train again, test; and a training killed everywhere."""
 
 import csv
 import json
-import os
-import shlex
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from driven_tools import FLAGS, call_of, files, made_calls
 
 from detection.data.drawn import draw_voc
 from detection.run import stage_seconds
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
-
-FLAGS = shlex.split(
-    "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "
-    "--data.test_split test --proposals.selective_search.base_k 400 "
-    "--proposals.selective_search.inc_k 400 --proposals.selective_search.max_windows 60 "
-    "--finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
-    "--finetune.pictures 2 --finetune.checkpoint_every 5 --svm.layers [pool5,fc6,fc7] "
-    "--svm.checkpoint_every 2 --report.pictures 1"
-)
-
 # When a file of this name is about to appear for the n-th time, or just has.
 KILLS = {
-    "windows": ("*/windows/*.npy", 3, "before"),
+    "windows": ("*/windows/*.safetensors", 3, "before"),
     "fine-tuning": ("*/fine-tuning.checkpoint", 2, "after"),
     "the head": ("*/head-*.safetensors", 1, "before"),
-    "training windows, between a picture's two files": ("*/bank/*.npy", 2, "after"),
+    "training windows": ("*/bank/*.safetensors", 2, "before"),
     "SVMs": ("*/svms.checkpoint", 1, "after"),
     "the SVMs' end": ("*/svms-*.safetensors", 1, "before"),
     "the SVMs of one layer": ("*/svms-*.safetensors", 1, "after"),
     "box regression": ("*/box-regression-*.safetensors", 1, "before"),
     "the detector": ("*/detector.safetensors", 1, "before"),
 }
-
-DRIVER = """
-import json, os, runpy, signal, sys
-from fnmatch import fnmatch
-from pathlib import Path
-
-tools, calls = sys.argv[1], json.load(sys.stdin)
-sys.path.insert(0, tools)
-import test_det, train_det
-from detection.features.scales import SCALES
-
-SCALES[1] = (240,)  # a tenth of the pixels of 688
-
-
-def kill_at(pattern, number, when):
-    replace, seen = Path.replace, []
-
-    def replacing(self, target):
-        seen.extend([target] * fnmatch(str(target), pattern))
-        if len(seen) == number and when == "before":
-            os.killpg(0, signal.SIGKILL)
-        replace(self, target)
-        if len(seen) == number:
-            os.killpg(0, signal.SIGKILL)
-
-    Path.replace = replacing
-
-
-for call in calls:
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(call[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        if call["kill"]:
-            kill_at(*call["kill"])
-        sys.argv = [call["tool"], *call["flags"]]
-        status = 0
-        try:
-            runpy.run_path(f"{tools}/{call['tool']}", run_name="__main__")
-        except SystemExit as ended:
-            status = ended.code or 0
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-def call_of(tool, folder, name, *flags, kill=None):
-    """A call of a tool; its output goes to files of this name."""
-    out, err = (str(folder / f"{name}.{kind}") for kind in ("out", "err"))
-    flags = [str(flag) for flag in flags]
-    return {"tool": tool, "flags": flags, "kill": kill, "out": out, "err": err}
-
-
-def made_calls(folder, calls):
-    """Make the calls one after the other: each one's status, stdout and stderr."""
-    driven = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(TOOLS)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert driven.returncode == 0, driven.stderr
-    statuses = [int(line) for line in driven.stdout.split()]
-    return [
-        SimpleNamespace(
-            status=status, out=Path(call["out"]).read_text(), err=Path(call["err"]).read_text()
-        )
-        for status, call in zip(statuses, calls, strict=True)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -158,15 +64,6 @@ def ended(tmp_path_factory):
     calls["after kills"] = trained("after_kills", "killed")
     found = dict(zip(calls, made_calls(folder, list(calls.values())), strict=True))
     return SimpleNamespace(folder=folder, **{"calls": found})
-
-
-def files(folder, pattern):
-    """Bytes of the files of a pattern, by path; without the hidden ones a killed writer leaves."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob(pattern)
-        if not path.name.startswith(".")
-    }
 
 
 def test_training_and_testing(ended):
@@ -214,7 +111,7 @@ def test_another_cell_needs_no_network(ended):
     assert cell.status == 0, cell.err
     assert "selective_search, float32: 4 of 4 pictures were done before" in cell.err
     facts = json.loads((ended.folder / "cell.json").read_text())
-    results = (ended.folder / "straight/test_test_1scales/results.json").read_text()
+    results = (ended.folder / "straight/test_test_1scales/softmax/results.json").read_text()
     assert facts == json.loads(results)
     assert (facts["layer"], facts["bbox"]) == ("softmax", False)
     assert facts["candidates"].startswith("candidates-softmax-")
@@ -234,7 +131,7 @@ def test_rcnns_features(ended):
     made = files(ended.folder / "rcnn/stages", "*")
     assert sorted(name.rpartition("-")[0] for name in made) == ["box-regression", "svms-pool5"]
     assert test.status == 0, test.err
-    facts = json.loads((ended.folder / "rcnn/test_test_1scales/results.json").read_text())
+    facts = json.loads((ended.folder / "rcnn/test_test_1scales/pool5+bb/results.json").read_text())
     assert facts["features"]["features"] == "rcnn"
     assert facts["layer"] == "pool5"
     assert f"mAP {facts['map']:.4f}" == test.out.splitlines()[-1]
@@ -271,11 +168,11 @@ def test_a_training_killed_everywhere_ends_the_same(ended):
         assert call.out == ""
     for place, words in (
         ("fine-tuning", "windows: 2 of 8 pictures were done before"),
-        ("the head", "fine-tuning goes on from step 10"),
-        ("training windows, between a picture's two files", "fine-tuning goes on from step 15"),
+        ("the head", "fine-tuning resumes at step 10"),
+        ("training windows", "fine-tuning resumes at step 15"),
         ("SVMs", "training windows: 1 of 8 pictures were done before"),
-        ("the SVMs' end", "SVMs go on from picture 2"),
-        ("the SVMs of one layer", "SVMs go on from picture 8"),
+        ("the SVMs' end", "SVMs resume at picture 2"),
+        ("the SVMs of one layer", "SVMs resume at picture 8"),
         ("box regression", "SVMs on pool5: reused"),
         ("the detector", "SVMs on fc7: reused"),
         ("after kills", "box regression: reused"),
@@ -288,9 +185,9 @@ def test_a_training_killed_everywhere_ends_the_same(ended):
     assert last.out.split()[3] == ended.calls["train"].out.split()[3]
     one, other = (folder / "detector.safetensors" for folder in (straight, killed))
     assert one.read_bytes() == other.read_bytes()
-    for kind, count in (("windows", 8), ("bank", 16)):
-        one = files(ended.folder / "straight_cache" / kind, "*.np[yz]")
+    for kind, count in (("windows", 8), ("bank", 8)):
+        one = files(ended.folder / "straight_cache" / kind, "*.safetensors")
         if kind == "windows":
             one = {name: rows for name, rows in one.items() if "train" in name}
-        assert one == files(ended.folder / "killed_cache" / kind, "*.np[yz]")
+        assert one == files(ended.folder / "killed_cache" / kind, "*.safetensors")
         assert len(one) == count

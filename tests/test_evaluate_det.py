@@ -8,6 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_voc_ap import make_record
+
+from detection.detections import Detections
+from detection.evaluation.coco_map import coco_ap50
+from detection.evaluation.comp4 import from_images, write_comp4
+from detection.evaluation.report import format_table
+from detection.evaluation.voc_ap import evaluate_voc
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "evaluate_det.py"
 
@@ -47,8 +54,7 @@ def small(tmp_path):
     return tmp_path
 
 
-def test_scores_a_folder_without_pictures(small, tool, capsys, caplog):
-    (small / "found" / "comp4_det_mine_unicorn.txt").write_text("")
+def test_scores_a_folder_without_images(small, tool, capsys):
     arguments = ("--detections", small / "found", "--data.root", small, "--data.test_split", "mine")
     tool(*arguments, "--out", small / "out")
     # The cat is found and the dog is not.
@@ -57,9 +63,51 @@ def test_scores_a_folder_without_pictures(small, tool, capsys, caplog):
         "mAP (area) 0.5000",
         "mAP 0.5000",
     ]
-    assert "comp4_det_mine_unicorn.txt is not scored" in caplog.text
     assert json.loads((small / "out" / "results.json").read_text())["map"] == pytest.approx(0.5)
     assert (small / "out" / "precision_recall.png").is_file()
+
+
+def test_the_table_is_that_of_the_test_that_left_the_files(small, tool, capsys):
+    """A detector of more classes than are annotated in the split: unicorn and zebra."""
+    classes = ("a/b", "cat", "dog", "unicorn", "zebra")
+    box, wrong = [0, 0, 50, 50], [0, 0, 20, 20]
+    found = {
+        "000001": Detections(
+            np.float32([box, wrong, wrong]),
+            np.float32([0.5, 0.7, 0.2]),
+            np.array([1, 3, 0]),
+            classes,
+        )
+    }
+    write_comp4(small / "found", "mine", found, classes)
+    records = [
+        make_record("000001", [("cat", 0, 1, 1, 50, 50), ("dog", 0, 60, 60, 90, 90)], classes)
+    ]
+    by_class = from_images(found, classes)
+    table = format_table(
+        evaluate_voc(by_class, records, classes), coco_ap50(by_class, records, classes)
+    )
+    tool("--detections", small / "found", "--data.root", small, "--data.test_split", "mine")
+    assert capsys.readouterr().out == table + "\n"
+    assert "mean over 2 of 5 classes: no objects of a/b, unicorn, zebra" in table
+    assert table.splitlines()[-1] == "mAP 0.5000"
+
+
+def test_the_order_of_vocs_classes_is_kept(small, tool, capsys):
+    for name in ("sheep", "aeroplane", "tvmonitor"):
+        (small / "found" / f"comp4_det_mine_{name}.txt").write_text("")
+    tool("--detections", small / "found", "--data.root", small, "--data.test_split", "mine")
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:6]]
+    assert rows == ["aeroplane", "cat", "dog", "sheep", "tvmonitor"]
+
+
+def test_results_of_a_test_are_not_written_over(small, tool, capsys):
+    (small / "found/results.json").write_text("of the test")
+    words = ("--data.root", small, "--data.test_split", "mine", "--out", small / "out/../found")
+    with pytest.raises(SystemExit):
+        tool("--detections", small / "found", *words)
+    assert "is the folder of --detections" in capsys.readouterr().err
+    assert (small / "found/results.json").read_text() == "of the test"
 
 
 def test_a_missing_file_is_one_line(small, tool, capsys):

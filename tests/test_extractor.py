@@ -12,7 +12,7 @@ from test_weights import KEPT, needs_kept_filters
 
 from detection.features.extractor import SPPExtractor, prepare, resized_size, trunk_in
 from detection.networks.build import build_backbone
-from proposals.disk import read_picture
+from files.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,29 @@ def test_resized_sizes():
     assert resized_size((375, 500), 688) == (688, 917)
     assert resized_size((500, 375), 1200) == (1600, 1200)
     assert resized_size((2, 5), 3) == (3, 8)
+    # The longer side has a bound, above that of VOC's longest image.
+    assert resized_size((96, 500), 1200) == (1200, 6250)
+    assert resized_size((40, 12_000), 480) == resized_size((40, 12_000), 1200) == (23, 7000)
+    assert resized_size((12_000, 1), 480) == (7000, 1)
+
+
+@pytest.mark.parametrize("size", [(40, 12_000), (12_000, 40), (3, 9000), (1, 7000)])
+def test_long_thin_images_have_features(backbone, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    extractor = SPPExtractor(backbone, (480, 1200))
+    height, width = size
+    end = [max(width - 5, 0), max(height - 5, 0), width, height]
+    windows = np.array([[0, 0, width, height], [0, 0, min(5, width), min(5, height)], end])
+    maps = extractor.maps(image)
+    assert max(max(map.shape) for map in maps.maps) <= 7000 / 16 + 1
+    cells = extractor.cells(maps, windows)
+    # Windows at both ends of the image lie at both ends of its map.
+    along = slice(1, 4, 2) if width > height else slice(2, 5, 2)
+    last = round(resized_size(size, 480)[0 if height > width else 1] / 16)
+    first, second = cells[1, along], cells[2, along]
+    assert first.min() == 0
+    assert abs(second.max() - last) <= 3
+    assert np.isfinite(extractor.features(image, windows).pooled.numpy()).all()
 
 
 def test_maps_are_those_of_the_resized_picture(backbone, extractor, maps, image):
@@ -156,7 +179,7 @@ def test_bad_input(backbone, extractor, maps, image):
 @needs_kept_filters
 def test_real_filters_on_a_real_picture(voc07_root):
     backbone = build_backbone("alexnet", str(KEPT))
-    picture = read_picture(sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0])
+    picture = read_image(sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0])
     map = SPPExtractor(backbone, (480,)).maps(picture).maps[0]
     # Trained filters answer sparsely: about one cell in nine, with values of a few units.
     assert 0.05 < (map > 0).float().mean() < 0.3

@@ -186,7 +186,7 @@ def test_killed_fine_tuning_ends_with_the_same_bytes(world, weights, caplog, lay
     assert len(artefacts(run("two"), "head")) == (layers != "fc")
     caplog.set_level(logging.INFO)
     finetuned(world, run("two"), weights)
-    assert "fine-tuning goes on from step 2" in caplog.text
+    assert "fine-tuning resumes at step 2" in caplog.text
     one, two = (run(name).artefact("head", key).read_bytes() for name in ("one", "two"))
     assert one == two
     assert not (run("two").folder / "stages/fine-tuning.checkpoint").exists()

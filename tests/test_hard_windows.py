@@ -9,9 +9,8 @@ from made_mining import made_mining, made_mining_world
 from made_world import CLASSES, GRID, LAYERS, LENGTH, FakeExtractor, cells_of, events_of, feature_of
 
 from detection.training.hard_negatives import HardNegativeMiner, Model
-from detection.training.mining import hard_windows, object_features
+from detection.training.mining import MiningJob, hard_windows, object_features
 
-SOURCE = (None, (), "float32")
 # Pictures 0 to 12 in their blocks.
 BLOCKS = ([0], [1], [2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12])
 
@@ -98,14 +97,15 @@ def test_hard_windows_equal_the_slow_twins(world, rng, fitted, negative_iou, dif
         features = world.features(torch.from_numpy(feature_of(cells)), LAYERS)
         models = {layer: halving_model(rng, features[layer], fitted) for layer in LAYERS}
         found = hard_windows(
-            world.features,
-            SOURCE,
             FakeExtractor(),
-            marked,
-            windows,
-            models,
-            negative_iou,
-            difficult,
+            world.features,
+            MiningJob(
+                marked,
+                windows,
+                models,
+                negative_iou,
+                difficult,
+            ),
         )
         slow = slow_hard(world.features, marked, windows, models, negative_iou, difficult)
         assert list(found) == list(LAYERS)
@@ -133,14 +133,15 @@ def taken_by(world, box, label, difficult, windows, negative_iou):
         difficult=np.array([difficult]),
     )
     found = hard_windows(
-        world.features,
-        SOURCE,
         FakeExtractor(),
-        record,
-        np.array(windows, np.float32),
-        {"pool5": no_model(LENGTH)},
-        negative_iou,
-        False,
+        world.features,
+        MiningJob(
+            record,
+            np.array(windows, np.float32),
+            {"pool5": no_model(LENGTH)},
+            negative_iou,
+            False,
+        ),
     )
     return found["pool5"].negative.tolist()
 
@@ -213,12 +214,13 @@ def test_features_that_are_not_finite_are_refused(world):
     models = {"fc7": no_model(6)}
     with pytest.raises(ValueError, match="features are not finite"):
         hard_windows(
-            world.features,
-            SOURCE,
             FakeExtractor(),
-            record,
-            world.windows.load(record.path),
-            models,
-            0.3,
-            False,
+            world.features,
+            MiningJob(
+                record,
+                world.windows.load(record.path),
+                models,
+                0.3,
+                False,
+            ),
         )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch.nn.functional import adaptive_max_pool2d
 
 from detection.features.pyramid import pool_pyramid
-from detection.inference.layers import LayerFeatures, part
+from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
+from files.artefacts import strip_prefix, write_artefact
 
 CHANNELS = 4
 LENGTH = 50 * CHANNELS
@@ -205,17 +205,20 @@ def test_pool5_needs_no_head():
 def test_layers_from_a_file(tmp_path):
     head, rows = made_head(), pooled_rows(5)
     state = {f"head.{name}": value for name, value in head.state_dict().items()}
-    assert part(state | {"trunk.0.weight": rows}, "head.").keys() == head.state_dict().keys()
-    save_file(state | {"trunk.0.weight": rows}, tmp_path / "head.safetensors")
+    assert (
+        strip_prefix(state | {"trunk.0.weight": rows}, "head.").keys() == head.state_dict().keys()
+    )
+    arrays = {name: value.numpy() for name, value in state.items()}
+    write_artefact(tmp_path / "head.safetensors", "key", arrays)
     for precision in ("float32", "bfloat16"):
-        loaded = LayerFeatures.load(tmp_path / "head.safetensors", FACTORS, precision)
+        loaded = LayerFeatures.load(tmp_path / "head.safetensors", "key", FACTORS, precision)
         made = LayerFeatures(head, FACTORS, precision)
         layers = ["pool5", "fc6", "fc7", "softmax"]
         for one, other in zip(
             loaded(rows, layers).values(), made(rows, layers).values(), strict=True
         ):
             np.testing.assert_array_equal(one, other)
-    without = LayerFeatures.load(None, FACTORS, "float32")
+    without = LayerFeatures.load(None, "", FACTORS, "float32")
     assert without.head is None
     np.testing.assert_array_equal(without(rows, ["pool5"])["pool5"], 3 * rows.numpy())
 

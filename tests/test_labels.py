@@ -1,5 +1,6 @@
 """Which windows are positives and negatives: against a slow twin in exact fractions."""
 
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from detection.data.records import Dataset, ImageRecord
+from detection.data.voc_xml import DROPPED, SWAPPED
 from detection.training.labels import check_classes, label_windows
 
 SIZE = (40, 40)
@@ -201,7 +203,21 @@ def test_every_class_needs_an_object_to_learn_from():
     two = made_record(box, [1, 2], [False, True])
     data = Dataset((one, two), ("cat", "dog", "cow"))
     check_classes(data, "train", difficult=True)
-    with pytest.raises(ValueError, match=r"class 'cow' in the 2 pictures of 'train' can be"):
+    with pytest.raises(ValueError, match=r"every object of class 'cow' in the 2 images of 'train'"):
         check_classes(data, "train")
-    with pytest.raises(ValueError, match=r"class 'cat', 'dog', 'cow' in the 0 pictures"):
+    with pytest.raises(ValueError, match=r"class 'cat', 'dog', 'cow' is in the 0 images of"):
         check_classes(Dataset((), ("cat", "dog", "cow")), "train", difficult=True)
+
+
+def test_a_class_without_objects_is_told_why():
+    """Difficult objects are a remedy only where there are some."""
+    record = made_record([[0, 0, 9, 9], [5, 5, 20, 20]], [0, 1], [False, True])
+    repairs = Counter({DROPPED: 2, SWAPPED: 1})
+    data = Dataset((record,), ("cat", "dog", "cow"), repairs, {"b": "b.jpg is broken"})
+    for difficult in (False, True):
+        expected = r"no object of class 'cow' is in the 1 images of 'train' \("
+        with pytest.raises(ValueError, match=expected) as caught:
+            check_classes(data, "train", difficult=difficult)
+        message = str(caught.value)
+        assert f"({DROPPED}: 2; images that cannot be read: 1)" in message
+        assert "difficult" not in message

@@ -1,4 +1,4 @@
-"""Imports run one way: tools, training, inference and evaluation, features, the floor."""
+"""Imports run one way: tools, training, inference and evaluation, features, proposals, files."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
-    ("networks", "boxes", "detections", "config", "run", "proposals"),
+    ("files",),
+    ("networks", "boxes", "detections", "config", "run", "machine", "proposals"),
     ("features", "learners", "data"),
     ("inference", "evaluation"),
     ("training",),
@@ -24,7 +25,7 @@ def name_of(path):
 
 MODULES = {
     name_of(path): path
-    for folder in ("detection", "proposals", "tools")
+    for folder in ("detection", "files", "proposals", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
@@ -48,7 +49,7 @@ def room_of(name):
     first, *rest = name.split(".")
     if first == "detection":
         return rest[0] if rest else "detection"
-    return first if first in ("proposals", "tools") else None
+    return first if first in ("files", "proposals", "tools") else None
 
 
 def test_there_are_modules():
@@ -62,6 +63,8 @@ def test_there_are_modules():
 def test_imports(name):
     imported = imports_of(name)
     packages = {each.split(".")[0] for each in imported}
+    if room_of(name) == "files":
+        assert not packages & {"torch", "torchvision", "cv2"}
     if room_of(name) == "proposals":
         # The edge network is the one exception: it knows nothing of the detector's.
         own = {"torch"} if name in ("proposals.edge_network", "proposals.edge_training") else set()

@@ -5,9 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from detection.inference.layers import LayerFeatures, part
+from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
 from detection.networks.truncated import (
     ResponseMoments,
@@ -16,6 +15,7 @@ from detection.networks.truncated import (
     pack,
     unpack,
 )
+from files.artefacts import strip_prefix, write_artefact
 
 CLASSES, LENGTH, HIDDEN = 3, 200, 16
 LAYERS = ("pool5", "fc6", "fc7", "softmax")
@@ -130,7 +130,7 @@ def test_the_head_is_put_to_use(head, pooled):
 def test_without_a_head(pooled, precision):
     for features in (
         LayerFeatures(None, {"pool5": 2.0}, precision),
-        LayerFeatures.load(None, {"pool5": 2.0}, precision),
+        LayerFeatures.load(None, "", {"pool5": 2.0}, precision),
     ):
         assert features.head is None
         found = features(pooled, ["pool5"])
@@ -141,10 +141,10 @@ def test_without_a_head(pooled, precision):
 def test_a_head_comes_back_from_its_file(head, pooled, tmp_path, precision):
     """From the file of the fine-tuning stage, which has the trunk's tensors too."""
     path = tmp_path / "head.safetensors"
-    state = {f"head.{name}": value for name, value in head.state_dict().items()}
-    save_file(state | {"trunk.0.weight": torch.zeros(2, 3)}, path)
+    state = {f"head.{name}": value.numpy() for name, value in head.state_dict().items()}
+    write_artefact(path, "key", state | {"trunk.0.weight": np.zeros((2, 3))})
     factors = {"fc6": 1.5, "fc7": 3.0}
-    loaded = LayerFeatures.load(path, factors, precision)
+    loaded = LayerFeatures.load(path, "key", factors, precision)
     assert loaded.factors == factors
     assert loaded.head.input_scale == head.input_scale == 0.5
     expected = LayerFeatures(head, factors, precision)(pooled, LAYERS)
@@ -158,11 +158,11 @@ def test_parts_of_tensors():
         "head.b.head.": torch.ones(2),
         "trunk.head.a": torch.ones(3),
     }
-    assert {name: len(value) for name, value in part(tensors, "head.").items()} == {
+    assert {name: len(value) for name, value in strip_prefix(tensors, "head.").items()} == {
         "a": 1,
         "b.head.": 2,
     }
-    assert part(tensors, "tail.") == {}
+    assert strip_prefix(tensors, "tail.") == {}
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257])

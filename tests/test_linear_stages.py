@@ -107,7 +107,7 @@ def test_killed_svms_end_with_the_same_bytes(world, caplog, kills):
     caplog.set_level(logging.INFO)
     assert svms_of(world, world.run("two")) == undisturbed
     # Checkpoints are written where a block ends, here after 2 and 4 pictures.
-    assert ("SVMs go on from picture" in caplog.text) == (kills != (1,))
+    assert ("SVMs resume at picture" in caplog.text) == (kills != (1,))
     assert not (world.run("two").folder / "stages/svms.checkpoint").exists()
     assert artefact_bytes(world.run("one"), "svms") == artefact_bytes(world.run("two"), "svms")
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from proposals import SelectiveSearch, WindowStore
 
@@ -56,7 +57,7 @@ def run(monkeypatch, capsys, caplog):
         caplog.clear()
         status = 0
         try:
-            tool.run_tool(tool.main, parser_class=tool.Parser)
+            tool.run_tool(tool.main)
         except SystemExit as error:
             status = error.code
         printed = capsys.readouterr()
@@ -74,18 +75,18 @@ def test_windows_are_made_kept_and_reported(run, tree, tmp_path):
     flags = ("--cache", tmp_path / "cache", "--report")
     first = run(tree, *flags, "--limit", 2, "--workers", 1)
     assert first.status == 0, first.err
-    assert "windows of 2 pictures made, 0 reused" in first.err
+    assert "windows of 2 images made, 0 reused" in first.err
     assert "2/2" in first.err
 
     second = run(tree / "VOC2007", *flags)
     assert second.status == 0, second.err
-    assert "windows of 1 pictures made, 2 reused" in second.err
+    assert "windows of 1 images made, 2 reused" in second.err
 
     third = run(tree, *flags)
-    assert "windows of 0 pictures made, 3 reused" in third.err
+    assert "windows of 0 images made, 3 reused" in third.err
     # the difficult dog of 4x4 pixels, which no window covers, does not count
     lines = third.out.splitlines()
-    assert lines[0].startswith("selective_search, train: 3 pictures, 3 objects, ")
+    assert lines[0].startswith("selective_search, train: 3 images, 3 objects, ")
     assert lines[1].split() == [
         *("windows", "recall_50", "recall_70", "recall_80", "recall_90", "abo", "mabo", "seconds")
     ]
@@ -137,6 +138,49 @@ def test_windows_of_a_file_are_measured(run, tree, tmp_path):
     (row,) = rows_of(tmp_path / "table.csv")
     assert (row["method"], row["windows"], row["seconds"]) == ("file_mine", "1", "-")
     assert row["recall_90"] == row["abo"] == "1.0000"
+
+
+def test_the_order_of_an_array_in_memory_does_not_matter(run, tree, tmp_path):
+    objects = {
+        f"{i:06}": np.array([[0, 0, 9, 9], [20 + 20 * i, 30, 60 + 20 * i, 70]]) for i in range(3)
+    }
+    np.savez(tmp_path / "c.npz", **objects)
+    np.savez(tmp_path / "f.npz", **{name: np.asfortranarray(a) for name, a in objects.items()})
+    cells = np.empty((2, 3), object)
+    for number, (name, rows) in enumerate(objects.items()):
+        cells[0, number] = f"{name}.jpg"
+        cells[1, number] = np.asfortranarray((rows + np.array([1, 1, 0, 0]))[:, [1, 0, 3, 2]])
+    savemat(tmp_path / "m.mat", {"images": cells[0], "boxes": cells[1]})
+    for name in ("c.npz", "f.npz", "m.mat"):
+        flags = ("--proposals.method", "file", "--proposals.file", tmp_path / name)
+        ended = run(tree, "--cache", tmp_path, "--csv", tmp_path / "table.csv", *flags)
+        assert ended.status == 0, ended.err
+    assert [row["recall_90"] for row in rows_of(tmp_path / "table.csv")] == ["1.0000"] * 3
+
+
+def test_a_file_that_lacks_images_is_noticed_first(run, tree, tmp_path):
+    np.savez(tmp_path / "mine.npz", **{"000001": np.array([[0, 0, 9, 9]])})
+    flags = ("--proposals.method", "file", "--proposals.file", tmp_path / "mine.npz")
+    ended = run(tree, "--cache", tmp_path, "--report", *flags)
+    assert ended.status == 1
+    assert "mine.npz has no windows of 2 of 3 images: " in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize("method", ["selective_search", "both"])
+def test_unreadable_images_are_left_out_and_listed(run, tmp_path, method):
+    write_tree(tmp_path / "VOC2007")
+    bad = tmp_path / "VOC2007/JPEGImages/000001.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    flags = ("--proposals.method", method, "--report")
+    for made in ("windows of 2 images made, 0 reused", "windows of 0 images made, 2 reused"):
+        ended = run(tmp_path, "--cache", tmp_path / "cache", *flags)
+        assert ended.status == 1
+        assert "Traceback" not in ended.err
+        assert made in ended.err
+        assert "train: 2 images, 2 objects" in ended.out
+        assert "error: 1 of 3 images cannot be read and have no windows:\n" in ended.err
+        assert "000001.png is not a readable image" in ended.err.split("error: ")[1]
 
 
 def test_other_parameters_and_pictures_are_other_rows(run, tree, tmp_path):

@@ -58,7 +58,7 @@ def test_stores_together_load_what_the_methods_make(image, tmp_path):
     Image.fromarray(image).save(path)
     stores = [WindowStore(tmp_path / "cache", part) for part in BOTH.parts]
     for store in stores:
-        assert list(store.compute([path])) == [path]
+        assert list(store.compute([path])) == [(path, None)]
     together = WindowUnion(stores, BOTH)
     assert together.method.key == BOTH.key
     np.testing.assert_array_equal(together.load(path), BOTH(image))
@@ -78,7 +78,7 @@ def test_windows_of_a_file(tmp_path, image):
     assert chosen.name == "file_mine"
     assert chosen.key == chosen.parts[0].key
     assert Proposals.from_dict(asdict(chosen)) == chosen
-    with pytest.raises(ValueError, match="of its own pictures only"):
+    with pytest.raises(ValueError, match="of its own images only"):
         chosen(image)
 
 

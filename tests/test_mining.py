@@ -1,16 +1,19 @@
 """Mining over pictures: its blocks, and that processes, kills and checkpoints change no byte."""
 
 import logging
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 import torch
 from made_mining import PICTURES, made_mining, made_mining_world
-from made_world import CLASSES, CONFIG, LAYERS, LENGTH, Killed, dies_before
+from made_world import CLASSES, CONFIG, LAYERS, LENGTH, FakeExtractor, Killed, dies_before
 
 from detection.data.records import Dataset
+from detection.features.build import ExtractorSpec
 from detection.inference.layers import LayerFeatures
 from detection.run import Run
 from detection.training import mining
@@ -76,10 +79,17 @@ def test_negatives_fit_in_memory_whatever_the_classes():
     assert negatives_held(10**6, 12_800, 2000) == (1, 1)
 
 
+SPEC = ExtractorSpec("spp", "fake", Path("trunk"), "digest", (688,), "paper", "float32")
+
+
 def threads_for_processes(monkeypatch):
-    """In the place of processes, which would import everything first."""
+    """In the place of processes, which would import everything first; their extractor is a fake."""
     monkeypatch.setattr(
-        "detection.run.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+        mining, "extractor_spec", lambda run, _: None if run.shares_network else SPEC
+    )
+    monkeypatch.setattr(mining, "extractor_of_process", lambda _: FakeExtractor())
+    monkeypatch.setattr(
+        "detection.machine.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
     )
 
 
@@ -98,7 +108,7 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
     loaded = []
     load = mining._features_of_process
     monkeypatch.setattr(
-        mining, "_features_of_process", lambda *source: loaded.append(source) or load(*source)
+        mining, "_features_of_process", lambda source: loaded.append(source) or load(source)
     )
     found = []
     for workers in (1, 2):
@@ -107,14 +117,18 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
         # One process has the features already, others read the head from its file.
         assert len(loaded) == (0 if workers == 1 else PICTURES)
     assert found[0] == found[1]
-    source = (world.head_file, tuple(world.features.factors.items()), precision)
-    assert set(loaded) == {source}
+    factors = tuple(world.features.factors.items())
+    assert set(loaded) == {mining.FeatureSource(SPEC, world.head, factors, precision)}
+    # A job holds a picture's windows and the SVMs, and neither a network nor a head.
+    run = world.run(workers=2)
+    job = made_mining(world, run)._job(world.data.records[0], {})
+    assert len(pickle.dumps((made_mining(world, run)._call(), job))) < 5000
 
 
 def test_processes_without_a_head(world, monkeypatch):
     threads_for_processes(monkeypatch)
     world.features = LayerFeatures(None, {"pool5": 1.5})
-    world.head_file = world.head_file.with_name("none")
+    world.head = world.head._replace(path=world.head.path.with_name("none"))
     found = [
         mined(world, world.run(f"with {workers}", workers=workers), ["pool5"]) for workers in (1, 2)
     ]
@@ -135,8 +149,8 @@ def test_a_killed_mining_ends_with_the_same_bytes(world, caplog, kills, layers):
         expected += [done] if done else []
     caplog.set_level(logging.INFO)
     assert mined(world, world.run("two", **every), layers) == undisturbed
-    said = [line for line in caplog.messages if line.startswith("SVMs go on")]
-    assert said == [f"SVMs go on from picture {number}" for number in expected[-1:]]
+    said = [line for line in caplog.messages if line.startswith("SVMs resume")]
+    assert said == [f"SVMs resume at picture {number}" for number in expected[-1:]]
 
 
 def test_layers_are_independent(world):
@@ -207,18 +221,25 @@ def test_resuming_the_miners(tmp_path):
     for layer, other in others.items():
         assert other.visited() == {0}
         np.testing.assert_array_equal(other.finish().coef_, miners[layer].finish().coef_)
-    message = rf"{path} cannot be gone on from: .* other classes, settings or positives; delete it"
+    message = rf"{path} cannot be resumed: .* other classes, settings or positives; delete it"
     with pytest.raises(ValueError, match=message):
         mining.resume(path, "key", made_miners(C=1.0))
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbled"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbled", "zeros", "flipped"])
 def test_a_damaged_checkpoint_is_refused(world, damage):
     path = world.run().folder / "stages" / "svms.checkpoint"
     mining.save(path, "key", 1, made_miners())
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-10], "empty": b"", "garbled": b"x" * 500}[damage])
-    message = rf"{path} is not an SVM checkpoint \(.*\); delete it and run again"
+    damaged = {
+        "cut": whole[:-10],
+        "empty": b"",
+        "garbled": b"x" * 500,
+        "zeros": bytes(len(whole)),
+        "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
+    }
+    path.write_bytes(damaged[damage])
+    message = rf"{path} is damaged \(.*\); delete it and run the same command again"
     with pytest.raises(ValueError, match=message):
         mining.resume(path, "key", made_miners())
     with pytest.raises(ValueError, match=message):
@@ -230,6 +251,6 @@ def test_a_checkpoint_of_other_positives_is_refused(world):
     with pytest.raises(Killed):
         mined(world, world.run(progress=dies_before(5)))
     world.entries = world.entries[1:]
-    with pytest.raises(ValueError, match=r"cannot be gone on from: .* settings or positives"):
+    with pytest.raises(ValueError, match=r"cannot be resumed: .* settings or positives"):
         mined(world, run)
     mined(world, run, key="other")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from detection.data.records import ImageRecord
 from detection.detections import Detections
+from detection.evaluation import fonts
 from detection.evaluation.plots import (
     class_colour,
     draw_detections,
@@ -17,6 +18,7 @@ from detection.evaluation.plots import (
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 CLASSES = ("cat", "dog")
+LETTER = "\u2315"  # not in DejaVu Sans
 GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
@@ -36,8 +38,8 @@ def test_curves_of_any_number_of_classes(tmp_path, count):
     one = ClassResult(
         3, np.array([3.0, 2, 1]), np.array([0, 1, 2]), np.array([0, 0, 1]), 0.5, 0.5
     )  # the first detection is ignored: its precision is NaN
-    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0, 0.0)
-    per_class = {f"class{i}": one if i else none for i in range(count)}
+    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), None, None)
+    per_class = {f"class{i}": none if i == 1 else one for i in range(count)}
     plot_precision_recall(VOCResult(per_class), tmp_path / "new" / "curves.png")
     picture = read(tmp_path / "new" / "curves.png")
     assert picture.shape[0] > 250
@@ -133,3 +135,79 @@ def test_recall_of_several_methods(tmp_path):
         assert len(np.unique(np.asarray(drawn))) > 10
     with pytest.raises(ValueError, match=r"expected a name in \.png"):
         plot_recall(curves, tmp_path / "recall.jpg", "recall")
+
+
+@pytest.fixture
+def fresh_fonts():
+    """Fonts are looked for, and warned of, anew."""
+    caches = (fonts.fonts_of, fonts._font_with, fonts._system_fonts)
+    for each in caches:
+        each.cache_clear()
+    yield
+    for each in caches:
+        each.cache_clear()
+
+
+def drawn_label(path, name):
+    found = Detections(np.float32([[20, 60, 100, 90]]), np.float32([0.5]), np.array([0]), (name,))
+    draw_detections(GREY, found, path)
+    return read(path)[:60]
+
+
+def test_labels_are_in_a_font_that_has_the_letters(tmp_path, fresh_fonts, caplog):
+    labels = [drawn_label(tmp_path / "a.png", name) for name in ("кот", "γάτα", "größe", "kot")]
+    for number, label in enumerate(labels):
+        for other in labels[:number]:
+            assert (label != other).any()
+    # A letter that the font lacks would be a box, the same for all.
+    assert (drawn_label(tmp_path / "a.png", "к") != drawn_label(tmp_path / "a.png", "λ")).any()
+    assert caplog.text == ""
+
+
+def test_where_dejavu_lacks_letters_a_font_of_the_system_is_taken(
+    tmp_path, fresh_fonts, monkeypatch, caplog
+):
+    """With a font of matplotlib's for mathematics as the one that the system has."""
+    stix, broken = fonts.DEJAVU.parent / "STIXGeneral.ttf", tmp_path / "broken.ttf"
+    broken.write_text("no font")
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(stix), str(broken)])
+    name = f"a{LETTER}"
+    assert fonts.fonts_of((name, "cat")) == {name: stix, "cat": fonts.DEJAVU}
+    one = ClassResult(3, np.array([3.0, 2]), np.array([1, 1]), np.array([0, 1]), 0.5, 0.5)
+    plot_precision_recall(VOCResult({name: one}), tmp_path / "curves.png")
+    assert (drawn_label(tmp_path / "a.png", name) != 128).any()
+    assert caplog.text == ""
+
+
+def test_letters_that_no_font_has_are_told_once(tmp_path, fresh_fonts, monkeypatch, caplog):
+    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    classes = ("交通灯", "猫", "cat", "$1 & $2_{")
+    one = ClassResult(3, np.array([3.0, 2]), np.array([1, 1]), np.array([0, 1]), 0.5, 0.5)
+    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), None, None)
+    result = VOCResult(dict.fromkeys(classes, one) | {"cat": none})
+    found = Detections(
+        np.float32([[20, 60, 100, 90]] * 4), np.ones(4, np.float32), np.arange(4), classes
+    )
+    for _ in range(2):
+        plot_precision_recall(result, tmp_path / "curves.png")
+        draw_detections(GREY, found, tmp_path / "a.png")
+    (warning,) = caplog.records
+    assert warning.getMessage() == (
+        "no font on this machine has the letters 交 灯 猫 通: they are drawn as boxes; install a "
+        "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean"
+    )
+
+
+def test_the_order_of_an_image_in_memory_does_not_matter(tmp_path, rng):
+    image = rng.integers(0, 256, (120, 160, 3), np.uint8)
+    found = make_detections([(20, 40, 100, 90, 1, 1)])
+    turned = image[::-1, :, ::-1].copy()[::-1, :, ::-1]
+    locked = np.asfortranarray(image)
+    locked.flags.writeable = False
+    drawn = []
+    for each in (image, turned, locked):
+        np.testing.assert_array_equal(each, image)
+        draw_detections(each, found, tmp_path / "a.png")
+        drawn.append(read(tmp_path / "a.png"))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.boxes import clip_boxes
+from detection.boxes import clip_boxes, iou
 from detection.inference.postprocess import Candidates, postprocess, select_candidates, suppress
+from files.artefacts import DamagedArtefact
 
 CLASSES = ("cat", "dog", "sheep")
 SIZE = (120, 160)
@@ -193,16 +194,63 @@ def test_no_windows_no_detections() -> None:
 
 def test_candidates_round_trip_through_a_file(tmp_path: Path) -> None:
     chosen = select_candidates(*draw_scored(0))
-    chosen.save(tmp_path / "a.npz")
-    chosen.save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    again = Candidates.load(tmp_path / "a.npz")
+    one, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    chosen.save(one, "key")
+    chosen.save(other, "key")
+    assert one.read_bytes() == other.read_bytes()
+    again = Candidates.load(one, "key")
     for name in ("windows", "boxes", "scores", "labels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(chosen, name))
     assert again.num_classes == 3
+    select_candidates(*draw_scored(0, count=0)).save(other, "key")
+    assert len(Candidates.load(other, "key")) == 0
 
 
-def test_bad_input_is_refused(tmp_path: Path) -> None:
+def test_damaged_candidates_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    select_candidates(*draw_scored(0)).save(path, "key")
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = bytes([whole[middle] ^ 1])
+    for content in (
+        whole[:middle],
+        bytes(len(whole)),
+        whole[:middle] + flipped + whole[middle + 1 :],
+        b"",
+        b"not an artefact",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DamagedArtefact, match=r"a\.safetensors is damaged"):
+            Candidates.load(path, "key")
+    path.write_bytes(whole)
+    with pytest.raises(DamagedArtefact, match=r"a\.safetensors is of something else"):
+        Candidates.load(path, "another's")
+    with pytest.raises(FileNotFoundError, match=r"no candidates at .*none\.safetensors"):
+        Candidates.load(tmp_path / "none.safetensors", "key")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_order_of_arrays_in_memory_does_not_matter(seed: int) -> None:
+    arrays = draw_scored(seed)
+    turned = [
+        np.asfortranarray(arrays[0]),
+        arrays[1][::-1, ::-1].copy()[::-1, ::-1],
+        arrays[2][..., ::-1].copy()[..., ::-1],
+    ]
+    locked = [array.astype(array.dtype.newbyteorder(">")) for array in arrays]
+    for array in locked:
+        array.flags.writeable = False
+    found = postprocess(select_candidates(*arrays), SIZE, CLASSES, vote_iou=0.5)
+    for others in (turned, locked):
+        again = postprocess(select_candidates(*others), SIZE, CLASSES, vote_iou=0.5)
+        np.testing.assert_array_equal(found.boxes, again.boxes)
+    kept = suppress(arrays[0], arrays[1][:, 0], 0.3)
+    for others in (turned, locked):
+        np.testing.assert_array_equal(suppress(others[0], others[1][:, 0], 0.3), kept)
+        np.testing.assert_array_equal(iou(others[0], others[0]), iou(arrays[0], arrays[0]))
+
+
+def test_bad_input_is_refused() -> None:
     windows, scores, boxes = draw_scored(0)
     with pytest.raises(ValueError, match="must be finite"):
         select_candidates(windows, np.full_like(scores, np.nan), boxes)
@@ -211,20 +259,3 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         postprocess(chosen, SIZE, ("cat",))
     with pytest.raises(ValueError, match=r"Candidates\.labels must be int64"):
         Candidates(chosen.windows, chosen.boxes, chosen.scores, chosen.scores, 3)  # type: ignore[arg-type]
-    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
-        Candidates.load(tmp_path / "none.npz")
-    chosen.save(tmp_path / "whole.npz")
-    whole = (tmp_path / "whole.npz").read_bytes()
-    np.savez(tmp_path / "other.npz", windows=windows)
-    np.save(tmp_path / "array.npy", windows)
-    for name, data in (
-        ("text.npz", b"not an archive"),
-        ("short.npz", whole[:500]),
-        ("empty.npz", b""),
-        ("hole.npz", whole[:400] + bytes(100) + whole[500:]),
-        ("missing.npz", (tmp_path / "other.npz").read_bytes()),
-        ("array.npz", (tmp_path / "array.npy").read_bytes()),
-    ):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(ValueError, match=f"{name} does not hold candidates"):
-            Candidates.load(tmp_path / name)

@@ -33,6 +33,16 @@ def test_best_overlaps_equal_the_slow_twin(rng, windows, boxes):
     np.testing.assert_allclose(result, slow_best(windows, boxes), rtol=0, atol=1e-12)
 
 
+def test_order_in_memory_does_not_matter(rng):
+    windows, boxes = random_boxes(rng, 30), random_boxes(rng, 7)
+    expected = slow_best(windows, boxes)
+    wide = windows.repeat(2, axis=1)
+    for ordered in (np.asfortranarray, lambda a: a[::-1].copy()[::-1], lambda a: a.T.copy().T):
+        found = best_overlaps(ordered(windows), ordered(boxes))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(best_overlaps(wide[:, ::2], boxes), expected, atol=1e-12)
+
+
 def test_worked_case():
     # image 0: object A (0,0,10,10) of class 0; its windows share 5x10 of 10x10: 50/100 = 0.5
     #          object B (20,20,30,30) of class 1; the same box is a window: 1

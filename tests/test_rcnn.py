@@ -9,7 +9,7 @@ from test_weights import KEPT, needs_kept_filters
 
 from detection.features.rcnn import BATCH, RCNNExtractor, enlarge, warp
 from detection.networks.build import build_backbone
-from proposals.disk import read_picture
+from files.images import read_image
 
 SIZE = (300, 420)
 
@@ -216,7 +216,7 @@ def test_bad_input(extractor, image):
 @needs_kept_filters
 def test_real_filters_on_a_real_picture(voc07_root):
     backbone = build_backbone("alexnet", str(KEPT))
-    image = read_picture(sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0])
+    image = read_image(sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0])
     height, width = image.shape[:2]
     windows = np.array([[0, 0, width, height], [width // 4, height // 4, width // 2, height // 2]])
     features = RCNNExtractor(backbone).features(image, windows)

@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from detection.evaluation.report import format_stages, format_table, put_row, put_rows, save_result
+from detection.evaluation.report import (
+    ap_columns,
+    format_stages,
+    format_table,
+    put_row,
+    put_rows,
+    save_result,
+)
 from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
@@ -13,8 +20,10 @@ from detection.evaluation.voc_ap import ClassResult, VOCResult
 def result():
     scores = np.array([0.9, 0.8, 0.7])
     cat = ClassResult(4, scores, np.array([1, 1, 2]), np.array([0, 1, 1]), 0.4242424242, 0.45)
-    none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0.0, 0.0)
-    return VOCResult({"cat": cat, "diningtable": none})
+    nothing = np.zeros(0, np.int64)
+    missed = ClassResult(1, np.zeros(0), nothing, nothing, 0.0, 0.0)
+    none = ClassResult(0, np.array([0.5]), np.array([0]), np.array([1]), None, None)
+    return VOCResult({"cat": cat, "diningtable": missed, "sheep": none})
 
 
 def test_table(result):
@@ -22,8 +31,32 @@ def test_table(result):
     assert lines[-3:] == ["AP50 (pycocotools) 0.2500", "mAP (area) 0.2250", "mAP 0.2121"]
     assert lines[0].split() == ["class", "AP", "AP", "area", "objects", "detections", "tp", "fp"]
     assert lines[1].split() == ["cat", "0.4242", "0.4500", "4", "3", "2", "1"]
-    assert lines[2].split() == ["diningtable", "0.0000", "0.0000", "0", "0", "0", "0"]
-    assert len({len(line) for line in lines[:3]}) == 1
+    assert lines[2].split() == ["diningtable", "0.0000", "0.0000", "1", "0", "0", "0"]
+    assert lines[3].split() == ["sheep", "-", "-", "0", "1", "0", "1"]
+    assert lines[4] == "mean over 2 of 3 classes: no objects of sheep"
+    assert len({len(line) for line in lines[:4]}) == 1
+
+
+def test_wide_letters_take_two_columns(result):
+    names = ("cat", "红绿灯", "n")
+    lines = format_table(VOCResult(dict.fromkeys(names, result.per_class["cat"]))).splitlines()
+    assert lines[2].startswith("红绿灯  ")
+    assert lines[1].startswith("cat     ")
+    assert [line.index("0.4242") for line in lines[1:4]] == [12, 9, 12]
+
+
+def test_a_mean_over_all_classes_needs_no_words(result):
+    whole = VOCResult({name: result.per_class[name] for name in ("cat", "diningtable")})
+    assert [line.split()[0] for line in format_table(whole).splitlines()] == [
+        *("class", "cat", "diningtable", "mAP", "mAP"),
+    ]
+
+
+def test_of_many_classes_without_objects_some_are_named(result):
+    many = {f"c{number}": result.per_class["sheep"] for number in range(30)}
+    lines = format_table(VOCResult({"cat": result.per_class["cat"], **many})).splitlines()
+    assert lines[-3].startswith("mean over 1 of 31 classes: no objects of c0, c1, ")
+    assert lines[-3].endswith(" c7 and 22 more")
 
 
 def test_table_without_a_second_opinion(result):
@@ -38,7 +71,9 @@ def test_json_holds_everything_unrounded(result, tmp_path):
     assert {key: read[key] for key in facts} == facts
     assert read["map"] == result.map
     assert read["map_area"] == result.map_area
-    assert list(read["per_class"]) == ["cat", "diningtable"]
+    assert list(read["per_class"]) == ["cat", "diningtable", "sheep"]
+    assert (read["per_class"]["sheep"]["ap"], read["per_class"]["sheep"]["ap_area"]) == (None, None)
+    assert read["per_class"]["diningtable"]["ap"] == 0
     assert read["per_class"]["cat"] == {
         "ap": 0.4242424242,
         "ap_area": 0.45,
@@ -52,7 +87,21 @@ def test_json_holds_everything_unrounded(result, tmp_path):
 def test_json_refuses_facts_that_hide_the_result(result, tmp_path):
     with pytest.raises(ValueError, match=r"may not be named \['map'\]"):
         save_result(tmp_path / "results.json", result, {"map": 0.9})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_result(tmp_path / "results.json", result, {"seconds": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_of_classes(result):
+    columns = ap_columns(result, ["cat", "map"])
+    assert columns == {"class cat": 0.4242, "diningtable": 0, "sheep": "-"}
+
+
+def test_csv_with_a_mark_of_byte_order_is_read(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_bytes("run,map\r\né,1\r\n".encode("utf-8-sig"))
+    put_row(path, {"run": "b", "map": 2}, ["run"])
+    assert path.read_text(encoding="utf-8") == "run,map\né,1\nb,2\n"
 
 
 def test_csv_grows_by_rows(tmp_path):

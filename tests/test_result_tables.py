@@ -192,6 +192,24 @@ def test_models_alone_and_together(tables, tmp_path):
     ]
 
 
+def test_classes_without_objects_are_not_to_be_won(tables, tmp_path):
+    table = tmp_path / "combination.csv"
+    table.write_bytes(
+        "runs,test_split,map,best_single_map,cat,dog\n"
+        "a@5,few,0.4,0.4,0.4,-\n"
+        "b@1,few,0.5,0.5,0.5,-\n"
+        "a@5 + b@1,few,0.6,0.5,0.6,-\n".encode("utf-8-sig")
+    )
+    assert tables.combinations(table).splitlines()[2] == "| a@5 + b@1 | 60.0 | +10.0 | 1 of 1 |"
+
+
+def test_half_a_json_file_is_named(tables, tmp_path):
+    path = tmp_path / "voc07_minival_a.json"
+    path.write_text('{"map": 0.4')
+    with pytest.raises(ValueError, match=r"voc07_minival_a\.json is not JSON"):
+        tables.cost([path])
+
+
 def test_time_and_memory_without_windows(tables, tmp_path):
     path = tmp_path / "voc07_minival_a.json"
     stages = {

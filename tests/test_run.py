@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,15 +15,8 @@ import torch
 import yaml
 
 from detection.config import Config, Data, Finetune
-from detection.run import (
-    Run,
-    environment,
-    log_to,
-    peak_memory_mb,
-    silent,
-    stage_seconds,
-    version_of,
-)
+from detection.machine import environment, peak_memory_mb
+from detection.run import Run, log_to, silent, stage_seconds
 
 
 @pytest.fixture
@@ -36,24 +31,6 @@ def events_of(run):
 def written(config):
     """The settings as YAML has them, which knows lists and no tuples."""
     return json.loads(json.dumps(asdict(config)))
-
-
-def test_environment_can_be_written():
-    facts = environment()
-    for name in ("python", "torch", "torchvision", "opencv-contrib-python", "scikit-learn"):
-        assert facts[name][0].isdigit()
-    assert facts["threads"] >= 1
-    assert facts["machine"]
-    assert isinstance(facts["uncommitted_changes"], bool)
-    assert {"processor", "cuda", "commit"} <= facts.keys()
-    assert json.loads(json.dumps(facts)) == facts
-
-
-def test_environment_without_git(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    facts = environment()
-    assert facts["commit"] == ""
-    assert facts["uncommitted_changes"] is False
 
 
 def test_description(run, caplog):
@@ -178,20 +155,87 @@ def test_a_run_makes_its_folder_when_it_writes(run):
     assert [path.name for path in run.folder.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_training_deletes_what_a_killed_one_left(run, caplog):
+def test_a_training_deletes_what_killed_ones_left(run, caplog, tmp_path):
+    """In its folder, the folders of tests in it and the cache; once, as it starts."""
     caplog.set_level(logging.INFO)
-    stages = run.folder / "stages"
-    stages.mkdir(parents=True)
-    old, young = (stages / f".fine-tuning.checkpoint.{name}.part" for name in ("old", "young"))
-    for path in (old, young, run.folder / ".detector.safetensors.old.part"):
+    run = Run(replace(run.config, data=Data(cache=str(tmp_path / "cache"))))
+    old = [
+        run.folder / ".sppnet-one.part",
+        run.folder / "stages/.sppnet-two.part",
+        run.folder / "test_minival_5scales/candidates-fc7-ab/.sppnet-three.part",
+        run.cache / "windows/edge_boxes-ab/.sppnet-four.part",
+    ]
+    stay = [run.folder / "stages/.sppnet-young.part", run.folder / "stages/svms.checkpoint"]
+    for path in (*old, *stay):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-        if "old" in path.name:
+        if path in old:
             os.utime(path, (0, 0))
-    (stages / "svms.checkpoint").write_bytes(b"whole")
     run.describe()
-    assert sorted(path.name for path in stages.iterdir()) == [young.name, "svms.checkpoint"]
-    assert not list(run.folder.glob(".*"))
-    assert f"deleted {old}, left by a run that was killed" in caplog.text
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in stay)
+    assert f"deleted {old[1]}, left by a program that was killed" in caplog.text
+    assert sum("left by a program" in line for line in caplog.messages) == len(old)
+
+
+def test_half_a_line_of_events_is_passed_over(run, caplog):
+    """A kill or a full disk cuts a line off; the next one begins anew, and later tests go on."""
+    run.event("begin", stage="SVMs")
+    path = run.folder / "metrics.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"time": "2026-11-26T10:00:00", "event": "st\xff')
+    run.event("stage", stage="SVMs", seconds=5.0, peak_memory_mb=9)
+    lines = path.read_bytes().split(b"\n")
+    assert len(lines) == 4
+    assert json.loads(lines[2])["event"] == "stage"
+    assert stage_seconds(run.folder)["SVMs"]["seconds"] == 5.0
+    assert caplog.messages == [f"{path}: 1 lines are not whole and count nothing"]
+
+
+def test_what_is_no_event_counts_nothing(run, caplog):
+    run.folder.mkdir(parents=True)
+    with (run.folder / "metrics.jsonl").open("wb") as file:
+        file.write(b"\0" * 100 + b"\n3\nnull\n[]\n{}\n\n")
+    assert stage_seconds(run.folder) == {}
+    assert "6 lines are not whole" in caplog.text
+    run.event("stage", stage="SVMs", seconds=5.0)
+    assert list(stage_seconds(run.folder)) == ["SVMs"]
+
+
+def test_one_training_at_a_time(run):
+    with run.locked():
+        run.event("start")  # whatever is written, the lock is of the folder
+        with (
+            pytest.raises(RuntimeError, match=r"another training is at work in /.*runs/one; wait"),
+            Run(run.config).locked(),
+        ):
+            pass
+        with Run(replace(run.config, run=f"{run.config.run}2")).locked():
+            pass
+    with pytest.raises(KeyError), run.locked():
+        raise KeyError
+    with run.locked():
+        pass
+
+
+def test_a_killed_training_leaves_no_lock(run):
+    program = (
+        "import os, signal, sys\n"
+        "from detection.config import Config\n"
+        "from detection.run import Run\n"
+        "with Run(Config(run=sys.argv[1])).locked():\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(run.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(RuntimeError, match="another training is at work"), run.locked():
+            pass
+        other.kill()
+        other.wait()
+        with run.locked():
+            pass
 
 
 def test_devices(run, monkeypatch):
@@ -234,14 +278,9 @@ def test_progress_is_told_for_the_time_of_a_killed_stage(run, monkeypatch):
     assert told == [(3, 9), (6, 9), (9, 9)]
 
 
-def test_a_package_of_another_name():
-    assert version_of("joblib") == joblib.__version__
-    assert version_of("no-such-package") is None
-
-
 def test_paths_and_workers(run, tmp_path):
     assert run.detector_path == tmp_path / "runs/one/detector.safetensors"
-    assert run.workers == os.cpu_count()
+    assert run.workers == joblib.cpu_count()
     config = replace(run.config, workers=3, data=Data(cache=str(tmp_path / "cache")))
     assert Run(config).workers == 3
     assert Run(config).cache == tmp_path / "cache"

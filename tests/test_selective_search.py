@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from files.images import read_image
 from proposals import SelectiveSearch
-from proposals.disk import read_picture
 from proposals.opencv import shrunk
 from proposals.selective_search import _seed_of
 
@@ -288,5 +288,5 @@ def test_missing_opencv_is_explained(monkeypatch, image):
 @pytest.mark.data
 def test_a_real_picture(voc07_root):
     path = sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0]
-    windows = propose(read_picture(path))
+    windows = propose(read_image(path))
     assert 500 < len(windows) < 8000

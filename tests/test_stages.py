@@ -9,11 +9,9 @@ import pytest
 import torch
 from made_network import made_backbone
 from made_world import CLASSES, CONFIG, LAYERS, artefacts, events_of, made_weights, made_world
-from safetensors.numpy import load_file
 
 from detection.config import BoxRegression, Data, Network, Svm
 from detection.data.records import Dataset
-from detection.data.windows import find_windows
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
@@ -83,25 +81,6 @@ def test_keys_of_the_training_data(world):
     assert len(others | {key}) == 5
 
 
-def test_windows_are_made_once(world, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    run = world.run(data=Data(cache=str(tmp_path / "cache")))
-    records = world.data.records
-    find_windows(run, "train", records[:2])
-    store = find_windows(run, "train", records)
-    assert store.method == run.config.proposals.selective_search
-    found = store.load(records[4].path)
-    assert found.shape[1:] == (4,)
-    assert len(found)
-    find_windows(run, "train", records)
-    said = [line for line in caplog.messages if line.startswith("windows: ")]
-    counts = ((0, 2), (2, 6), (6, 6))
-    assert said == [f"windows: {done} of {n} pictures were done before" for done, n in counts]
-    # A call with nothing to do is no stage.
-    made = [event["stage"] for event in events_of(run, "stage")]
-    assert made == ["windows of train by selective_search"] * 2
-
-
 def test_the_extractor_that_the_settings_ask_for(world, weights):
     backbone = made_backbone()
     extractor = stages.make_extractor(world.run(precision="bfloat16"), backbone)
@@ -145,17 +124,6 @@ def test_the_bank_keeps_objects_alone_where_boxes_are_learned_on_fc7(world, tmp_
     (samples, objects), fewer = counts
     assert samples > objects
     assert fewer == [objects, objects]
-
-
-def test_tensors_are_written_as_they_are(tmp_path):
-    arrays = {"b": np.arange(6.0).reshape(2, 3).T, "a": np.array([True, False])}
-    for name in ("one", "two"):
-        stages.write_tensors(tmp_path / name, arrays)
-    found = load_file(tmp_path / "one")
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_wide_maps_are_reduced_once(world, tmp_path):

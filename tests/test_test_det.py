@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.config import BoxRegression, Config, Detection, Finetune
+from detection.config import BoxRegression, Config, Detection, Finetune, Report
 from detection.data.records import Dataset, ImageRecord
+from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file
@@ -63,7 +64,7 @@ def candidates(tmp_path, data):
         scores = np.full(len(found), 0.5, np.float32)
         kept = Candidates(windows, boxes, scores, labels, len(CLASSES))
         for record in data.records:
-            kept.save(candidates_file(folders[layer], record))
+            kept.save(*candidates_file(folders[layer], record))
     return folders
 
 
@@ -72,7 +73,7 @@ def fill(test_det, tmp_path, data, candidates):
     """Fills the table; its rows."""
     path = tmp_path / "docs" / "table.csv"
 
-    def call(seed=0, limited=False, only=None, **changes):
+    def call(seed=0, limited=False, only=None, data=data, **changes):
         trained = {"network": "alexnet_conv3", "split": "train", "pictures": 9}
         trained |= {"limited": limited, "seed": seed, "precision": "float32"}
         # Nothing of a network is needed: the candidates are there.
@@ -118,6 +119,17 @@ def test_a_row_for_each_cell(fill):
     assert [row["dog"] for row in rows] == ["0.0", "0.0", "0.0", "0.0", "0.0", "1.0"]
 
 
+def test_a_class_without_objects_has_no_number(fill, data):
+    cats = [
+        replace(one, boxes=one.boxes[:1], labels=one.labels[:1], difficult=one.difficult[:1])
+        for one in data.records
+    ]
+    rows = fill(data=Dataset(tuple(cats), CLASSES))
+    assert {row["dog"] for row in rows} == {"-"}
+    assert [row["map"] for row in rows] == [row["cat"] for row in rows]
+    assert maps_of(rows)["fc6", "false"] == 1
+
+
 def test_columns_are_those_of_the_readme(fill, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(TOOLS))
     tables = importlib.import_module("_tables")
@@ -136,7 +148,7 @@ def test_the_same_cell_has_one_row(fill, data, candidates):
     for record in data.records:
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         empty = Candidates(none[0], none[0], none[1], none[2], len(CLASSES))
-        empty.save(candidates_file(candidates["fc6"], record))
+        empty.save(*candidates_file(candidates["fc6"], record))
     second = fill(only=["fc6"])
     assert len(second) == len(first)
     assert maps_of(second) == EXPECTED | {("fc6", "false"): 0}
@@ -211,3 +223,73 @@ def test_names_of_trainings(monkeypatch):
     assert name(Config(finetune=Finetune(layers="conv3"))) == "alexnet_conv3"
     assert name(Config(finetune=tuned)) == "alexnet_conv3_boxes_ridge"
     assert name(Config(finetune=tuned, bbox=BoxRegression(layer="fc7"))) == "alexnet_conv3_boxes"
+
+
+IDS = ("a.rf.1", "a.rf.2", "day2/a.rf.1", "图")
+
+
+@pytest.fixture
+def named(tmp_path, data):
+    """Images of ids with dots and subfolders, with nothing found in them."""
+    records, folder = [], tmp_path / "data/JPEGImages"
+    for name in IDS:
+        path = folder / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 100), "red").save(path)
+        records.append(replace(data.records[0], image_id=name, path=path))
+    named = Dataset(tuple(records), CLASSES)
+    return SimpleNamespace(
+        data=named, folder=folder, found=dict.fromkeys(IDS, Detections.empty(CLASSES))
+    )
+
+
+def test_drawings_are_named_by_the_whole_id(test_det, named, tmp_path):
+    folder, detector = tmp_path / "run/pictures", SimpleNamespace(display_threshold=0.0)
+    (folder / "old").mkdir(parents=True)
+    test_det.draw_pictures(folder, named.data, named.found, len(IDS), detector)
+    drawn = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert drawn == sorted(folder / f"{name}.jpg" for name in IDS)
+    assert not (folder / "old").exists()
+
+
+@pytest.mark.parametrize("change", ["the folder", "a link to it", "the table"])
+def test_nothing_is_written_over_an_image(test_det, named, tmp_path, monkeypatch, change):
+    run = tmp_path / "run"
+    folder = run / "test_test_1scales/fc7+bb"
+    record, changes = named.data.records[0], {}
+    if change == "the folder":  # the images lie where a test would leave its drawings
+        folder.mkdir(parents=True)
+        named.folder.rename(folder / "pictures")
+        moved = [
+            replace(one, path=folder / "pictures" / one.path.relative_to(named.folder))
+            for one in named.data.records
+        ]
+        named.data = replace(named.data, records=tuple(moved))
+        record = moved[0]
+    elif change == "a link to it":
+        folder.mkdir(parents=True)
+        (folder / "pictures").symlink_to(named.folder, target_is_directory=True)
+    else:
+        changes = {"report": Report(json=str(record.path))}
+    before = record.path.read_bytes()
+    detector = SimpleNamespace(layer="fc7", classes=CLASSES)
+    monkeypatch.setattr(test_det.SPPDetector, "load", lambda *_, **__: detector)
+    monkeypatch.setattr(test_det, "read_voc", lambda *_, **__: named.data)
+    monkeypatch.setattr(test_det, "find_windows", lambda *_: (None, named.data))
+    monkeypatch.setattr(test_det, "folder_of_test", lambda *_: folder)
+    monkeypatch.setattr(test_det, "score_split", None)
+    with pytest.raises(ValueError, match="it is or holds an image that is read"):
+        test_det.main(Config(run=str(run), scales=1, **changes))
+    assert record.path.read_bytes() == before
+
+
+def test_a_split_without_objects_is_refused_before_it_is_scored(test_det, named, monkeypatch):
+    none = [replace(one, difficult=np.ones(2, bool)) for one in named.data.records]
+    detector = SimpleNamespace(layer="fc7", classes=CLASSES)
+    monkeypatch.setattr(test_det.SPPDetector, "load", lambda *_, **__: detector)
+    monkeypatch.setattr(
+        test_det, "read_voc", lambda *_, **__: replace(named.data, records=tuple(none))
+    )
+    monkeypatch.setattr(test_det, "find_windows", None)
+    with pytest.raises(ValueError, match="none of the 4 images has an object that counts"):
+        test_det.main(Config(run=str(named.folder.parent / "run"), scales=1))

@@ -26,7 +26,8 @@ from detection.inference import testing
 from detection.inference.detector import SPPDetector
 from detection.networks.build import build_backbone
 from detection.run import Run
-from proposals.disk import file_digest, save_text
+from files.artefacts import DamagedArtefact
+from files.writing import file_digest
 from proposals.selective_search import SelectiveSearch
 
 
@@ -109,7 +110,7 @@ def test_a_split_is_scored_once_for_all_layers(detector, split):
                 np.testing.assert_allclose(*close, rtol=1e-4, atol=1e-4)
 
 
-def test_a_killed_test_goes_on(detector, split):
+def test_a_killed_test_resumes(detector, split):
     with pytest.raises(KeyboardInterrupt):
         testing.score_split(split.run, Counting(detector, 1), split.data, split.windows)
     counting = Counting(detector)
@@ -119,7 +120,7 @@ def test_a_killed_test_goes_on(detector, split):
 
 def test_a_picture_that_lacks_a_layer_is_scored_anew(detector, split):
     folders = testing.score_split(split.run, detector, split.data, split.windows)
-    path = testing.candidates_file(folders["fc6"], split.data.records[1])
+    path, _ = testing.candidates_file(folders["fc6"], split.data.records[1])
     before = path.read_bytes()
     path.unlink()
     counting = Counting(detector)
@@ -130,9 +131,11 @@ def test_a_picture_that_lacks_a_layer_is_scored_anew(detector, split):
 
 def test_workers_score_with_the_saved_detector(split, monkeypatch):
     """With threads in place of processes, which would import everything first."""
-    monkeypatch.setattr(
-        "detection.run.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
-    )
+
+    def threads(run, return_as):
+        return joblib.Parallel(run.workers, return_as=return_as, backend="threading")
+
+    monkeypatch.setattr(Run, "pool", threads)
     saved = SPPDetector.load(split.run.detector_path, scales=1)
     alone = testing.score_split(split.run, saved, split.data, split.windows)
     paths = [path for folder in alone.values() for path in folder.iterdir()]
@@ -192,10 +195,17 @@ def test_limits_before_suppression_are_scored_anew(detector, split, change):
 
 def test_damaged_candidates(detector, split):
     folder = testing.score_split(split.run, detector, split.data, split.windows)["fc7"]
-    path = testing.candidates_file(folder, split.data.records[1])
-    save_text(path, "no candidates")
-    with pytest.raises(ValueError, match=f"{path} does not hold candidates"):
-        testing.split_detections(detector, split.data, folder)
+    path, _ = testing.candidates_file(folder, split.data.records[1])
+    other, _ = testing.candidates_file(folder, split.data.records[0])
+    elsewhere, _ = testing.candidates_file(
+        folder.with_name(folder.name.replace("fc7", "fc6")), split.data.records[1]
+    )
+    for content in (b"no candidates", b"", other.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(DamagedArtefact, match=f"{path.name} is (damaged|of something else)"):
+            testing.split_detections(detector, split.data, folder)
+    assert elsewhere.parent.name != folder.name
+    assert elsewhere.name != path.name
 
 
 def folder_of(detector, split, data):
@@ -213,8 +223,9 @@ def test_other_pictures_of_the_same_names_are_scored_anew(detector, split):
 def test_an_edited_picture_is_scored_anew_and_no_other(detector, split):
     folder = folder_of(detector, split, split.data)
     first, second = split.data.records
-    names = [f"{record.image_id}_{file_digest(record.path)[:16]}.npz" for record in (first, second)]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    names = [testing.candidates_file(folder, record)[0].name for record in (first, second)]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert [name.split("-")[0] for name in names] == ["000000", "000001"]
     Image.fromarray(made_image(8)).save(second.path)
     counting = Counting(detector)
     assert folder_of(counting, split, split.data) == folder
@@ -225,3 +236,76 @@ def test_an_edited_picture_is_scored_anew_and_no_other(detector, split):
     Image.fromarray(made_image(1)).save(second.path)
     testing.score_split(split.run, counting, split.data, split.windows)
     assert counting.scored == 1
+
+
+def test_ids_of_any_kind_have_candidates_below_the_folder(detector, split):
+    record = split.data.records[0]
+    ids = ("a.rf.1", "a.rf.2", "day2/a.rf.1", "Bild 1", "图", "x" * 240)
+    data = Dataset(tuple(replace(record, image_id=name) for name in ids), CLASSES)
+    folder = folder_of(detector, split, data)
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == len(ids)
+    assert {path.parent for path in folder.iterdir()} == {folder}
+    assert testing.split_detections(detector, data, folder).keys() == set(ids)
+
+
+def test_an_image_is_hashed_once_until_it_changes(detector, split, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(testing, "file_digest", lambda path: hashed.append(path) or f"{path}")
+    record = split.data.records[0]
+    first = testing.candidates_file(split.run.folder, record)
+    assert testing.candidates_file(split.run.folder, record) == first
+    assert len(hashed) == 1
+    Image.fromarray(made_image(9, (80, 80))).save(record.path)
+    testing.candidates_file(split.run.folder, record)
+    assert len(hashed) == 2
+
+
+def test_tests_have_folders_named_by_what_they_depend_on(detector, split):
+    def named(settings=None, windows=None, **changes):
+        run = Run(replace(split.run.config, **changes))
+        cell = replace(detector, detection=settings or Detection())
+        return testing.folder_of_test(run, cell, windows or split.windows)
+
+    proposals = detector.proposals
+    other = replace(proposals.selective_search, min_side=9)
+    boxes = replace(proposals, method="edge_boxes")
+    folders = [
+        named(proposals=proposals),
+        named(Detection(bbox=False), proposals=proposals),
+        named(Detection(layer="fc6+fc7"), proposals=proposals),
+        named(Detection(layer="softmax", vote_iou=0.5, fc_rank=8), proposals=proposals),
+        named(Detection(score_threshold=-1.0, nms_iou=0.5), proposals=proposals),
+        named(Detection(candidates=50, top_k=2), proposals=proposals, limit=7),
+        named(windows=SimpleNamespace(method=boxes), proposals=boxes),
+        named(
+            windows=SimpleNamespace(method=other),
+            proposals=replace(proposals, selective_search=other),
+        ),
+        named(proposals=proposals, scales=5),
+    ]
+    assert [f"{folder.parent.name}/{folder.name}" for folder in folders] == [
+        "test_test_1scales/fc7+bb",
+        "test_test_1scales/fc7",
+        "test_test_1scales/fc6+fc7+bb",
+        "test_test_1scales/softmax+bb_rank8_vote0.5",
+        "test_test_1scales/fc7+bb_above-1_nms0.5",
+        "test_test_1scales/fc7+bb_best50_top2_limit7",
+        f"test_test_1scales/fc7+bb_{boxes.name}",
+        f"test_test_1scales/fc7+bb_selective_search-{other.key[:6]}",
+        "test_test_5scales/fc7+bb",
+    ]
+    trained = replace(detector, trained={"precision": "bfloat16"})
+    assert (
+        testing.folder_of_test(
+            Run(replace(split.run.config, proposals=proposals)), trained, split.windows
+        ).name
+        == "fc7+bb_float32"
+    )
+
+
+def test_a_split_cannot_lead_out_of_the_run(split):
+    config = replace(split.run.config, data=replace(split.run.config.data, test_split="a/../../b"))
+    with pytest.raises(
+        ValueError, match=r"the split of the test 'a/\.\./\.\./b' leaves its folder"
+    ):
+        testing.results_folder(Run(config))

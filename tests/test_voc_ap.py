@@ -3,6 +3,7 @@
 import json
 import math
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,15 @@ def test_toy_cases_equal_the_devkit(voc07_golden, case):
         for ours, theirs in ((one.recall, "rec"), (one.precision, "prec")):
             values = [number_of(value) for value in expected[theirs]]
             np.testing.assert_allclose(ours, values, rtol=0, atol=1e-15, err_msg=name)
-        # The one rule that is ours: where the devkit's average is NaN, 0.
+        # The rule that is ours: where the devkit's average is NaN, 0, or none without objects.
         for ours, theirs in ((one.ap, "ap11"), (one.ap_area, "ap_area")):
             value = number_of(expected[theirs])
-            assert ours == pytest.approx(0 if math.isnan(value) else value, abs=1e-14)
-    assert result.map == pytest.approx(np.mean([one.ap for one in result.per_class.values()]))
+            if expected["npos"] == 0:
+                assert ours is None
+            else:
+                assert ours == pytest.approx(0 if math.isnan(value) else value, abs=1e-14)
+    counted = [one.ap for one in result.per_class.values() if one.npos]
+    assert result.map == pytest.approx(np.mean(counted))
 
 
 @pytest.mark.data
@@ -244,17 +249,50 @@ def test_nothing_found_and_nothing_there():
     full = make_record("a", [("cat", 0, 1, 1, 10, 10)], ("cat", "dog"))
     result = evaluate_voc({"cat": NO_DETECTIONS, "dog": NO_DETECTIONS}, [full], ("cat", "dog"))
     assert (result.map, result.map_area) == (0, 0)
-    assert result.per_class["cat"].npos == 1
-    assert result.per_class["dog"].npos == 0
-    assert evaluate_voc({"cat": NO_DETECTIONS}, [], ["cat"]).map == 0
+    assert (result.per_class["cat"].npos, result.per_class["cat"].ap) == (1, 0)
+    assert (result.per_class["dog"].npos, result.per_class["dog"].ap) == (0, None)
 
 
-def test_a_class_without_objects_counts_in_the_mean():
-    record = make_record("a", [("cat", 0, 1, 1, 10, 10)], ("cat", "dog"))
+def test_a_class_without_objects_has_no_part_in_the_mean():
+    objects = [("cat", 0, 1, 1, 10, 10), ("sheep", 1, 1, 1, 10, 10)]
+    classes = ("cat", "dog", "sheep")
+    record = make_record("a", objects, classes)
     found = make_detections([("a", 1.0, 1, 1, 10, 10)])
-    result = evaluate_voc({"cat": found, "dog": found}, [record], ("cat", "dog"))
+    result = evaluate_voc(dict.fromkeys(classes, found), [record], classes)
     assert result.per_class["cat"].ap == pytest.approx(1)
-    assert result.map == pytest.approx(0.5)
+    for name in ("dog", "sheep"):  # a difficult object does not count
+        assert (result.per_class[name].ap, result.per_class[name].ap_area) == (None, None)
+    assert result.without_objects == ("dog", "sheep")
+    assert (result.map, result.map_area) == pytest.approx((1, 1))
+
+
+def test_a_class_of_which_only_ignored_ones_are_found_counts_zero():
+    record = make_record("a", [("cat", 1, 1, 1, 10, 10), ("cat", 0, 101, 1, 110, 10)])
+    found = make_detections([("a", 1.0, 1, 1, 10, 10)])
+    result = evaluate_voc({"cat": found}, [record], ["cat"])
+    assert (result.map, result.map_area, result.without_objects) == (0, 0, ())
+
+
+@pytest.mark.parametrize("objects", [[], [("cat", 1, 1, 1, 10, 10)]])
+def test_images_without_an_object_that_counts_are_refused(objects):
+    records = [make_record("a", objects), make_record("b", [])]
+    with pytest.raises(ValueError, match="none of the 2 images has an object that counts, of the"):
+        evaluate_voc({"cat": NO_DETECTIONS}, records, ["cat"])
+
+
+def test_the_order_of_arrays_in_memory_does_not_matter(rng):
+    rows, objects = random_case(rng, images=30)
+    records = [make_record(key, [("cat", *row) for row in value]) for key, value in objects.items()]
+    found = make_detections(rows)
+    turned = ClassDetections(
+        found.image_ids, found.scores[::-1].copy()[::-1], found.boxes[:, ::-1].copy()[:, ::-1]
+    )
+    other = [replace(one, boxes=np.asfortranarray(one.boxes)[::-1][::-1]) for one in records]
+    one, two = (
+        evaluate_voc({"cat": found}, records, ["cat"]),
+        evaluate_voc({"cat": turned}, other, ["cat"]),
+    )
+    assert (one.map, one.map_area) == (two.map, two.map_area)
 
 
 def test_bad_input_is_said():
@@ -264,8 +302,8 @@ def test_bad_input_is_said():
         evaluate_voc({"cat": found}, [record], ["cat"])
     with pytest.raises(ValueError, match=r"exactly the classes \['cat'\], got those of \['dog'\]"):
         evaluate_voc({"dog": NO_DETECTIONS}, [record], ["cat"])
-    with pytest.raises(ValueError, match="at least one class"):
-        evaluate_voc({}, [record], [])
+    with pytest.raises(ValueError, match=r"exactly the classes \[\], got those of \['cat'\]"):
+        evaluate_voc({"cat": found}, [record], [])
     with pytest.raises(ValueError, match="its own image id"):
         evaluate_voc({"cat": NO_DETECTIONS}, [record, record], ["cat"])
     with pytest.raises(ValueError, match=r"boxes must be float64 of shape \(1, 4\), got float32"):

@@ -1,10 +1,20 @@
+import re
+import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_voc import object_xml
 
-from detection.data.voc_xml import CLIPPED, DROPPED, SWAPPED, mend_boxes, read_annotation
+from detection.data.voc_xml import (
+    CLIPPED,
+    DROPPED,
+    MOSTLY_OUTSIDE,
+    SWAPPED,
+    mend_boxes,
+    read_annotation,
+)
 
 WIDTH, HEIGHT = 60, 40
 OBJECT = """<object><name>dog</name><difficult>1</difficult>
@@ -39,7 +49,12 @@ def test_reads_what_it_says(tmp_path: Path) -> None:
         ((20, 15, 11, 6), [10, 5, 20, 15], SWAPPED),
         ((20, 6, 11, 15), [10, 5, 20, 15], SWAPPED),
         ((0, 0, 10, 10), [0, 0, 10, 10], CLIPPED),
-        ((51, 31, 75, 55), [50, 30, WIDTH, HEIGHT], CLIPPED),
+        ((51, 31, 62, 43), [50, 30, WIDTH, HEIGHT], CLIPPED),
+        ((41, 6, 80, 15), [40, 5, WIDTH, 15], CLIPPED),  # one half is outside
+        ((41, 6, 81, 15), None, MOSTLY_OUTSIDE),
+        ((51, 31, 75, 55), None, MOSTLY_OUTSIDE),
+        ((1, 1, 10 * WIDTH, 10 * HEIGHT), None, MOSTLY_OUTSIDE),
+        ((81, 15, 41, 6), None, MOSTLY_OUTSIDE),
         ((0, 0, 0, 0), None, DROPPED),
         ((61, 5, 70, 10), None, DROPPED),
         ((-9, -9, -2, -2), None, DROPPED),
@@ -57,7 +72,7 @@ def test_repairs(corners: tuple, box: list | None, kind: str | None) -> None:
 
 
 def test_mended_boxes_equal_a_loop(rng: np.random.Generator) -> None:
-    """The twin counts, pixel by pixel, what a box of inclusive corners covers of the picture."""
+    """The twin counts, pixel by pixel, what a box of inclusive corners covers of the image."""
     corners = rng.integers(-5, 20, (200, 4)).astype(np.float64)
     boxes, kept, repairs = mend_boxes(corners, (9, 13))
     expected, mended = [], Counter()
@@ -67,6 +82,9 @@ def test_mended_boxes_equal_a_loop(rng: np.random.Generator) -> None:
         x, y = [c for c in columns if 1 <= c <= 13], [r for r in rows if 1 <= r <= 9]
         if not x or not y:
             mended[DROPPED] += 1
+            continue
+        if 2 * len(x) * len(y) < len(columns) * len(rows):
+            mended[MOSTLY_OUTSIDE] += 1
             continue
         mended[SWAPPED] += xmin > xmax or ymin > ymax
         mended[CLIPPED] += len(x) < len(columns) or len(y) < len(rows)
@@ -84,6 +102,51 @@ def test_no_boxes_to_mend() -> None:
 
 
 @pytest.mark.parametrize(
+    "opening", ['annotation xmlns="http://x.y/voc"', 'v:annotation xmlns:v="http://x.y/voc"']
+)
+def test_objects_whatever_the_namespace(opening: str, tmp_path: Path) -> None:
+    plain = read_annotation(annotation(tmp_path, "<size><width>9</width></size>" + OBJECT))
+    prefix = "v:" if opening.startswith("v:") else ""
+    text = re.sub("<(/?)(?=[a-z])", rf"<\g<1>{prefix}", OBJECT)
+    path = tmp_path / "b.xml"
+    path.write_text(f"<{opening}>{text}</{opening.split()[0]}>")
+    found = read_annotation(path)
+    assert found.names == plain.names == ("dog",)
+    assert found.corners.tolist() == plain.corners.tolist()
+    assert found.difficult.tolist() == plain.difficult.tolist()
+
+
+@pytest.mark.parametrize("root", ["annotations", "object", "Annotation", "{http://x}html"])
+def test_another_root(root: str, tmp_path: Path) -> None:
+    tree = ET.ElementTree(ET.Element(root))
+    tree.write(tmp_path / "a.xml")
+    with pytest.raises(ValueError, match=r"a\.xml begins with <\w+>; expected VOC's <annotation>"):
+        read_annotation(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize(
+    ("corners", "relative"),
+    [
+        ([(0.1, 0.2, 0.5, 0.9)], True),
+        ([(0, 0, 1, 1), (0.25, 0, 0.5, 1)], True),
+        ([(0.5, 0.5, 0.25, 0.25)], True),
+        ([(1, 1, 1, 1)], False),  # the first pixel
+        ([(0, 0, 1, 1)], False),
+        ([(0.5, 0.5, 30, 20)], False),
+        ([(0.1, 0.2, 0.5, 0.9), (3, 4, 5, 6)], False),
+        ([], False),
+    ],
+)
+def test_relative_corners(corners: list[tuple], relative: bool, tmp_path: Path) -> None:
+    path = annotation(tmp_path, "".join(object_xml(corners=each) for each in corners))
+    if not relative:
+        assert len(read_annotation(path).corners) == len(corners)
+        return
+    with pytest.raises(ValueError, match=r"a\.xml .* relative coordinates .*; expected pixels"):
+        read_annotation(path)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("48.5", "x", r"a\.xml has 'x' for <xmin>; expected a number"),
@@ -93,6 +156,9 @@ def test_no_boxes_to_mend() -> None:
         ("dog", " ", r"a\.xml has an object without a <name>"),
         ("bndbox", "box", r"a\.xml has an object 'dog' without a <bndbox>"),
         ("</object>", "", r"a\.xml is not valid XML"),
+        ("dog", "../dog", r"a\.xml names the class '\.\./dog', which leaves"),
+        ("object>", "Object>", r"a\.xml has <Object> where VOC has none; expected <object>"),
+        (OBJECT, f"<objects>{OBJECT}</objects>", r"a\.xml has <object> where VOC has none"),
         ("<object>", "<size><width>a</width></size><object>", r"a\.xml has 'a' for <size>"),
     ],
 )

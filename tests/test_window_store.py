@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save
 
-from proposals import SelectiveSearch, WindowStore
-from proposals.disk import read_picture
+from files.artefacts import DamagedArtefact
+from files.images import UnreadableImage, read_image
+from proposals import EdgeBoxes, SelectiveSearch, WindowStore
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,20 @@ def store(tmp_path):
     return WindowStore(tmp_path / "cache", Corners())
 
 
+def filled(store, images, workers=1):
+    """The images that windows were made of; all of them can be read."""
+    found = list(store.compute(images, workers))
+    assert not [failure for _, failure in found if failure]
+    return [image for image, _ in found]
+
+
 def files_of(store):
-    return {path.name: path.read_bytes() for path in store.folder.glob("*.npy")}
+    return {path.name: path.read_bytes() for path in store.folder.glob("*.safetensors")}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_windows_come_back(store, pictures, workers):
-    assert sorted(store.compute(pictures, workers)) == pictures
+    assert sorted(filled(store, pictures, workers)) == pictures
     for index, picture in enumerate(pictures):
         windows = store.load(picture)
         assert windows.dtype == np.float32
@@ -68,9 +77,9 @@ def test_files_do_not_depend_on_workers_or_order(tmp_path, pictures):
 
 def test_only_what_is_missing_is_made(store, pictures):
     list(store.compute(pictures[1:3]))
-    before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*.npy")}
+    before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*.safetensors")}
     assert store.missing(pictures) == [pictures[0], *pictures[3:]]
-    assert sorted(store.compute(pictures)) == [pictures[0], *pictures[3:]]
+    assert sorted(filled(store, pictures)) == [pictures[0], *pictures[3:]]
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
     assert list(store.compute(pictures)) == []
     assert list(store.compute([])) == []
@@ -111,7 +120,7 @@ def test_same_stem_in_two_folders_is_two_pictures(store, tmp_path):
 
 
 def test_a_picture_given_twice_is_made_once(store, pictures):
-    assert list(store.compute([pictures[0], pictures[0]])) == [pictures[0]]
+    assert filled(store, [pictures[0], pictures[0]]) == [pictures[0]]
 
 
 def test_folder_follows_name_and_key(tmp_path):
@@ -136,27 +145,81 @@ def test_selective_search_through_processes_equals_one(tmp_path, rng):
     for index, path in enumerate(paths):
         Image.fromarray(np.roll(pixels, 7 * index, axis=1)).save(path)
     store = WindowStore(tmp_path / "cache", SelectiveSearch())
-    assert sorted(store.compute(paths, workers=2)) == paths
+    assert sorted(filled(store, paths, workers=2)) == paths
     for path in paths:
-        np.testing.assert_array_equal(store.load(path), SelectiveSearch()(read_picture(path)))
+        np.testing.assert_array_equal(store.load(path), SelectiveSearch()(read_image(path)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_unreadable_picture_is_named(store, pictures, workers):
+def test_an_unreadable_image_stops_no_other(store, pictures, workers):
     pictures[2].write_bytes(pictures[2].read_bytes()[:45])
-    with pytest.raises(ValueError, match=r"002\.png is not a readable picture"):
-        list(store.compute(pictures, workers))
+    found = dict(store.compute(pictures, workers))
+    assert sorted(found) == pictures
+    failure = found.pop(pictures[2])
+    assert isinstance(failure, UnreadableImage)
+    assert "002.png is not a readable image" in str(failure)
+    assert set(found.values()) == {None}
+    assert store.missing(pictures) == [pictures[2]]
+    assert pictures[2] not in store.seconds
     save_picture(pictures[2], 20)
-    list(store.compute(pictures, workers))
+    assert filled(store, pictures, workers) == [pictures[2]]
     assert store.missing(pictures) == []
+
+
+def test_each_of_several_equal_unreadable_images_is_told(store, tmp_path):
+    paths = [tmp_path / folder / "x.png" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(b"")
+    found = dict(store.compute(paths))
+    assert [str(path) in str(found[path]) for path in paths] == [True, True]
+
+
+@pytest.mark.parametrize("shape", [(40, 12000), (12000, 40), (1, 3000), (1, 1), (2, 700)])
+def test_odd_shapes_have_windows(tmp_path, shape, rng):
+    path = tmp_path / "long.png"
+    Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(path)
+    for method in (SelectiveSearch(), EdgeBoxes()):
+        store = WindowStore(tmp_path / "cache", method)
+        assert filled(store, [path]) == [path]
+        windows = store.load(path)
+        assert (windows >= 0).all()
+        assert (windows[:, 2:] <= shape[::-1]).all()
+
+
+def test_dots_subfolders_and_any_letters_are_names(store, tmp_path):
+    names = [
+        "a.rf.1.jpg",
+        "a.rf.2.jpg",
+        "sub.folder/a.rf.1.jpg",
+        "猫 & dog?.v2.png",
+        "ß" * 60 + ".bmp",
+    ]
+    paths = [tmp_path / "images" / name for name in names]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_picture(path, 40 * number)
+    assert sorted(filled(store, paths)) == sorted(paths)
+    files = [store.path_for(path) for path in paths]
+    assert len(set(files)) == len(paths)
+    assert {file.parent for file in files} == {store.folder}
+    assert files[0].name.startswith("a.rf.1.jpg-")
+    for number, path in enumerate(paths):
+        assert abs(store.load(path)[1, 3] - 1 - 40 * number) < 3
+
+
+def test_windows_are_one_artefact_that_others_read(store, pictures):
+    filled(store, pictures[:1])
+    (array,) = load_file(store.path_for(pictures[0])).values()
+    np.testing.assert_array_equal(array, store.load(pictures[0]))
 
 
 def test_a_missing_picture_is_named_before_any_work(store, pictures, tmp_path):
     none = tmp_path / "none.png"
     for call in (store.path_for, store.load):
-        with pytest.raises(FileNotFoundError, match=r"no picture at .*none\.png"):
+        with pytest.raises(FileNotFoundError, match=r"no image at .*none\.png"):
             call(none)
-    with pytest.raises(FileNotFoundError, match=r"no picture at .*none\.png"):
+    with pytest.raises(FileNotFoundError, match=r"no image at .*none\.png"):
         list(store.compute([*pictures, none]))
     assert not store.folder.exists()
 
@@ -171,33 +234,35 @@ def test_windows_not_made_yet_are_explained(store, pictures):
         store.load(pictures[0])
 
 
-def broken_files(tmp_path):
-    """What a file of windows must not be, by what the message says was found."""
-    good = np.zeros((3, 4), np.float32)
-    np.save(tmp_path / "good.npy", good)
-    whole = (tmp_path / "good.npy").read_bytes()
-    cases = {"EOF": b"", "[Rr]ead": whole[:-7], "magic": b"something else " * 9}
-    for found, array in {
-        "float64": good.astype(np.float64),
-        r"shape \(3, 5\)": np.zeros((3, 5), np.float32),
-        r"shape \(12,\)": good.ravel(),
-    }.items():
-        np.save(tmp_path / "other.npy", array)
-        cases[found] = (tmp_path / "other.npy").read_bytes()
-    np.save(tmp_path / "other.npy", np.array([{}], object), allow_pickle=True)
-    return cases | {"pickle": (tmp_path / "other.npy").read_bytes()}
-
-
-def test_a_broken_file_is_refused_by_name(store, pictures, tmp_path):
-    list(store.compute(pictures))
-    path = store.path_for(pictures[0])
-    for found, content in broken_files(tmp_path).items():
+def test_a_damaged_file_is_refused_by_name(store, pictures):
+    filled(store, pictures)
+    path, other = (store.path_for(each) for each in pictures[:2])
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[-3] ^= 4
+    for content in (
+        b"",
+        whole[: len(whole) // 2],
+        bytes(len(whole)),
+        bytes(changed),
+        other.read_bytes(),
+        save({"windows": np.zeros((2, 4), np.float32)}),
+    ):
         path.write_bytes(content)
-        message = rf"{path.name} does not hold windows: .*({found}).*; delete it and run again"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(DamagedArtefact, match=rf"{path.name} .*delete it and run the same"):
             store.load(pictures[0])
     path.unlink()
-    assert list(store.compute(pictures)) == [pictures[0]]
+    assert filled(store, pictures) == [pictures[0]]
+    assert path.read_bytes() == whole
+
+
+def test_windows_of_another_method_are_refused(tmp_path, pictures, store):
+    other = WindowStore(tmp_path, Corners(key="4567"))
+    filled(other, pictures[:1])
+    store.folder.mkdir(parents=True)
+    store.path_for(pictures[0]).write_bytes(other.path_for(pictures[0]).read_bytes())
+    with pytest.raises(DamagedArtefact, match="is of something else"):
+        store.load(pictures[0])
 
 
 def test_a_partial_file_of_a_killed_run_is_no_result(store, pictures):
@@ -217,7 +282,7 @@ def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path):
     program = (
         "import sys; from proposals import SelectiveSearch, WindowStore\n"
         "store = WindowStore(sys.argv[1], SelectiveSearch())\n"
-        "for done in store.compute(sys.argv[2:], 2): print(done, flush=True)\n"
+        "for done, _ in store.compute(sys.argv[2:], 2): print(done, flush=True)\n"
     )
     arguments = [sys.executable, "-c", program, tmp_path / "killed", *paths]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, start_new_session=True) as process:

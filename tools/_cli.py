@@ -4,9 +4,12 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
+
+from _stopping import stoppable
 
 import yaml
 from jsonargparse import ArgumentParser, auto_cli
@@ -16,6 +19,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from detection.config import Config
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
+# Exit status of a tool that did its work on all images but some, which could not be read.
+SKIPPED_STATUS = 3
+SKIPPED_LINES = 20
+
+logger = logging.getLogger(__name__)
 
 # Huge pages for torch's large tensors, where Linux leaves that to the program: detection at one
 # scale took 0.20 s of processor time instead of 0.23, with the same result. Torch looks at it when
@@ -23,7 +31,23 @@ DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-class WordsParser(ArgumentParser):
+class FlagsParser(ArgumentParser):
+    """Takes flags by their whole names only, and the name of a bool alone for true.
+
+    ``--svm.c`` would be taken for ``--svm.checkpoint_every`` otherwise.
+    """
+
+    def __init__(self, *words: Any, allow_abbrev: bool = False, **options: Any) -> None:
+        super().__init__(*words, allow_abbrev=allow_abbrev, **options)
+
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        """Add an argument; the value of a bool may be left out."""
+        if options.get("type") is bool:
+            options |= {"nargs": "?", "const": True}
+        return super().add_argument(*names, **options)
+
+
+class WordsParser(FlagsParser):
     """Takes the words of the line that are no flags for the list of strings ``main`` needs."""
 
     def add_argument(self, *names: Any, **options: Any) -> Any:
@@ -36,6 +60,7 @@ class WordsParser(ArgumentParser):
 
 def run_tool(main: Callable[..., Any] | dict[str, Any], **options: Any) -> None:
     """Call ``main``, or the one of several named functions asked for, with the line's flags."""
+    options = {"parser_class": FlagsParser} | options
     _guarded(lambda: auto_cli(main, as_positional=False, **options))
 
 
@@ -66,7 +91,14 @@ def parse_config(**options: Any) -> Config:
     """
     words = ["--detection.bbox=false" if word == "--no-bbox" else word for word in sys.argv[1:]]
     try:
-        return auto_cli(Config, args=words, as_positional=False, return_instance=True, **options)
+        return auto_cli(
+            Config,
+            args=words,
+            as_positional=False,
+            return_instance=True,
+            parser_class=FlagsParser,
+            **options,
+        )
     except TypeError as error:
         raise ValueError(
             f"the configuration cannot be used ({error}); a group such as svm needs keys of its own"
@@ -81,13 +113,32 @@ def trained_settings(arguments: list[str]) -> dict[str, Any]:
     known, _ = parser.parse_known_args(arguments)
     folder = known.run
     if folder is None and Path(known.config).is_file():
-        folder = (yaml.safe_load(Path(known.config).read_text()) or {}).get("run")
+        folder = read_settings(Path(known.config)).get("run")
     trained = Path(folder or Config.run) / "config.yaml"
     if not trained.is_file():
         return {}
-    settings = _flat(yaml.safe_load(trained.read_text()))
+    settings = _flat(read_settings(trained))
     settings.pop("limit", None)
     return settings
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a file of settings holds; nothing, if it is empty.
+
+    Raises:
+        ValueError: the file is no YAML, or not of names and values.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path.absolute()} is not valid YAML in UTF-8 ({reason})") from error
+    if not isinstance(settings, dict | None):
+        raise ValueError(
+            f"{path.absolute()} holds no settings: expected lines such as 'seed: 3', got a "
+            f"{type(settings).__name__}"
+        )
+    return settings or {}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -110,13 +161,45 @@ def with_progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
         yield from tqdm(items, desc=what, total=total, dynamic_ncols=True, mininterval=every)
 
 
+def end(skipped: Mapping[str, str]) -> None:
+    """End a tool that had to skip images: they are listed, and the exit status is 3.
+
+    Args:
+        skipped: by id or path, why an image could not be used; none lets the tool end as always.
+    """
+    if not skipped:
+        return
+    for name, reason in list(skipped.items())[:SKIPPED_LINES]:
+        logger.error("skipped %s: %s", name, reason.removeprefix(f"{name} "))
+    if len(skipped) > SKIPPED_LINES:
+        logger.error("and %d more", len(skipped) - SKIPPED_LINES)
+    logger.error("%d images were skipped; --strict stops at the first", len(skipped))
+    sys.exit(SKIPPED_STATUS)
+
+
 def _guarded(call: Callable[[], Any]) -> None:
+    """Call a tool; what is expected to go wrong ends it with one sentence and status 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, TextIOWrapper):  # names may have letters that the terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        call()
+        with stoppable():
+            _check_settings_files(sys.argv[1:])
+            call()
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+
+
+def _check_settings_files(arguments: list[str]) -> None:
+    """Read the files of settings that the arguments name, for a better sentence than a parser's.
+
+    Raises:
+        ValueError: as ``read_settings``.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[], nargs="?", const="")
+    known, _ = parser.parse_known_args(arguments)
+    for path in map(Path, known.config):
+        if path.is_file():
+            read_settings(path)

@@ -1,10 +1,15 @@
 """The tables of results as Markdown, each from the files that the tools leave."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from detection.evaluation.report import NO_AP
+from files.text import read_text
 
 # Numbers of windows whose recall is shown, beside all of them.
 BUDGETS = (200, 500, 1000)
@@ -26,8 +31,21 @@ PAPER = {
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     """The rows of a CSV."""
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(table), newline="")))
+
+
+def results_of(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: the file is not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}); let the tool that made it write it anew"
+        ) from error
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -160,8 +178,8 @@ def tests(table: Path) -> str:
 def combinations(table: Path) -> str:
     """Models alone and together, the best first.
 
-    A combination's row tells in how many classes it is better than each of its models, where these
-    have rows of their own.
+    A combination's row tells in how many of the classes with objects it is better than each of its
+    models, where these have rows of their own.
     """
     rows = {row["runs"]: row for row in rows_of(table)}
     lines = []
@@ -173,6 +191,7 @@ def combinations(table: Path) -> str:
         if len(alone) > 1:
             gain = f"{100 * (float(row['map']) - float(row['best_single_map'])):+.1f}"
             classes = list(row)[list(row).index("best_single_map") + 1 :]
+            classes = [name for name in classes if row[name] != NO_AP]
             if all(alone):
                 won = f"{sum(beats(row, alone, name) for name in classes)} of {len(classes)}"
         lines.append((runs, f"{100 * float(row['map']):.1f}", gain, won))
@@ -191,7 +210,7 @@ def cost(found: Iterable[Path]) -> str:
     """
     lines = []
     for path in found:
-        result = json.loads(path.read_text())
+        result = results_of(path)
         stages = result["stages"]
         test = result["detection"] or {}
         training = [one for name, one in stages.items() if not name.startswith(NOT_TRAINING)]
@@ -229,7 +248,7 @@ def windows(recall: Path) -> str:
 
 def seconds(benchmark: Path, gpu: Path) -> str:
     """The benchmark's medians, with the totals on a GPU, and the commands that made both."""
-    found, beside = (json.loads(path.read_text()) for path in (benchmark, gpu))
+    found, beside = results_of(benchmark), results_of(gpu)
     phases = ("conv", "pool", "fc", "rest", "total")
     lines = []
     for name, parts in found["seconds"].items():
@@ -250,7 +269,7 @@ def seconds(benchmark: Path, gpu: Path) -> str:
 
 def ratios(benchmark: Path) -> str:
     """How many times faster than R-CNN."""
-    found = json.loads(benchmark.read_text())
+    found = results_of(benchmark)
     lines = [
         [kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values.values())]
         for kind, values in found.items()

@@ -14,7 +14,6 @@ reading, windows and detection.
 import json
 import logging
 import multiprocessing
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -22,9 +21,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from _cli import run_tool, with_progress
+
 import numpy as np
 import torch
-from _cli import run_tool, with_progress
 from _timed_methods import METHODS, make
 from numpy.typing import NDArray
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
@@ -42,9 +42,10 @@ from detection.features.extractor import resized_size
 from detection.features.rcnn import CROP
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
-from detection.run import environment
+from detection.machine import environment, peak_memory_mb
+from files.images import read_image
+from files.writing import save_text
 from proposals import Proposals
-from proposals.disk import read_picture, save_text
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def main(
     windows, seconds = [], []
     for record in with_progress(records, "windows", len(records)):
         start = time.perf_counter()
-        windows.append(proposals(read_picture(record.path)))
+        windows.append(proposals(read_image(record.path)))
         seconds.append(time.perf_counter() - start)
     place = torch.device(device)
     detectors = {name: make(name, hidden, box_layer, place) for name in METHODS}
@@ -156,7 +157,7 @@ def measure(
     order = [0, *range(len(records))]
     rng = np.random.default_rng(0)
     for turn, number in enumerate(with_progress(order, "pictures", len(order))):
-        image = read_picture(records[number].path)
+        image = read_image(records[number].path)
         for name in rng.permutation(list(detectors)):
             detector = detectors[name]
             if detector.extractor.device.type == "cuda":
@@ -211,7 +212,7 @@ def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
     seconds = []
     with torch.inference_mode():
         for record in records:
-            image = torch.from_numpy(read_picture(record.path).copy()).permute(2, 0, 1) / 255
+            image = torch.from_numpy(read_image(record.path).copy()).permute(2, 0, 1) / 255
             start = time.perf_counter()
             network([image.to(device)])[0]["boxes"].cpu()
             seconds.append(time.perf_counter() - start)
@@ -235,10 +236,10 @@ def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.flo
 
 
 def _peak(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
-    make(*maker).detect(read_picture(record.path), windows)
+    make(*maker).detect(read_image(record.path), windows)
     if maker[-1].type == "cuda":
         return torch.cuda.max_memory_allocated() >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return peak_memory_mb()
 
 
 def show(result: dict[str, Any]) -> None:

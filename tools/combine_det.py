@@ -4,16 +4,16 @@
     python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/drawn --out runs/a_and_b
     python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
     python tools/combine_det.py runs/a@5 runs/b@1 --choose_weights true --data.test_split held_back
+    python tools/combine_det.py runs/a/test_test_5scales/fc6+bb runs/b      # one of several tests
 
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
-scales after ``@``; the candidates it kept are read, and no network runs. Suppression has its
-default limits, whatever the runs were tested with. Result files and results.json go to --out. The
-last line printed is the mAP.
+scales after ``@``; the candidates it kept are read, and no network runs. Where tests of a run kept
+other candidates, as those of another layer or on other windows did, one test's folder is named.
+Suppression has its default limits, whatever the runs were tested with. Result files and
+results.json go to --out. The last line printed is the mAP.
 ``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.
 """
 
-import json
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,18 +23,19 @@ from typing import Any, Literal
 
 from _cli import WordsParser, run_tool, with_progress
 
+from _tested_runs import RESULTS, RunTest, read_test
+
 from detection import config
-from detection.data.records import Dataset, ImageRecord
+from detection.data.records import Dataset
 from detection.data.voc import read_voc
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.report import format_table, put_row, save_result
+from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.combination import combine, same_classes, weightings
-from detection.inference.postprocess import Candidates
-from detection.inference.testing import candidates_file, results_folder
-from detection.run import Run, environment
+from detection.inference.testing import load_candidates
+from detection.machine import environment
 
 
 @dataclass(frozen=True)
@@ -48,56 +49,6 @@ class Data:
 
     root: str = "data/VOCdevkit"
     test_split: str = "test"
-
-
-@dataclass(frozen=True)
-class RunTest:
-    """A run's test of a split, as tools/test_det.py left it.
-
-    Attributes:
-        run: the run's folder.
-        scales: the number of scales it was tested at.
-        candidates: folder with one file a picture.
-        classes: names of the K classes, in the order of the labels.
-        trained: what the run was trained on, for the record.
-        command: makes the test.
-    """
-
-    run: str
-    scales: int
-    candidates: Path
-    classes: tuple[str, ...]
-    trained: Mapping[str, Any]
-    command: str
-
-    @property
-    def name(self) -> str:
-        """For tables: ``voc07_alexnet@5``."""
-        return f"{Path(self.run).name}@{self.scales}"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For results.json."""
-        return {
-            "run": self.run,
-            "candidates": self.candidates.name,
-            "trained": self.trained,
-            "scales": self.scales,
-        }
-
-    def path_of(self, record: ImageRecord) -> Path:
-        """The file of the run's candidates in a picture.
-
-        Raises:
-            FileNotFoundError: the run has none of this picture.
-        """
-        path = candidates_file(self.candidates, record)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"run {self.run} has no candidates of picture {record.image_id} at {path}; "
-                f"make them with: {self.command}"
-            )
-        return path
 
 
 def main(
@@ -114,12 +65,12 @@ def main(
     """Combine the detectors of several runs; the last line is the mAP.
 
     Args:
-        runs: folders of the runs, tested on the split before.
+        runs: folders of the runs, tested on the split before, or of one of their tests.
         data: annotations.
         scales: the number of scales that runs named without one were tested at.
-        out: folder for the result files and results.json.
+        out: folder for the result files and results.json; none that is read from.
         csv: table to put the result into; made with its header if missing.
-        limit: use the first so many pictures of the split only.
+        limit: use the first so many images of the split only.
         vote_iou: all models' boxes that overlap a detection by this vote on its box, as
             --detection.vote_iou of a test; none vote by default, as in the paper.
         weights: of the runs, in their order: scores and boxes of the same windows are averaged;
@@ -128,23 +79,25 @@ def main(
         choose_weights: try the weights 1, 2 and 3 of each run and take those of the highest mAP.
             The split should be one that no run was trained on and no table is about.
     """
-    tests = [read_test(*with_scales(run, scales), data) for run in runs]
-    classes = same_classes({test.run: test.classes for test in tests})
+    place = config.Data(root=data.root, test_split=data.test_split)
+    tests = [read_test(run, scales, place) for run in runs]
+    classes = same_classes({run: test.classes for run, test in zip(runs, tests, strict=True)})
+    check_out(Path(out), tests)
     dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
+    for test in tests:
+        dataset = dataset.without(test.unreadable(dataset.records))
     if choose_weights:
         weights = best_weights(tests, dataset, vote_iou)
     found, *alone = combine_split(tests, dataset, vote_iou, weights)
     result = evaluated(found, dataset)
     ap50 = coco_ap50(from_images(found, classes), dataset.records, classes)
-    singles = {
-        test.name: evaluated(own, dataset).map for test, own in zip(tests, alone, strict=True)
-    }
+    singles = [evaluated(own, dataset).map for own in alone]
 
     write_comp4(out, data.test_split, found, classes)
     facts = {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
-        "runs": [test.facts | {"map": singles[test.name]} for test in tests],
+        "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
         "test_split": data.test_split,
         "pictures": len(dataset.records),
         "vote_iou": vote_iou,
@@ -152,76 +105,54 @@ def main(
         "ap50_pycocotools": ap50,
         "environment": environment(),
     }
-    save_result(Path(out) / "results.json", result, facts)
+    save_result(Path(out) / RESULTS, result, facts)
     if csv is not None:
         split = data.test_split + (f":{limit}" if limit else "")
-        put_row(csv, row_of(singles, split, result, vote_iou, weights), ["runs", "test_split"])
-    for run, value in singles.items():
-        print(f"{run} alone: mAP {value:.4f}")
+        names = [test.name for test in tests]
+        row = row_of(names, singles, split, result, vote_iou, weights)
+        put_row(csv, row, ["runs", "test_split"])
+    for test, value in zip(tests, singles, strict=True):
+        print(f"{test.name} alone: mAP {value:.4f}")
     print(f"result files and results.json are in {out}")
     print(format_table(result, ap50))
 
 
 def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:
-    """VOC's metric of the detections in a split's pictures."""
+    """VOC's metric of the detections in a split's images."""
     classes = dataset.classes
     return evaluate_voc(from_images(found, classes), dataset.records, classes)
 
 
 def row_of(
-    singles: Mapping[str, float],
+    names: Sequence[str],
+    singles: Sequence[float],
     split: str,
     result: VOCResult,
     vote_iou: float | None,
     weights: Sequence[float] | None,
 ) -> dict[str, Any]:
-    """The table's row of a combination; ``singles`` are the runs' own mAPs."""
+    """The table's row of a combination of these tests; ``singles`` are their own mAPs."""
     voting = "" if vote_iou is None else f", voting at {vote_iou:g}"
     mean = "" if weights is None else f", averaged {':'.join(f'{each:g}' for each in weights)}"
-    return {
-        "runs": " + ".join(singles) + voting + mean,
+    row = {
+        "runs": " + ".join(names) + voting + mean,
         "test_split": split,
         "map": round(result.map, 4),
-        "best_single_map": round(max(singles.values()), 4),
-    } | {name: round(one.ap, 4) for name, one in result.per_class.items()}
+        "best_single_map": round(max(singles), 4),
+    }
+    return row | ap_columns(result, row)
 
 
-def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
-    """A run's folder and number of scales, of ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
-    if word.endswith("@1"):
-        return word.removesuffix("@1"), 1
-    if word.endswith("@5"):
-        return word.removesuffix("@5"), 5
-    return word, scales
-
-
-def read_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
-    """Find a run's finished test of a split.
+def check_out(out: Path, tests: Sequence[RunTest]) -> None:
+    """Refuse to write into what is read.
 
     Raises:
-        FileNotFoundError: no such run, or it was not tested on the split at so many scales.
-        ValueError: its results.json does not say where its candidates lie, or they are softmax's.
+        ValueError: the folder is a run's, or among the files of its tests.
     """
-    if not Path(run).is_dir():
-        raise FileNotFoundError(f"no run at {run}; python tools/train_det.py makes one")
-    split = config.Data(test_split=data.test_split)
-    path = results_folder(Run(config.Config(run=run, scales=scales, data=split))) / "results.json"
-    words = ["python", "tools/test_det.py", "--run", run, "--data.root", data.root]
-    words += ["--data.test_split", data.test_split, "--scales", str(scales)]
-    command = shlex.join(words)
-    if not path.is_file():
-        raise FileNotFoundError(f"run {run} has no test at {path}; make it with: {command}")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        folder = path.parent / facts["candidates"]
-        if facts.get("layer") == "softmax":
-            raise ValueError("it scores by softmax, whose scores are not those of SVMs")
-        return RunTest(run, scales, folder, tuple(facts["classes"]), facts["trained"], command)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not name its candidates, classes and training ({error!r}); "
-            f"make it again with: {command}"
-        ) from error
+    for test in tests:
+        read = test.candidates.parent.resolve()
+        if out.resolve() == test.run.resolve() or out.resolve().is_relative_to(read):
+            raise ValueError(f"--out {out} is among the files of run {test.run}; name another")
 
 
 def combine_split(
@@ -230,18 +161,14 @@ def combine_split(
     vote_iou: float | None,
     weights: Sequence[float] | None,
 ) -> list[dict[str, Detections]]:
-    """Detections in every picture of a split, by image id: of all runs together, then of each.
+    """Detections in every image of a split, by image id: of all runs together, then of each.
 
     Raises:
-        FileNotFoundError: a run has no candidates of a picture; nothing is combined then.
-        ValueError: a file of candidates is damaged.
+        DamagedArtefact: a file of candidates is damaged.
     """
-    records = dataset.records
-    paths = [[test.path_of(record) for test in tests] for record in records]
     found: list[dict[str, Detections]] = [{} for _ in range(1 + len(tests))]
-    pairs = zip(records, paths, strict=True)
-    for record, files in with_progress(pairs, "combination", len(records)):
-        models = [Candidates.load(path) for path in files]
+    for record in with_progress(dataset.records, "combination", len(dataset.records)):
+        models = [load_candidates(test.candidates, record) for test in tests]
         parts = [(models, weights), *(([model], None) for model in models)]
         for place, (chosen, shares) in zip(found, parts, strict=True):
             place[record.image_id] = combine(
@@ -253,7 +180,7 @@ def combine_split(
 def best_weights(tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | None) -> list[float]:
     """The weights of ``weightings`` with the highest mAP on a split; prints all, best first."""
     models = [
-        [Candidates.load(test.path_of(record)) for test in tests] for record in dataset.records
+        [load_candidates(test.candidates, record) for test in tests] for record in dataset.records
     ]
     choices = weightings(len(tests))
     values = {}

@@ -1,34 +1,39 @@
-"""Find objects in your own pictures: one line a detection, and the pictures drawn.
+"""Find objects in your own images: one line a detection, and the images drawn.
 
     python tools/detect.py --run runs/quickstart street.jpg holiday/
     python tools/detect.py --detector detector.safetensors street.jpg --threshold 0
     python tools/detect.py --run runs/mine --windows edge_boxes --scales 1 holiday/    # quicker
 
-A folder stands for the .jpg, .jpeg and .png pictures in it. A line has the picture, class, score
-and box x1, y1, x2, y2, with tabs between. The box is in pixels of the upright picture, counted from
-0 and half-open: its width is x2 - x1.
+A folder stands for every image in it and its subfolders, of any format that Pillow opens. A line
+has the image, class, score and box x1, y1, x2, y2, with tabs between. The box is in pixels of the
+upright image, counted from 0 and half-open: its width is x2 - x1. An image that cannot be read is
+skipped; these are listed at the end, and the exit status is 3.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from _cli import WordsParser, run_tool
+from _cli import WordsParser, end, run_tool
 
 from detection.config import Config
-from detection.data.voc import SUFFIXES
 from detection.detections import Detections
 from detection.evaluation.plots import FORMATS, draw_detections
 from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
-from proposals.disk import read_picture
+from files.images import UnreadableImage, cut_short, images_below, read_image
+from files.writing import refuse_inputs
 
 logger = logging.getLogger("detect")
 
+# What would break a line into more, or into other columns.
+ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
 
 def main(
-    pictures: list[str],
+    images: list[str],
     run: str = Config.run,
     detector: str | None = None,
     out: str | None = None,
@@ -36,91 +41,118 @@ def main(
     windows: Literal["selective_search", "edge_boxes", "both"] | None = None,
     scales: Literal[1, 5] | None = None,
     precision: Precision | None = None,
+    strict: bool = False,
 ) -> None:
-    """Find objects in pictures, print them and draw them.
+    """Find objects in images, print them and draw them.
 
     Args:
-        pictures: pictures, or folders of pictures.
+        images: images, or folders of images.
         run: folder of the run that trained the detector.
         detector: a detector's file, in place of a run's.
-        out: folder for the drawn pictures; 'detected' beside the detector without it.
+        out: folder for the drawn images; 'detected' beside the detector without it.
         threshold: keep what scores above this, down to the detector's own limit of -1.5; scores
             above 0 say 'object'. Without it -0.7, or 0.5 where softmax scores.
         windows: where objects are looked for; without it as in training. EdgeBoxes' take a third
             of selective search's time.
         scales: 1 for one scale (688), quicker, or 5; without it as in training.
         precision: bfloat16 is quicker on CPUs that have it; without it as in training.
+        strict: stop at the first image that cannot be read.
     """
     path = Path(detector) if detector else Path(run) / "detector.safetensors"
     folder = Path(out) if out else path.parent / "detected"
-    drawings = plan_drawings(find_pictures(pictures), folder)
+    drawings = plan_drawings(find_images(images, folder), folder)
+    refuse_inputs(drawings.values(), drawings)
     found_by = SPPDetector.load(path, scales=scales, precision=precision)
     if windows is not None:
         proposals = replace(found_by.proposals, method=windows, file=None)
         found_by = replace(found_by, proposals=proposals)
-    unreadable = 0
-    for picture, drawing in drawings.items():
+    skipped: dict[str, str] = {}
+    for number, (image, drawing) in enumerate(drawings.items(), start=1):
         try:
-            image = read_picture(picture)
-        except (FileNotFoundError, ValueError) as error:
-            logger.error("%s", error)
-            unreadable += 1
+            pixels = read_image(image)
+        except (FileNotFoundError, UnreadableImage) as error:
+            if strict:
+                raise
+            logger.warning("%s", error)
+            skipped[str(image)] = str(error)
             continue
-        found = found_by.detect(image, score_threshold=threshold)
-        print_detections(picture, found)
-        draw_detections(image, found, drawing, top=len(found))
-        logger.info("%s: %d detections, drawn in %s", picture, len(found), drawing)
-    if unreadable:
-        raise RuntimeError(f"{unreadable} of {len(drawings)} pictures could not be read")
+        if cut_short(image):
+            logger.warning("%s ends early; what is there of it is searched", image)
+        found = found_by.detect(pixels, score_threshold=threshold)
+        print_detections(image, found)
+        draw_detections(pixels, found, drawing, top=len(found))
+        logger.info(
+            "%d of %d, %s: %d detections, drawn in %s",
+            number,
+            len(drawings),
+            image,
+            len(found),
+            drawing,
+        )
+    end(skipped)
 
 
-def find_pictures(words: list[str]) -> list[Path]:
-    """The pictures that words of the command line name, folders replaced by what they hold.
+def find_images(words: list[str], out: Path) -> dict[Path, Path]:
+    """The images that words of the command line name, folders replaced by what they hold.
+
+    Args:
+        words: images and folders.
+        out: folder of the drawings: where it lies in a folder, what is in it is no image to search.
+
+    Returns:
+        Of each image its name in the folder that was given, or its own name.
 
     Raises:
-        FileNotFoundError: a folder without pictures.
+        FileNotFoundError: a folder without images.
     """
-    pictures: list[Path] = []
+    found: dict[Path, Path] = {}
     for place in map(Path, words):
         if not place.is_dir():
-            pictures.append(place)
+            found.setdefault(place, Path(place.name))
             continue
-        inside = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
+        inside, others = images_below(place)
+        if place.resolve() in out.resolve().parents:
+            drawn = [path for path in inside if out.resolve() in path.resolve().parents]
+            inside = sorted(set(inside) - set(drawn))
+            others += len(drawn)
         if not inside:
-            raise FileNotFoundError(f"no picture ({', '.join(SUFFIXES)}) in folder {place}")
-        pictures += inside
-    return pictures
-
-
-def plan_drawings(pictures: list[Path], folder: Path) -> dict[Path, Path]:
-    """Where each picture is drawn: under its own name in ``folder``, each picture once.
-
-    Raises:
-        ValueError: a drawing would replace another one, or one of the pictures.
-    """
-    originals = {picture.resolve() for picture in pictures}
-    drawings: dict[Path, Path] = {}
-    drawn: dict[Path, Path] = {}
-    for picture in dict.fromkeys(pictures):
-        name = picture.name if picture.suffix.lower() in FORMATS else f"{picture.name}.jpg"
-        drawing = folder / name
-        if drawing.resolve() in originals:
-            raise ValueError(f"the drawing of {picture} would replace it; name another --out")
-        if drawing in drawn:
-            raise ValueError(
-                f"{drawn[drawing]} and {picture} would both be drawn in {drawing}; "
-                "give them in two calls with different --out"
+            raise FileNotFoundError(
+                f"no image in {place.absolute()} or below it, and {others} other files; expected "
+                "endings such as .jpg, .png, .bmp, .tif and .webp"
             )
-        drawings[picture] = drawing
-        drawn[drawing] = picture
+        if others:
+            logger.info("%s: %d images, %d other files passed over", place, len(inside), others)
+        for path in inside:
+            found.setdefault(path, path.relative_to(place))
+    return found
+
+
+def plan_drawings(images: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
+    """Where each image is drawn: under its own name in ``folder``, with a number if that is taken.
+
+    Args:
+        images: of each its name below the folder.
+        folder: for the drawings.
+    """
+    drawings: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for image, name in images.items():
+        if name.suffix.lower() not in FORMATS:
+            name = name.with_name(f"{name.name}.jpg")
+        free, number = name, 1
+        while str(free).casefold() in taken:  # some file systems know no case
+            number += 1
+            free = name.with_stem(f"{name.stem}_{number}")
+        taken.add(str(free).casefold())
+        drawings[image] = folder / free
     return drawings
 
 
-def print_detections(picture: Path, found: Detections) -> None:
-    """One line a detection, best first: picture, class, score, box, with tabs between."""
+def print_detections(image: Path, found: Detections) -> None:
+    """One line a detection, best first: image, class, score, box, with tabs between."""
     for box, name, score in found:
         corners = "\t".join(f"{corner:.1f}" for corner in box)
-        print(f"{picture}\t{name}\t{score:.3f}\t{corners}", flush=True)
+        print(f"{str(image).translate(ESCAPES)}\t{name}\t{score:.3f}\t{corners}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,24 @@
 """Score a folder of VOC result files, ours or anybody's, by the VOC 2007 rule.
 
-The folder holds one comp4_det_<split>_<class>.txt for every class; pictures are not needed.
-The last line printed is the mAP.
+The folder holds one comp4_det_<split>_<class>.txt for every class; images are not needed. The
+classes are those of the files and of the annotated objects; one without objects has no part in the
+mean. The last line printed is the mAP.
 
-    python tools/evaluate_det.py --detections runs/voc07_alexnet/detections \
+    python tools/evaluate_det.py --detections runs/voc07_alexnet/test_test_5scales/fc7+bb \
         --data.root data/VOCdevkit --data.test_split test
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from _cli import run_tool
 
-from detection.data.voc import read_voc
+from detection.data.voc import VOC_CLASSES, read_voc
 from detection.evaluation.coco_map import coco_ap50
-from detection.evaluation.comp4 import comp4_path, read_comp4
+from detection.evaluation.comp4 import classes_found, read_comp4
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import format_table, save_result
-from detection.evaluation.voc_ap import evaluate_voc
-
-logger = logging.getLogger(__name__)
+from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,28 @@ def main(detections: str, data: Data = Data(), out: str | None = None) -> None:
         out: folder for results.json and precision_recall.png; none are written without it.
     """
     split = data.test_split
+    if out is not None and Path(out).resolve() == Path(detections).resolve():
+        raise ValueError(f"--out {out} is the folder of --detections; name another, to keep both")
     dataset = read_voc(data.root, split, pictures=False)
-    found = read_comp4(detections, split, dataset.classes)
-    known = {comp4_path(detections, split, name) for name in dataset.classes}
-    for path in sorted(set(Path(detections).glob(comp4_path("", split, "*").name)) - known):
-        logger.warning("%s is not scored: no class of that name in %s", path.name, data.root)
-    result = evaluate_voc(found, dataset.records, dataset.classes)
-    ap50 = coco_ap50(found, dataset.records, dataset.classes)
+    names = {*dataset.classes, *classes_found(detections, split)}
+    # Labels point into the annotated classes, so these come first; the table has its own order.
+    classes = (*dataset.classes, *sorted(names - set(dataset.classes)))
+    found = read_comp4(detections, split, classes)
+    result = evaluate_voc(found, dataset.records, classes)
+    result = VOCResult({name: result.per_class[name] for name in ordered(names)})
+    ap50 = coco_ap50(found, dataset.records, classes)
     if out is not None:
         facts = {"detections": detections, "root": data.root, "split": split, "ap50": ap50}
         save_result(Path(out) / "results.json", result, facts)
         plot_precision_recall(result, Path(out) / "precision_recall.png")
     print(format_table(result, ap50))
+
+
+def ordered(names: set[str]) -> list[str]:
+    """Class names in the order that a detector has them in: VOC's, or else sorted."""
+    if names <= set(VOC_CLASSES):
+        return [name for name in VOC_CLASSES if name in names]
+    return sorted(names)
 
 
 if __name__ == "__main__":

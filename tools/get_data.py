@@ -4,15 +4,16 @@ Example:
     python tools/get_data.py voc07
     python tools/get_data.py drawn
 
-The first fetches VOC 2007 (trainval 439 MB, test 431 MB) into data/VOCdevkit/VOC2007. A call that
-was broken off goes on where it stopped; a second call sees that all is there. Without network, put
-the two official archives into data/ yourself and run the same command: it checks and unpacks them.
+The first fetches VOC 2007 (trainval 439 MB, test 431 MB) into data/VOCdevkit/VOC2007. A call after
+one that was broken off resumes it; a second call sees that all is there. Without network, put the
+two official archives into data/ yourself and run the same command: it checks and unpacks them.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from _cli import run_tool
+
 from tqdm import tqdm
 
 from detection.data.drawn import draw_voc

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import _tables
 from _cli import run_tool
 
-from proposals.disk import save_text
+import _tables
+
+from files.text import read_text
+from files.writing import save_text
 
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -32,7 +34,7 @@ def main(
     """
     makers = tables(results)
     for page in pages:
-        save_text(page, filled(page, page.read_text(encoding="utf-8"), makers))
+        save_text(page, filled(page, read_text(page), makers))
 
 
 def tables(results: Path) -> dict[str, Callable[[], str]]:

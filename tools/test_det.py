@@ -1,11 +1,13 @@
-"""Test a trained detector on a split: VOC 2007 mAP, result files, plots, pictures.
+"""Test a trained detector on a split: VOC 2007 mAP, result files, plots, drawn images.
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart
     python tools/test_det.py --detection.layer fc6 --no-bbox        # another cell, in seconds
 
-The settings are those the run was trained with; flags change them. Results go to
-<run>/test_<split>_<n>scales/. The last line printed is the mAP.
+The settings are those the run was trained with; flags change them. A test's results go to a folder
+of its own, named by what they depend on: <run>/test_<split>_<n>scales/fc7+bb_vote0.5/. The scored
+windows lie beside it, for all tests. The last line printed is the mAP. Images that cannot be read
+are left out and listed, with exit status 3.
 """
 
 import logging
@@ -17,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _cli import run_on_trained, with_progress
+from _cli import end, run_on_trained, with_progress
 
 from detection.config import Config
 from detection.data.records import Dataset
@@ -27,17 +29,21 @@ from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.plots import draw_detections, plot_precision_recall
-from detection.evaluation.report import format_table, put_row, save_result
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.evaluation.report import ap_columns, format_table, put_row, save_result
+from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import (
-    results_folder,
+    folder_of_test,
     score_split,
     split_detections,
     stage_name,
 )
-from detection.run import Run, environment, log_to, stage_seconds
-from proposals.disk import read_picture
+from detection.machine import environment, fixed_threads
+from detection.run import Run, log_to, read_events, stage_seconds
+from files.images import read_image
+from files.writing import file_digest, refuse_inputs
+
+PICTURES = "pictures"
 
 logger = logging.getLogger("test_det")
 
@@ -45,6 +51,8 @@ logger = logging.getLogger("test_det")
 def main(config: Config) -> None:
     """Score the split's windows, evaluate, and write what was found."""
     run = Run(config, " ".join(sys.argv), with_progress)
+    fixed_threads()
+    check_detector(run)
     detector = SPPDetector.load(
         run.detector_path,
         device=run.device,
@@ -54,19 +62,27 @@ def main(config: Config) -> None:
     )
     logger.info("scores by %s", detector.layer)
     data = read_voc(
-        config.data.root, config.data.test_split, classes=detector.classes, limit=config.limit
+        config.data.root,
+        config.data.test_split,
+        classes=detector.classes,
+        limit=config.limit,
+        strict=config.strict,
     )
     log_to(run.folder / "log.txt")
-    windows = find_windows(run, config.data.test_split, data.records)
+    run.sweep()
+    check_objects(data.records, data.classes)
+    windows, data = find_windows(run, config.data.test_split, data)
+    folder = folder_of_test(run, detector, windows)
+    written = [folder, folder / PICTURES, config.report.json, config.report.csv]
+    refuse_inputs([each for each in written if each], [record.path for record in data.records])
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
         found, result = measure(detector, data, candidates[detector.layer])
         ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
 
-    folder = results_folder(run)
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
-    draw_pictures(folder / "pictures", data, found, config.report.pictures, detector)
+    draw_pictures(folder / PICTURES, data, found, config.report.pictures, detector)
     stage = stage_name(detector, windows)
     facts = facts_of(run, detector, data, candidates[detector.layer], stage, ap50)
     save_result(folder / "results.json", result, facts)
@@ -74,8 +90,24 @@ def main(config: Config) -> None:
         save_result(config.report.json, result, facts)
     if config.report.csv is not None:
         fill_table(Path(config.report.csv), config, detector, data, candidates)
-    print(f"result files, results.json, precision_recall.png and pictures/ are in {folder}")
+    print(f"result files, results.json, precision_recall.png and {PICTURES}/ are in {folder}")
     print(format_table(result, ap50))
+    end(data.unreadable)
+
+
+def check_detector(run: Run) -> None:
+    """Make sure that a run's detector is the one that its training left.
+
+    Raises:
+        ValueError: it is another's, or was changed.
+    """
+    trained = [event for event in read_events(run.folder) if event["event"] == "detector"]
+    path = run.detector_path
+    if trained and path.is_file() and file_digest(path) != trained[-1]["digest"]:
+        raise ValueError(
+            f"{path} is not the detector that the training of this run left, by its SHA-256; run "
+            f"tools/train_det.py --run {run.folder} again, which makes it anew"
+        )
 
 
 def measure(
@@ -113,7 +145,7 @@ def fill_table(
                 "seed": trained["seed"],
             }
             averages = {"map": round(result.map, 4), "map_area": round(result.map_area, 4)}
-            classes = {name: round(one.ap, 4) for name, one in result.per_class.items()}
+            classes = ap_columns(result, facts | averages)
             put_row(table, facts | averages | classes, list(facts))
             logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
@@ -154,6 +186,9 @@ def facts_of(
         "layer": detector.layer,
         "bbox": run.config.detection.bbox,
         "fc_rank": run.config.detection.fc_rank,
+        "vote_iou": run.config.detection.vote_iou,
+        "windows": run.config.proposals.name,
+        "limit": run.config.limit,
         "test_split": run.config.data.test_split,
         "pictures": len(data.records),
         "classes": list(detector.classes),
@@ -172,12 +207,20 @@ def draw_pictures(
     count: int,
     detector: SPPDetector,
 ) -> None:
-    """Draw detections of pictures evenly spread over the split, with the ground truth."""
+    """Draw detections of images evenly spread over the split, with the ground truth.
+
+    Args:
+        folder: replaced; the drawing of ``day2/a.rf.1`` is ``day2/a.rf.1.jpg`` in it.
+        data: the split.
+        found: detections by image id.
+        count: how many images are drawn.
+        detector: tells which detections are worth drawing.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     step = max(len(data.records) // max(count, 1), 1)
     for record in data.records[::step][:count]:
         draw_detections(
-            read_picture(record.path),
+            read_image(record.path),
             found[record.image_id],
             folder / f"{record.image_id}.jpg",
             ground_truth=record,

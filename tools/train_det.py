@@ -4,26 +4,29 @@
     python tools/train_det.py --config configs/quickstart.yaml
 
 Leaves detector.safetensors in the run's folder. A second call does what is missing; killed anywhere
-and started again, it ends with the same detector.
+and started again, it ends with the same detector. Images that cannot be read are left out and
+listed at the end, with exit status 3.
 """
 
 import logging
 import sys
 
-from _cli import run_configured, with_progress
+from _cli import end, run_configured, with_progress
 
 from detection.config import Config
+from detection.data.records import Dataset
 from detection.data.voc import read_voc
 from detection.data.windows import find_windows
 from detection.evaluation.report import format_stages
 from detection.inference.detector import SPPDetector
+from detection.machine import fixed_threads
 from detection.networks.weights import load_weights
 from detection.run import Run, log_to, stage_seconds
 from detection.training import linear_stages, stages
 from detection.training.box_layer import regressor_of
 from detection.training.finetune_stage import finetune_stage
 from detection.training.labels import check_classes
-from proposals.disk import file_digest
+from files.writing import file_digest
 
 logger = logging.getLogger("train_det")
 
@@ -31,8 +34,19 @@ logger = logging.getLogger("train_det")
 def main(config: Config) -> None:
     """Run every stage in the paper's order and save the detector."""
     run = Run(config, " ".join(sys.argv), with_progress)
-    data = read_voc(config.data.root, config.data.train_split, limit=config.limit)
+    fixed_threads()
+    data = read_voc(
+        config.data.root, config.data.train_split, limit=config.limit, strict=config.strict
+    )
     check_classes(data, config.data.train_split, difficult=config.data.difficult)
+    with run.locked():
+        data = train(run, data)
+    end(data.unreadable)
+
+
+def train(run: Run, data: Dataset) -> Dataset:
+    """Train on data; returns what of it could be read."""
+    config = run.config
     log_to(run.folder / "log.txt")
     run.describe()
     logger.info(
@@ -45,7 +59,8 @@ def main(config: Config) -> None:
     weights = load_weights(config.network.name, config.network.weights, stages.weights_folder(run))
     logger.info("%s weights: %s", config.network.name, weights.source)
 
-    windows = find_windows(run, config.data.train_split, data.records)
+    windows, data = find_windows(run, config.data.train_split, data)
+    check_classes(data, config.data.train_split, difficult=config.data.difficult)
     backbone = stages.backbone_stage(run, data, weights)
     finetuned = finetune_stage(run, data, windows, weights, backbone)
     extractor = stages.make_extractor(run, backbone)
@@ -87,6 +102,7 @@ def main(config: Config) -> None:
     print(format_stages(stages_of_training, len(data.records)))
     print(f"detector {run.detector_path} sha256 {digest}")
     print(f"next: python tools/test_det.py --run {config.run}")
+    return data
 
 
 def network_name(config: Config) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _cli import run_tool, with_progress
 
-from proposals.disk import file_digest
+from files.writing import file_digest
 from proposals.edge_network import save_edges
 from proposals.edge_training import read_bsds, read_voc_masks, train_edges
 

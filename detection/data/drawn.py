@@ -15,7 +15,7 @@ from PIL import Image
 
 from detection.boxes import to_voc
 from detection.data.scene import CLASSES, Scene, draw_scene
-from proposals.disk import save_text, write_atomic
+from files.writing import save_text, write_atomic
 
 VERSION = 1  # of the drawing: raised when the same seed gives other pictures
 SPLITS = ("train", "test")

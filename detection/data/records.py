@@ -1,11 +1,15 @@
 """Annotated images as the rest of the project sees them."""
 
+import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -13,8 +17,9 @@ class ImageRecord:
     """One annotated image.
 
     Attributes:
-        image_id: the name result files use, unique in its split.
-        path: the picture.
+        image_id: the name result files use, unique in its split; it may hold dots, spaces and
+            subfolders, and never leads out of a folder.
+        path: of the image.
         size: (height, width) in pixels.
         boxes: ``(N, 4)`` float32 ground truth, half-open pixels, inside the image, area above 0.
         labels: ``(N,)`` int64, index into the dataset's classes.
@@ -34,11 +39,34 @@ class Dataset:
     """A split: its records in the split's order, and the class names labels point into.
 
     Attributes:
-        records: annotated images; a picture without objects is kept.
+        records: annotated images; an image without objects is kept.
         classes: names of the K classes.
-        repairs: how many annotations were mended on reading, by kind of repair.
+        repairs: how many annotations and images were mended on reading, by kind of repair.
+        unreadable: images of the split that are left out, by id; each with a sentence that names
+            the file and the reason.
     """
 
     records: tuple[ImageRecord, ...]
     classes: tuple[str, ...]
     repairs: Counter[str] = field(default_factory=Counter)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, unreadable: Mapping[str, str]) -> "Dataset":
+        """The split with more images left out; each is logged as a warning.
+
+        Args:
+            unreadable: by id, a sentence that names the file and the reason.
+
+        Raises:
+            ValueError: no image is left.
+        """
+        for sentence in unreadable.values():
+            logger.warning("left out: %s", sentence)
+        records = tuple(each for each in self.records if each.image_id not in unreadable)
+        left_out = {**self.unreadable, **unreadable}
+        if left_out and not records:
+            raise ValueError(
+                f"none of {len(left_out)} images can be read; the first: "
+                f"{next(iter(left_out.values()))}"
+            )
+        return replace(self, records=records, unreadable=left_out)

@@ -1,17 +1,24 @@
 """VOC reader: annotated images from a folder in VOC's layout, official or your own.
 
-The layout is ``Annotations/<id>.xml``, ``JPEGImages/<id>.jpg`` (or .jpeg, .png, in any case) and
-``ImageSets/Main/<split>.txt`` with one id a line. What a hand-made data set gets wrong is either
-mended and counted, or refused in a sentence that names the file:
+The layout is ``Annotations/<id>.xml``, ``JPEGImages/<id>.jpg`` (or another ending of an image) and
+``ImageSets/Main/<split>.txt`` with one id a line. What a hand-made data set gets wrong is mended
+and counted, or left out and counted, or refused in a sentence that names the file:
 
 ======================================================  ========================================
 corners in the wrong order (xmin > xmax, ymin > ymax)   swapped, counted
-box partly outside the picture (xmin = 0 included)      clipped, counted
+box partly outside the image (xmin = 0 included)        clipped, counted
+box of which more than half is outside                  dropped, counted apart
 box wholly outside, (0, 0, 0, 0) included               dropped, counted
+all corners of a file within 0..1                       refused: relative coordinates
 no ``difficult``, or an empty one                       not difficult
-no ``size``, or one of zero                             the picture's own
-``size`` that is not the upright picture's              refused: the boxes belong to another one
+no ``size``, or one of zero                             the image's own
+``size`` that is not the upright image's                refused: the boxes belong to another one
 XML that does not parse, a missing or wrong field       refused
+an image without objects                                kept, counted
+no object in the whole split, and no classes given      refused
+classes that differ by case or white space only         kept apart, warned of
+an image whose last rows are missing                    used, counted
+an image that cannot be read                            left out, listed; refused if ``strict``
 ======================================================  ========================================
 
 Corners are inclusive, so xmin = xmax is a box one pixel wide and needs no repair.
@@ -23,10 +30,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from detection.data.records import Dataset, ImageRecord
-from detection.data.voc_xml import GET_DATA, Annotation, mend_boxes, read_annotation
+from detection.data.voc_folder import (
+    annotation_path,
+    find_voc_folder,
+    helps_annotation,
+    list_path,
+    read_split,
+)
+from detection.data.voc_xml import Annotation, mend_boxes, read_annotation
+from files.images import ImageFinder, UnreadableImage, cut_short, image_size
+from files.names import check_class_name, folded
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -34,9 +49,7 @@ VOC_CLASSES = (
     *("train", "tvmonitor"),
 )
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-EXIF_ORIENTATION = 0x0112
-QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+CUT_SHORT = "image cut short, its rows read to the end"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +60,8 @@ def read_voc(
     classes: Sequence[str] | None = None,
     limit: int | None = None,
     pictures: bool = True,
+    *,
+    strict: bool = False,
 ) -> Dataset:
     """Records of a split, in its order.
 
@@ -54,91 +69,62 @@ def read_voc(
         root: folder that holds ``Annotations``, or a ``VOCdevkit`` that holds ``VOC2007``.
         split: name of a file in ``ImageSets/Main``, without ``.txt``. A second column of -1, 0 or 1
             (VOC's per-class lists) is passed over.
-        classes: class names that labels index. None: the names found in the records read, in
-            VOC's official order if all are among its 20, else sorted; VOC's 20 if there are none.
+        classes: class names that labels index. None: the names found in the annotations read, in
+            VOC's official order if all are among its 20, else sorted.
         limit: read the first so many ids only.
-        pictures: False looks for no picture, for scoring where there are none: a record's path is
+        pictures: False looks for no image, for scoring where there are none: a record's path is
             what it would be, and its size is the annotation's, which must then give one.
+        strict: an image that cannot be read is an error; otherwise it is left out.
 
     Returns:
-        The records, boxes half-open and inside the picture, and the repairs by kind; each kind
-        is also logged as one warning.
+        The records, boxes half-open and inside the image, the repairs by kind, each logged as one
+        warning, and the images left out.
 
     Raises:
-        FileNotFoundError: no such folder, split, annotation or picture.
-        ValueError: a file that cannot be used, or an object of a class not in ``classes``.
+        FileNotFoundError: no such folder, split, annotation or image.
+        ValueError: a file that cannot be used, no object at all where no classes are given, an
+            object of a class not in ``classes``, or no image that can be read.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be 1 or more (or none), got {limit}")
     folder = find_voc_folder(root)
-    image_ids = read_split(folder, split)
-    if limit is not None:
-        if limit < 1:
-            raise ValueError(f"limit must be 1 or more (or none), got {limit}")
-        image_ids = image_ids[:limit]
-    annotations = [read_annotation(folder / "Annotations" / f"{name}.xml") for name in image_ids]
+    image_ids = read_split(folder, split)[:limit]
+    annotations = _read_annotations(folder, image_ids, split)
+    _count_objects(annotations, split, needed=classes is None)
     known = _class_names(annotations, classes)
 
-    finder = _Pictures(folder / "JPEGImages")
-    repairs: Counter[str] = Counter()
-    first: dict[str, Path] = {}
-    records = []
+    finder = ImageFinder(folder / "JPEGImages")
+    records: list[ImageRecord] = []
+    repairs: list[tuple[str, Path]] = []
+    unreadable: dict[str, str] = {}
     for image_id, annotation in zip(image_ids, annotations, strict=True):
         if pictures:
-            picture = finder.find(image_id)
-            size = _checked_size(annotation, picture)
+            path = _find(finder, image_id, list_path(folder, split))
+            try:
+                size, cut = image_size(path), cut_short(path)
+            except UnreadableImage as error:
+                if strict:
+                    raise
+                unreadable[image_id] = str(error)
+                continue
+            _check_size(annotation, path, size)
+            repairs += [(CUT_SHORT, path)] if cut else []
         else:
-            picture = finder.folder / f"{image_id}.jpg"
-            size = _annotated_size(annotation)
-        record, mended = make_record(annotation, image_id, picture, size, known)
+            path, size = finder.folder / f"{image_id}.jpg", _annotated_size(annotation)
+        record, mended = make_record(annotation, image_id, path, size, known)
         records.append(record)
-        repairs.update(mended)
-        for kind in mended:
-            first.setdefault(kind, annotation.path)
-    for kind, count in repairs.items():
+        repairs += [(kind, annotation.path) for kind in mended.elements()]
+    counted = Counter(kind for kind, _ in repairs)
+    first = dict(reversed(repairs))
+    for kind, count in counted.items():
         logger.warning("%s: %d in %s, first in %s", kind, count, split, first[kind])
-    return Dataset(tuple(records), known, repairs)
-
-
-def find_voc_folder(root: str | Path) -> Path:
-    """The folder that holds ``Annotations``: ``root``, or ``VOC2007`` inside it."""
-    root = Path(root)
-    for folder in (root, root / "VOC2007"):
-        if (folder / "Annotations").is_dir():
-            return folder
-    found = "holds neither Annotations nor VOC2007" if root.is_dir() else "is not there"
-    raise FileNotFoundError(f"data folder {root} {found}; {GET_DATA}")
-
-
-def read_split(folder: Path, split: str) -> list[str]:
-    """Image ids of ``ImageSets/Main/<split>.txt``, in its order, each once."""
-    path = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
-        others = sorted(p.stem for p in path.parent.glob("*.txt") if "_" not in p.stem)
-        raise FileNotFoundError(
-            f"no split '{split}' at {path}; splits there: {', '.join(others) or 'none'}"
-        )
-    image_ids: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) > 2 or (len(fields) == 2 and fields[1] not in ("-1", "0", "1")):
-            raise ValueError(
-                f"{path} line {number} is '{line.strip()}'; expected one image id without spaces"
-            )
-        if fields[0] in image_ids:
-            raise ValueError(
-                f"{path} names '{fields[0]}' twice, in lines {image_ids[fields[0]]} and {number}"
-            )
-        image_ids[fields[0]] = number
-    if not image_ids:
-        raise ValueError(f"{path} names no image")
-    return list(image_ids)
+    return Dataset(tuple(records), known, counted).without(unreadable)
 
 
 def make_record(
     annotation: Annotation,
     image_id: str,
-    picture: Path,
+    path: Path,
     size: tuple[int, int],
     classes: Sequence[str],
 ) -> tuple[ImageRecord, Counter[str]]:
@@ -147,7 +133,7 @@ def make_record(
     Args:
         annotation: as read from its file.
         image_id: the record's name.
-        picture: the record's picture; not opened.
+        path: of the record's image; not opened.
         size: (height, width) the boxes are clipped to.
         classes: names that labels index.
 
@@ -156,14 +142,46 @@ def make_record(
     """
     for name in annotation.names:
         if name not in classes:
+            alike = [repr(other) for other in classes if folded(other) == folded(name)]
             raise ValueError(
                 f"{annotation.path} has an object of class '{name}', which is none of the classes "
-                f"{', '.join(classes)}"
+                f"{', '.join(classes)}" + (f"; is it {' or '.join(alike)}?" if alike else "")
             )
     boxes, kept, repairs = mend_boxes(annotation.corners, size)
     labels = np.array([classes.index(name) for name in annotation.names], np.int64)
     difficult = annotation.difficult[kept]
-    return ImageRecord(image_id, picture, size, boxes, labels[kept], difficult), repairs
+    return ImageRecord(image_id, path, size, boxes, labels[kept], difficult), repairs
+
+
+def _read_annotations(folder: Path, image_ids: Sequence[str], split: str) -> list[Annotation]:
+    annotations = []
+    for image_id in image_ids:
+        path = annotation_path(folder, image_id)
+        try:
+            annotations.append(read_annotation(path))
+        except FileNotFoundError:
+            helps = helps_annotation(folder, image_id, list_path(folder, split))
+            raise FileNotFoundError(f"no annotation at {path}; {helps}") from None
+    return annotations
+
+
+def _count_objects(annotations: Sequence[Annotation], split: str, *, needed: bool) -> None:
+    """Say how many images have no object.
+
+    Raises:
+        ValueError: all, and objects are needed to know the classes.
+    """
+    empty = [annotation.path for annotation in annotations if not annotation.names]
+    if needed and len(empty) == len(annotations):
+        raise ValueError(
+            f"no object in the {len(annotations)} annotation files of '{split}'; expected "
+            f"<object> with <name> and <bndbox>: look at {empty[0]}"
+        )
+    if empty:
+        logger.warning(
+            "images without objects: %d of %d in %s, first %s",
+            *(len(empty), len(annotations), split, empty[0]),
+        )
 
 
 def _class_names(
@@ -171,60 +189,52 @@ def _class_names(
 ) -> tuple[str, ...]:
     if classes is None:
         found = {name for annotation in annotations for name in annotation.names}
-        if not found <= set(VOC_CLASSES):
-            return tuple(sorted(found))
-        return tuple(name for name in VOC_CLASSES if name in found) or VOC_CLASSES
+        if found <= set(VOC_CLASSES):
+            return tuple(name for name in VOC_CLASSES if name in found)
+        _warn_of_alike(sorted(found))
+        return tuple(sorted(found))
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(
             f"classes must be names without repetition, at least one; got {list(classes)}"
         )
-    return tuple(classes)
+    return tuple(check_class_name(name, "the list of classes") for name in classes)
 
 
-class _Pictures:
-    """Finds pictures by id; lists the folder only when ``<id>.jpg`` is not there."""
+def _warn_of_alike(names: Sequence[str]) -> None:
+    """One warning of all classes that are probably another one, written otherwise."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(folded(name), []).append(name)
+    groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if groups:
+        logger.warning(
+            "classes that differ by case, white space or form of letters only are learned apart: "
+            "%s; if they are one, write it in one way in the annotations",
+            ", ".join(groups),
+        )
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.others: dict[str, Path] | None = None
 
-    def find(self, image_id: str) -> Path:
-        """The picture of an id: ``<id>.jpg``, else .jpeg or .png, in any case of the suffix."""
-        path = self.folder / f"{image_id}.jpg"
-        if path.is_file():
-            return path
-        if self.others is None:
-            listed = self.folder.iterdir() if self.folder.is_dir() else ()
-            pictures = [p for p in sorted(listed) if p.suffix.lower() in SUFFIXES]
-            pictures.sort(key=lambda p: SUFFIXES.index(p.suffix.lower()), reverse=True)
-            self.others = {p.stem: p for p in pictures}
-        if image_id not in self.others:
-            raise FileNotFoundError(f"no picture at {path} (nor .jpeg, .png); {GET_DATA}")
-        return self.others[image_id]
+def _find(finder: ImageFinder, image_id: str, listed: Path) -> Path:
+    try:
+        return finder.find(image_id)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; add it or take '{image_id}' out of {listed}") from None
 
 
 def _annotated_size(annotation: Annotation) -> tuple[int, int]:
     if annotation.size is None:
-        raise ValueError(f"{annotation.path} gives no <size>; expected one, as no picture is read")
+        raise ValueError(f"{annotation.path} gives no <size>; expected one, as no image is read")
     return annotation.size
 
 
-def _checked_size(annotation: Annotation, picture: Path) -> tuple[int, int]:
-    """Size of the upright picture, from its header; it must be the annotated one."""
-    try:
-        with Image.open(picture) as header:
-            width, height = header.size
-            turned = header.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{picture} is not a readable picture ({error}); expected a whole JPEG or PNG"
-        ) from error
-    size = (width, height) if turned else (height, width)
-    if annotation.size not in (None, size):
-        raise ValueError(
-            f"{annotation.path} says height {annotation.size[0]}, width {annotation.size[1]}, but "
-            f"{picture} has height {size[0]}, width {size[1]}"
-            + (" once turned upright by its EXIF tag" if turned else "")
-            + "; the boxes were drawn on another version of the picture"
-        )
-    return size
+def _check_size(annotation: Annotation, path: Path, size: tuple[int, int]) -> None:
+    """The upright image's size must be the annotated one."""
+    if annotation.size in (None, size):
+        return
+    cause = "the boxes were drawn on another version of the image"
+    if annotation.size == size[::-1]:
+        cause = "the boxes were drawn on the image before it was turned, as by its EXIF tag"
+    raise ValueError(
+        f"{annotation.path} says height {annotation.size[0]}, width {annotation.size[1]}, but "
+        f"{path} has height {size[0]}, width {size[1]}; {cause}: bring the two together"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from proposals.disk import save_text
+from files.writing import save_text
 
 CHUNK = 1 << 20  # bytes
 SILENCE = 60  # seconds without a byte until the server counts as gone

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.boxes import clip_boxes, from_voc
+from files.names import check_class_name
+from files.text import read_xml
 
 SWAPPED = "corners in the wrong order, swapped"
-CLIPPED = "box partly outside the picture, clipped"
-DROPPED = "box wholly outside the picture, dropped"
-
-GET_DATA = (
-    "`python tools/get_data.py voc07` fetches VOC 2007, `--data.root` names another folder of data"
-)
+CLIPPED = "box partly outside the image, clipped"
+MOSTLY_OUTSIDE = "box mostly outside the image (drawn on another version of it?), dropped"
+DROPPED = "box wholly outside the image, dropped"
+# The part of a box that may be cut away as a slip.
+SLIP = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,27 @@ class Annotation:
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Parse one annotation file; nothing is checked against the picture or a class list.
+    """Parse one annotation file; nothing is checked against the image or a class list.
 
     Only direct children of ``<object>`` are read: its ``<part>`` children have boxes of their own.
+    Namespaces are passed over.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no VOC annotation, a field is missing or wrong, or the corners are
+            relative ones.
     """
-    try:
-        root = ET.parse(path).getroot()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no annotation at {path}; {GET_DATA}") from None
-    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: its encoding
-        raise ValueError(f"{path} is not valid XML ({error})") from error
-    objects = root.findall("object")
+    root = read_xml(path)
+    for item in root.iter():
+        item.tag = item.tag.rpartition("}")[2]
+    if root.tag != "annotation":
+        raise ValueError(f"{path} begins with <{root.tag}>; expected VOC's <annotation>")
+    objects = _objects(path, root)
     return Annotation(
         path,
         _annotated_size(path, root),
         tuple(_name(path, item) for item in objects),
-        np.array([_corners(path, item) for item in objects], np.float64).reshape(-1, 4),
+        _all_corners(path, objects),
         np.array([_difficult(path, item) for item in objects], np.bool_),
     )
 
@@ -63,27 +69,48 @@ def read_annotation(path: Path) -> Annotation:
 def mend_boxes(
     corners: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Counter[str]]:
-    """Half-open boxes inside a picture of ``size`` (height, width), from VOC's corners.
+    """Half-open boxes inside an image of ``size`` (height, width), from VOC's corners.
 
     Args:
         corners: ``(N, 4)`` xmin, ymin, xmax, ymax, 1-based inclusive, in either order.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
 
     Returns:
-        Boxes ``(M, 4)`` with area above 0, which of the N they are ``(N,)``, repairs by kind.
+        Boxes ``(M, 4)`` with area above 0, which of the N they are ``(N,)``, repairs by kind. A box
+        of which more than SLIP would be cut away is dropped: that mends nothing.
     """
     ordered = np.concatenate(
         [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
     )
     boxes = from_voc(ordered)
     clipped = clip_boxes(boxes, size)
-    kept = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
+    inside = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
+    mostly = inside & (_areas(clipped) < (1 - SLIP) * _areas(boxes))
+    kept = inside & ~mostly
     repairs = {
         SWAPPED: (ordered != corners).any(axis=1) & kept,
         CLIPPED: (clipped != boxes).any(axis=1) & kept,
-        DROPPED: ~kept,
+        MOSTLY_OUTSIDE: mostly,
+        DROPPED: ~inside,
     }
     return clipped[kept], kept, +Counter({kind: int(hit.sum()) for kind, hit in repairs.items()})
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
+
+
+def _objects(path: Path, root: ET.Element) -> list[ET.Element]:
+    """The ``<object>`` children; one written otherwise or elsewhere would vanish in silence."""
+    objects = root.findall("object")
+    meant = [item for item in root.iter() if item.tag.lower() == "object"]
+    if len(meant) != len(objects):
+        stray = next(item for item in meant if item not in objects)
+        raise ValueError(
+            f"{path} has <{stray.tag}> where VOC has none; expected <object>, directly in "
+            "<annotation>"
+        )
+    return objects
 
 
 def _annotated_size(path: Path, root: ET.Element) -> tuple[int, int] | None:
@@ -96,7 +123,19 @@ def _name(path: Path, item: ET.Element) -> str:
     name = (item.findtext("name") or "").strip()
     if not name:
         raise ValueError(f"{path} has an object without a <name>")
-    return name
+    return check_class_name(name, str(path))
+
+
+def _all_corners(path: Path, objects: list[ET.Element]) -> NDArray[np.float64]:
+    """Corners ``(N, 4)``, which must be pixels."""
+    corners = np.array([_corners(path, item) for item in objects], np.float64).reshape(-1, 4)
+    relative = (corners >= 0) & (corners <= 1)
+    if relative.all() and (corners % 1).any():
+        raise ValueError(
+            f"{path} has the corners of all boxes between 0 and 1, as relative coordinates (YOLO's "
+            "style) are; expected pixels: multiply x by the image's width, y by its height"
+        )
+    return corners
 
 
 def _corners(path: Path, item: ET.Element) -> list[float]:

@@ -13,6 +13,7 @@ difference remains: the devkit excuses every detection on a difficult object, th
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detection.data.records import ImageRecord
-from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections
+from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections, check_objects
 
 _MEASURED, _IGNORED = 1.0, -1.0
 
@@ -31,23 +32,30 @@ def coco_ap50(
     records: Sequence[ImageRecord],
     classes: Sequence[str],
 ) -> float:
-    """Mean over the classes of COCO's 101-point AP at overlap >= 0.5, 0..1.
+    """Mean over the classes with objects of COCO's 101-point AP at overlap >= 0.5, 0..1.
 
-    No cap on detections an image. As in the VOC mean, a class without objects counts 0.
+    No cap on detections an image. A class without an object that counts has no part in the mean,
+    as in the VOC mean.
 
     Args:
         detections: of each class, by its name; ``evaluate_voc`` says what is expected.
         records: every image of the split.
         classes: names that the records' labels point into.
+
+    Raises:
+        ValueError: no class has an object that counts.
     """
-    number = {record.image_id: count for count, record in enumerate(records, start=1)}
+    check_objects(records, classes)
+    number = {record.image_id: place for place, record in enumerate(records, start=1)}
+    # COCOeval writes the id of a match into an array of zeros, so ids begin at 1.
+    ids = count(1)
     objects = [
-        _annotation(number[record.image_id], label, box, _IGNORED if difficult else _MEASURED)
+        _annotation(next(ids), number[record.image_id], label, box, difficult=difficult)
         for record in records
         for box, label, difficult in zip(record.boxes, record.labels, record.difficult, strict=True)
     ]
     found = [
-        {**_annotation(number[image_id], label, box, _MEASURED), "score": float(score)}
+        _annotation(next(ids), number[image_id], label, box, score=float(score))
         for label, name in enumerate(classes)
         for image_id, score, box in zip(
             detections[name].image_ids, detections[name].scores, detections[name].boxes, strict=True
@@ -64,17 +72,28 @@ def coco_ap50(
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][0, :, :, 0, 0]
-    return float(precision.clip(min=0).mean(axis=0).mean())
+    # A class without objects has -1 at every recall.
+    return float(precision[:, precision[0] >= 0].mean(axis=0).mean())
 
 
-def _annotation(image: int, label: int, box: NDArray, area: float) -> dict[str, Any]:
+def _annotation(
+    number: int,
+    image: int,
+    label: int,
+    box: NDArray,
+    *,
+    difficult: bool = False,
+    score: float = 0.0,
+) -> dict[str, Any]:
     x1, y1, x2, y2 = map(float, box)
     return {
+        "id": number,
         "image_id": image,
         "category_id": int(label),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": area,
+        "area": _IGNORED if difficult else _MEASURED,
         "iscrowd": 0,
+        "score": score,
     }
 
 
@@ -83,8 +102,7 @@ def _coco(annotations: list[dict[str, Any]], images: int, classes: Sequence[str]
     coco.dataset = {
         "images": [{"id": image} for image in range(1, images + 1)],
         "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
-        # COCOeval writes the id of a match into an array of zeros, so ids begin at 1.
-        "annotations": [{**one, "id": id_} for id_, one in enumerate(annotations, start=1)],
+        "annotations": annotations,
     }
     coco.createIndex()
     return coco

@@ -2,7 +2,8 @@
 
 A line is ``image_id score xmin ymin xmax ymax``: corners 1-based and inside the box, higher scores
 surer, lines in any order. The devkit sorts them by score and keeps the file's order on ties, so
-order is kept on writing and on reading.
+order is kept on writing and on reading. An image id may hold spaces: the numbers are the last five
+words. What no file name may hold is written as ``%XX`` in the class's part of it.
 """
 
 import math
@@ -14,12 +15,29 @@ import numpy as np
 from detection.boxes import from_voc, to_voc
 from detection.detections import Detections
 from detection.evaluation.voc_ap import ClassDetections
-from proposals.disk import save_text
+from files.names import check_class_name, check_image_id, file_part, name_of_file_part
+from files.text import read_lines
+from files.writing import save_text
 
 
 def comp4_path(folder: str | Path, split: str, name: str) -> Path:
     """The result file of a class."""
-    return Path(folder) / f"comp4_det_{split}_{name}.txt"
+    return Path(folder) / f"comp4_det_{split}_{file_part(name)}.txt"
+
+
+def classes_found(folder: str | Path, split: str) -> list[str]:
+    """Names of the classes that a folder has result files of, sorted.
+
+    Raises:
+        ValueError: a file's name holds what cannot be the name of a class.
+    """
+    begin, end = comp4_path("", split, "\0").name.split(file_part("\0"))
+    paths = Path(folder).glob("comp4_det_*")
+    return sorted(
+        check_class_name(name_of_file_part(path.name[len(begin) : -len(end)]), str(path))
+        for path in paths
+        if path.name.startswith(begin) and path.name.endswith(end)
+    )
 
 
 def from_images(
@@ -43,9 +61,9 @@ def from_images(
                 f"the detections of image {image_id} have the classes {found.classes}, "
                 f"expected {classes}"
             )
-    owners = np.array(
-        [image_id for image_id, found in detections.items() for _ in range(len(found))], dtype=str
-    )
+    image_ids = list(detections)
+    counts = np.array([len(found) for found in detections.values()], np.int64)
+    owners = np.repeat(np.arange(len(image_ids)), counts)
     empty = Detections.empty(classes)
     parts = [empty, *detections.values()]
     labels = np.concatenate([part.labels for part in parts])
@@ -53,7 +71,9 @@ def from_images(
     boxes = np.concatenate([part.boxes for part in parts]).astype(np.float64)
     return {
         name: ClassDetections(
-            owners[labels == label].tolist(), scores[labels == label], boxes[labels == label]
+            [image_ids[owner] for owner in owners[labels == label]],
+            scores[labels == label],
+            boxes[labels == label],
         )
         for label, name in enumerate(classes)
     }
@@ -77,15 +97,11 @@ def write_comp4(
         classes: names that the labels point into.
 
     Raises:
-        ValueError: an image id with white space in it, a score or box that is not finite, or an
-            image's detections that have other classes.
+        ValueError: an image id that cannot be read back from a line, a score or box that is not
+            finite, or an image's detections that have other classes.
     """
     for image_id in detections:
-        if image_id.split() != [image_id]:
-            raise ValueError(
-                f"image id {image_id!r} cannot stand in a result file: expected a name "
-                "without white space"
-            )
+        check_image_id(image_id, "a line of a result file")
     by_class = from_images(detections, classes)
     for name, found in by_class.items():
         if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
@@ -125,10 +141,8 @@ def _read_file(path: Path) -> ClassDetections:
         )
     image_ids = []
     numbers = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        image_id, *values = line.split()
+    for number, line in read_lines(path):
+        image_id, *values = line.strip().rsplit(None, 5)
         try:
             row = [float(value) for value in values]
         except ValueError:
@@ -136,7 +150,7 @@ def _read_file(path: Path) -> ClassDetections:
         if len(row) != 5 or not all(map(math.isfinite, row)):
             raise ValueError(
                 f"{path}, line {number}: expected an image id, a score and four corners, "
-                f"all finite, got {line.strip()[:80]!r}"
+                f"all finite, got {line.strip()[-80:]!r}"
             )
         image_ids.append(image_id)
         numbers.append(row)

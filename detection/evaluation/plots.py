@@ -1,7 +1,8 @@
-"""Pictures of results: precision-recall curves, and detections drawn on a photograph."""
+"""Images of results: precision-recall curves, and detections drawn on a photograph."""
 
 import colorsys
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,13 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from detection.data.records import ImageRecord
 from detection.detections import Detections
+from detection.evaluation.fonts import fonts_of
+from detection.evaluation.report import NO_AP, classes_of_mean
 from detection.evaluation.voc_ap import RECALLS, ClassResult, VOCResult
-from proposals.disk import write_atomic
+from files.writing import write_atomic
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 GOLDEN_TURN = 0.6180339887498949
@@ -28,7 +32,7 @@ def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
     """Draw the precision-recall curve of every class, one small panel each, into a PNG.
 
     The dots are the 11 precisions that VOC 2007's AP is the mean of. A title gives the class and
-    its AP.
+    its AP, ``-`` for a class without objects.
 
     Args:
         result: of ``evaluate_voc``.
@@ -47,13 +51,16 @@ def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels[count:]:
         panel.set_axis_off()
+    fonts = fonts_of(result.classes)
     for panel, (name, one) in zip(panels, result.per_class.items(), strict=False):
-        _draw_curve(panel, name, one)
-    figure.suptitle(f"mAP {result.map:.3f} (11 points)   {result.map_area:.3f} (area)", fontsize=11)
+        _draw_curve(panel, name, one, fonts[name])
+    title = f"mAP {result.map:.3f} (11 points)   {result.map_area:.3f} (area)"
+    if result.without_objects:
+        title += f"\n{classes_of_mean(result).partition(':')[0]}"
+    figure.suptitle(title, fontsize=11)
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
-    with write_atomic(path) as file:
-        canvas.print_png(file)
+    _save_png(canvas, path)
 
 
 def plot_recall(
@@ -77,22 +84,31 @@ def plot_recall(
     for panel, overlap in zip(figure.subplots(1, len(overlaps)), overlaps, strict=True):
         for method, points in methods.items():
             panel.plot(points["windows"], points[overlap], marker=".", label=method)
-        panel.set(xscale="log", ylim=(0, 1), title=overlap, xlabel="windows a picture")
+        panel.set(xscale="log", ylim=(0, 1), title=overlap, xlabel="windows an image")
         panel.grid(visible=True, alpha=0.3)
         panel.legend(fontsize=8, loc="upper left")
-    figure.suptitle(title, fontsize=11)
-    with write_atomic(path) as file:
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    _save_png(canvas, path)
+
+
+def _save_png(canvas: FigureCanvasAgg, path: str | Path) -> None:
+    with warnings.catch_warnings(), write_atomic(path) as file:
+        # ``fonts_of`` has told which letters no font has.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         canvas.print_png(file)
 
 
-def _draw_curve(panel: Axes, name: str, one: ClassResult) -> None:
+def _draw_curve(panel: Axes, name: str, one: ClassResult, font: Path) -> None:
     seen = ~np.isnan(one.precision) & ~np.isnan(one.recall)
     recall, precision = one.recall[seen], one.precision[seen]
     panel.plot(recall, precision, color="tab:blue", linewidth=1.2)
-    best = [precision[recall >= point].max(initial=0.0) for point in RECALLS]
-    panel.plot(RECALLS, best, ".", color="tab:orange", markersize=5, clip_on=False)
+    if one.npos:
+        best = [precision[recall >= point].max(initial=0.0) for point in RECALLS]
+        panel.plot(RECALLS, best, ".", color="tab:orange", markersize=5, clip_on=False)
     panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    panel.set_title(f"{name} {one.ap:.3f}" if one.npos else f"{name} (no objects)", fontsize=9)
+    average = NO_AP if one.ap is None else f"{one.ap:.3f}"
+    # A dollar in a name begins no formula.
+    panel.set_title(f"{name} {average}", font=FontProperties(fname=font, size=9), parse_math=False)
     panel.tick_params(labelsize=8)
     panel.grid(alpha=0.3)
 
@@ -108,8 +124,8 @@ def draw_detections(
 ) -> None:
     """Draw the best detections on their image, each with its class and score.
 
-    A class has one colour, surer detections lie on top. Ground truth is a thin dashed white line,
-    without a label.
+    A class has one colour and a font that has its letters, surer detections lie on top. Ground
+    truth is a thin dashed white line, without a label.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
@@ -125,7 +141,7 @@ def draw_detections(
     form = _format_of(path)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected an (H, W, 3) uint8 image, got {image.dtype} {image.shape}")
-    picture = Image.fromarray(image)
+    picture = Image.fromarray(np.ascontiguousarray(image))
     pen = ImageDraw.Draw(picture)
     if ground_truth is not None:
         for box in ground_truth.boxes:
@@ -133,11 +149,14 @@ def draw_detections(
     kept = detections[detections.scores > threshold]
     kept = kept[np.argsort(-kept.scores, kind="stable")[:top][::-1]]
     stroke = max(2, round(max(picture.size) / 250))
-    font = ImageFont.load_default(size=max(11, round(max(picture.size) / 38)))
+    files, height = fonts_of(tuple(detections.classes)), max(11, round(max(picture.size) / 38))
+    fonts = {
+        name: ImageFont.truetype(files[name], height) for name in {name for _, name, _ in kept}
+    }
     for box, label in zip(kept.boxes, kept.labels, strict=True):
         pen.rectangle(_corners(box, picture.size), outline=class_colour(label), width=stroke)
     for (box, name, score), label in zip(kept, kept.labels, strict=True):
-        _label(pen, f"{name} {score:.2f}", box, class_colour(label), font, picture.size)
+        _label(pen, f"{name} {score:.2f}", box, class_colour(label), fonts[name], picture.size)
     with write_atomic(path) as file:
         picture.save(file, format=form, **({"quality": 92} if form == "JPEG" else {}))
 
@@ -185,7 +204,7 @@ def _label(
     text: str,
     box: NDArray,
     colour: Colour,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> None:
     """Text on a plate of the class's colour, above the box or, at the picture's edge, inside it."""

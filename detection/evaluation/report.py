@@ -3,37 +3,78 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from detection.evaluation.voc_ap import VOCResult
-from proposals.disk import save_text
+from files.text import read_text
+from files.writing import save_text
+
+# Stands for the average precision of a class without objects.
+NO_AP = "-"
+# Names of such classes that a table lists before it counts the rest.
+NAMED = 8
 
 
 def format_table(result: VOCResult, ap50: float | None = None) -> str:
     """The result as an aligned table, one class a line, without a newline at its end.
 
     Columns: 11-point AP, area AP, objects that are not difficult, detections, and how many of
-    those are true and false positives (the rest is ignored). The last line is ``mAP`` and the mean
-    11-point AP to four digits; above it stand the means of the other averages.
+    those are true and false positives (the rest is ignored). A class without objects has ``-`` for
+    its averages, and a line says over how many classes the means are. The last line is ``mAP`` and
+    the mean 11-point AP to four digits; above it stand the means of the other averages.
 
     Args:
         result: of ``evaluate_voc``.
         ap50: pycocotools' AP at overlap 0.5, when it was computed.
     """
-    width = max(len(name) for name in ("class", *result.classes))
+    width = max(_columns(name) for name in ("class", *result.classes))
     header = ("AP", "AP area", "objects", "detections", "tp", "fp")
     lines = [f"{'class':<{width}}" + "".join(f"  {title:>10}" for title in header)]
     for name, one in result.per_class.items():
-        averages = "".join(f"  {value:>10.4f}" for value in (one.ap, one.ap_area))
+        values = (one.ap, one.ap_area)
+        averages = "".join(
+            f"  {NO_AP if value is None else format(value, '.4f'):>10}" for value in values
+        )
         counts = "".join(f"  {n:>10}" for n in (one.npos, len(one.scores), one.ntp, one.nfp))
-        lines.append(f"{name:<{width}}{averages}{counts}")
+        lines.append(name + " " * (width - _columns(name)) + averages + counts)
+    if result.without_objects:
+        lines.append(classes_of_mean(result))
     if ap50 is not None:
         lines.append(f"AP50 (pycocotools) {ap50:.4f}")
     lines.append(f"mAP (area) {result.map_area:.4f}")
     lines.append(f"mAP {result.map:.4f}")
     return "\n".join(lines)
+
+
+def _columns(text: str) -> int:
+    """The columns that a text takes on a terminal: two for each wide letter, as of Chinese."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def classes_of_mean(result: VOCResult) -> str:
+    """Over how many classes a result's means are, and which classes have no objects."""
+    missing = result.without_objects
+    rest = len(missing) - NAMED
+    names = ", ".join(missing[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    count = len(result.classes) - len(missing)
+    return f"mean over {count} of {len(result.classes)} classes: no objects of {names}"
+
+
+def ap_columns(result: VOCResult, taken: Iterable[str]) -> dict[str, float | str]:
+    """Cells of a CSV's row: each class's 11-point AP to four digits, ``-`` without objects.
+
+    Args:
+        result: of ``evaluate_voc``.
+        taken: names of the row's other columns; a class of such a name is ``class <name>``.
+    """
+    taken = set(taken)
+    return {
+        f"class {name}" if name in taken else name: NO_AP if one.ap is None else round(one.ap, 4)
+        for name, one in result.per_class.items()
+    }
 
 
 def format_stages(stages: Mapping[str, Mapping[str, float]], pictures: int) -> str:
@@ -58,8 +99,8 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
     """Write a result as JSON, whole or not at all; numbers are not rounded.
 
     The file holds the facts of ``extra``, ``map``, ``map_area``, and ``per_class``: ``ap``,
-    ``ap_area``, ``npos``, ``detections``, ``ntp``, ``nfp`` of each class. The curves are left out:
-    the result files give them again.
+    ``ap_area``, ``npos``, ``detections``, ``ntp``, ``nfp`` of each class; the averages of a class
+    without objects are null. The curves are left out: the result files give them again.
 
     Args:
         path: replaced if there.
@@ -67,7 +108,8 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
         extra: what makes the numbers a finding, such as command, date, seconds and machine.
 
     Raises:
-        ValueError: a fact of ``extra`` would hide one of the result's own.
+        ValueError: a fact of ``extra`` would hide one of the result's own, or a number is NaN or
+            infinite, which JSON has not.
     """
     content: dict[str, Any] = {
         "map": result.map,
@@ -87,7 +129,7 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
     taken = sorted(set(content) & set(extra))
     if taken:
         raise ValueError(f"the facts beside a result may not be named {taken}: it has those itself")
-    save_text(path, json.dumps({**extra, **content}, indent=2) + "\n")
+    save_text(path, json.dumps({**extra, **content}, indent=2, allow_nan=False) + "\n")
 
 
 def put_row(path: str | Path, row: Mapping[str, Any], same: Sequence[str]) -> None:
@@ -114,7 +156,7 @@ def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence
     own = [{column: str(value) for column, value in row.items()} for row in rows]
     others: list[dict[str, str]] = []
     if path.exists():
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
         if reader.fieldnames != columns:
             raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {columns}")
         others = list(reader)

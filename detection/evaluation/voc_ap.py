@@ -12,14 +12,15 @@ highest precision at that recall or above. The recalls are the devkit's floating
 so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold. ``ap_area`` is the rule
 since VOC 2010: the area under the precision made monotone.
 
-Where the devkit gives NaN for an average (no object that counts, or no detection that counts), it
-is 0 here. The mean is over every class of the list, as in the devkit: one without objects counts 0.
+Where no detection of a class counts, the devkit gives NaN; here the average is 0. A class without
+an object that counts has no average and no part in the mean: in a small split it would pull the
+mean down, though no detector can find what is not there. VOC's own splits have every class.
 
 Nothing is rounded and everything is float64.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,16 +76,16 @@ class ClassResult:
         scores: ``(n,)`` float64, falling.
         tp: ``(n,)`` int64, true positives so far; an ignored detection repeats the count before it.
         fp: ``(n,)`` int64, false positives so far.
-        ap: 11-point average precision, 0..1.
-        ap_area: area under the monotone precision, 0..1.
+        ap: 11-point average precision, 0..1; None where ``npos`` is 0.
+        ap_area: area under the monotone precision, 0..1; None where ``npos`` is 0.
     """
 
     npos: int
     scores: NDArray[np.float64]
     tp: NDArray[np.int64]
     fp: NDArray[np.int64]
-    ap: float
-    ap_area: float
+    ap: float | None
+    ap_area: float | None
 
     @property
     def ntp(self) -> int:
@@ -119,14 +120,23 @@ class VOCResult:
         return tuple(self.per_class)
 
     @property
+    def without_objects(self) -> tuple[str, ...]:
+        """Names of the classes without an object that counts; no mean is over them."""
+        return tuple(name for name, result in self.per_class.items() if result.ap is None)
+
+    @property
     def map(self) -> float:
-        """Mean over all K classes of the 11-point average precision: VOC 2007's mAP, 0..1."""
-        return float(np.mean([result.ap for result in self.per_class.values()]))
+        """Mean over the classes with objects of the 11-point average: VOC 2007's mAP, 0..1."""
+        return _mean(result.ap for result in self.per_class.values())
 
     @property
     def map_area(self) -> float:
-        """Mean over all K classes of the area average precision, 0..1."""
-        return float(np.mean([result.ap_area for result in self.per_class.values()]))
+        """Mean over the classes with objects of the area average precision, 0..1."""
+        return _mean(result.ap_area for result in self.per_class.values())
+
+
+def _mean(averages: Iterable[float | None]) -> float:
+    return float(np.mean([one for one in averages if one is not None]))
 
 
 def evaluate_voc(
@@ -142,11 +152,11 @@ def evaluate_voc(
         classes: names that the records' labels point into.
 
     Raises:
-        ValueError: the classes of ``detections`` are not ``classes``, there are none, an image is
-            there twice, or a detection names an image that is not among the records.
+        ValueError: the classes of ``detections`` are not ``classes``, none of them has an object
+            that counts, an image is there twice, or a detection names an image that is not among
+            the records.
     """
-    if not classes:
-        raise ValueError("expected at least one class to evaluate, got none")
+    check_objects(records, classes)
     if set(detections) != set(classes):
         raise ValueError(
             f"expected detections of exactly the classes {sorted(classes)}, "
@@ -169,6 +179,20 @@ def evaluate_voc(
             for name, of_name in zip(classes, truth, strict=True)
         }
     )
+
+
+def check_objects(records: Sequence[ImageRecord], classes: Sequence[str]) -> None:
+    """Refuse images that no detector can be measured on; to be asked before hours of scoring.
+
+    Raises:
+        ValueError: no record has an object that is not difficult.
+    """
+    if all(record.difficult.all() for record in records):
+        raise ValueError(
+            f"none of the {len(records)} images has an object that counts, of the classes "
+            f"{', '.join(classes) or '(none)'}, so there is no mAP to tell; expected annotated "
+            "objects that are not marked difficult"
+        )
 
 
 def _check_images(detections: ClassDetections, known: Set[str], name: str) -> None:
@@ -208,8 +232,8 @@ def evaluate_class(
         scores=detections.scores[order],
         tp=tp,
         fp=fp,
-        ap=eleven_point_ap(recall, precision),
-        ap_area=area_ap(recall, precision),
+        ap=eleven_point_ap(recall, precision) if npos else None,
+        ap_area=area_ap(recall, precision) if npos else None,
     )
 
 
@@ -260,9 +284,7 @@ def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64])
 
 
 def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the precision made monotone, of a curve ``(n,)``; 0 where recall is NaN."""
-    if np.isnan(recall).any():
-        return 0.0
+    """Area under the precision made monotone, of a curve ``(n,)``; NaN precisions count as 0."""
     steps = np.concatenate(([0.0], recall, [1.0]))
     heights = np.concatenate(([0.0], np.nan_to_num(precision), [0.0]))
     envelope = np.maximum.accumulate(heights[::-1])[::-1]

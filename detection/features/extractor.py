@@ -22,12 +22,18 @@ from detection.features.pyramid import pool_pyramid, pool_pyramids
 from detection.features.scales import ScaleChoice
 from detection.networks.backbone import Backbone
 from detection.networks.receptive_field import TRACING
-from proposals.disk import key_of
+from files.names import key_of
 
 Precision = Literal["float32", "bfloat16"]
 
 # Part of a feature's key: raised when the same picture would give other numbers.
 VERSION = 2
+
+# Pixels of a resized image's longer side at most: one of 12,000 x 40, resized to 1200 at the
+# shorter side, would take 10 GB. VOC 2007's longest, 500 x 96 pixels, has 6250.
+LONGEST_SIDE = 7000
+# Such an image is filled up to this with the mean, as thinner ones have no cell in a deep map.
+THINNEST_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,29 @@ class Extractor(Protocol):
 
 
 def resized_size(image_size: tuple[int, int], scale: int) -> tuple[int, int]:
-    """(height, width) with ``scale`` as the shorter side; the longer rounded, halves up."""
-    short = min(image_size)
-    height, width = ((2 * side * scale + short) // (2 * short) for side in image_size)
+    """(height, width) with ``scale`` as the shorter side; the longer rounded, halves up.
+
+    Where the longer side would exceed LONGEST_SIDE it has this, and the shorter follows.
+    """
+    short, long = min(image_size), max(image_size)
+    target, source = (LONGEST_SIDE, long) if is_bounded(image_size, scale) else (scale, short)
+    height, width = (max((2 * side * target + source) // (2 * source), 1) for side in image_size)
     return height, width
+
+
+def is_bounded(image_size: tuple[int, int], scale: int) -> bool:
+    """Whether an image is so long and thin that its shorter side stays below ``scale``."""
+    return max(image_size) * scale > LONGEST_SIDE * min(image_size)
+
+
+def mapped_scale(image_size: tuple[int, int], scale: int) -> float:
+    """The shorter side that ``window_to_cells`` should reckon with.
+
+    It is ``scale``; of a bounded image the number that makes the longer side's ends meet.
+    """
+    if not is_bounded(image_size, scale):
+        return scale
+    return 1 + max(min(image_size) - 1, 1) * (LONGEST_SIDE - 1) / (max(image_size) - 1)
 
 
 def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
@@ -199,7 +224,7 @@ class SPPExtractor:
         """Conv5 of an image ``(H, W, 3)`` RGB at every scale, on the backbone's device.
 
         Resizing is bilinear without antialiasing, of the preprocessed picture; the longer side has
-        no limit.
+        at most LONGEST_SIDE pixels.
 
         Raises:
             ValueError: the image is not uint8 of three channels.
@@ -227,6 +252,9 @@ class SPPExtractor:
         def compute() -> Tensor:
             """The map ``(C, H_s, W_s)``, by the trunk."""
             resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+            if is_bounded((image.shape[0], image.shape[1]), scale):
+                height, width = (max(THINNEST_SIDE - side, 0) for side in size)
+                resized = F.pad(resized, (0, width, 0, height))
             resized = resized.to(self._dtype).contiguous(memory_format=torch.channels_last)
             return self.trunk(resized)[0]
 
@@ -260,7 +288,7 @@ class SPPExtractor:
         return window_to_cells(
             windows,
             image_size,
-            self.scales[scale],
+            mapped_scale(image_size, self.scales[scale]),
             (map.shape[1], map.shape[2]),
             stride=self.backbone.stride,
             centre=self.backbone.centre,

@@ -6,6 +6,7 @@ with VGG-16 a picture's maps take a second of a core and 2.5 MB, which are read 
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proposals.disk import save_array
+from files.artefacts import DamagedArtefact, read_artefact, write_artefact
+
+# Maps that this process misses until the folder, which others fill too, is counted again.
+COUNT_EVERY = 100
+
+logger = logging.getLogger(__name__)
 
 
 class MapStore:
@@ -31,6 +37,8 @@ class MapStore:
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder = folder
         self.limit = limit
+        self._bytes: dict[Path, int] = {}
+        self._missed = 0
 
     def get(
         self, trunk: str, image: NDArray[np.uint8], scale: int, compute: Callable[[], Tensor]
@@ -43,18 +51,33 @@ class MapStore:
             scale: shorter side in pixels.
             compute: makes the map where it is not kept.
         """
-        path = self.folder / trunk / f"{scale}_{_digest(image)}.npy"
-        with suppress(OSError, ValueError, EOFError):  # not there, or cut short: made again
-            return _from_array(np.load(path))
+        name = f"{scale}_{_digest(image)}"
+        path, key = self.folder / trunk / f"{name}.safetensors", f"{trunk} {name}"
+        try:
+            return _from_array(read_artefact(path, key).arrays["map"])
+        except FileNotFoundError:
+            pass
+        except DamagedArtefact as error:
+            logger.warning("%s; it is made anew", error)
         map = compute()
         array = _to_array(map.cpu())
-        if _bytes_in(path.parent) + array.nbytes <= self.limit:
-            save_array(path, array)
+        if self._has_room(path.parent, array.nbytes):
+            write_artefact(path, key, {"map": array})
         return map
+
+    def _has_room(self, folder: Path, more: int) -> bool:
+        """Whether so many bytes more fit below the limit; they count as written then."""
+        if self._missed % COUNT_EVERY == 0 or folder not in self._bytes:
+            self._bytes[folder] = _bytes_in(folder)
+        self._missed += 1
+        if self._bytes[folder] + more > self.limit:
+            return False
+        self._bytes[folder] += more
+        return True
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder; counted anew for every map, as several processes write."""
+    """Bytes of the files in a folder."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         return sum(entry.stat().st_size for entry in entries)
     return 0

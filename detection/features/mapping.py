@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 def window_to_cells(
     windows: NDArray,
     image_size: tuple[int, int],
-    scale: int,
+    scale: float,
     map_size: tuple[int, int],
     *,
     stride: int,

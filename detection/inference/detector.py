@@ -16,7 +16,7 @@ from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, Precision, WindowFeatures
 from detection.features.scales import SCALES
 from detection.inference.detector_file import read_detector, write_detector
-from detection.inference.layers import LayerFeatures, part
+from detection.inference.layers import LayerFeatures
 from detection.inference.postprocess import Candidates, postprocess, select_candidates
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
@@ -24,7 +24,8 @@ from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import pack, unpack
 from detection.networks.weights import Weights
-from proposals.disk import read_picture
+from files.artefacts import strip_prefix
+from files.images import read_image
 from proposals.methods import Proposals
 
 # Scores by the SVMs of two layers, which err differently; both see features of mean norm 20.
@@ -194,7 +195,7 @@ class SPPDetector:
             FileNotFoundError, ValueError: the picture is missing or unreadable.
         """
         if not isinstance(image, np.ndarray):
-            image = read_picture(image)
+            image = read_image(image)
         if windows is None:
             windows = self.proposals(image)
         (candidates,) = self.candidates(image, windows).values()
@@ -273,9 +274,27 @@ class SPPDetector:
             known = " or ".join(map(str, SCALES))
             raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
         settings, tensors = read_detector(Path(path))
-        trunk = Weights(part(tensors, "trunk."), str(path), settings["weights"])
-        # Older files do not tell it of the training.
-        settings["trained"].setdefault("precision", settings["precision"])
+        try:
+            return cls._made_of(settings, tensors, Path(path), device, scales, precision, detection)
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} is not a detector of this version ({type(error).__name__}: {error}); "
+                "train it again"
+            ) from error
+
+    @classmethod
+    def _made_of(
+        cls,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        path: Path,
+        device: str | torch.device,
+        scales: Literal[1, 5] | None,
+        precision: Precision | None,
+        detection: Detection | None,
+    ) -> "SPPDetector":
+        """The detector of a file's settings and tensors; arguments as ``load``."""
+        trunk = Weights(strip_prefix(tensors, "trunk."), str(path), settings["weights"])
         precision = precision or settings["precision"]
         extractor = build_extractor(
             settings["features"],
@@ -287,7 +306,7 @@ class SPPDetector:
         head = None
         if settings["hidden"] is not None:
             head = Head(extractor.length, len(settings["classes"]), settings["hidden"], dropout=0.0)
-            head.load_state_dict(part(tensors, "head."))
+            head.load_state_dict(strip_prefix(tensors, "head."))
             head.to(device)
         detection = detection or Detection(**settings["detection"])
         return cls(
@@ -298,7 +317,7 @@ class SPPDetector:
                 settings["factors"],
                 precision,
                 detection.fc_rank,
-                unpack(part(tensors, "responses.")),
+                unpack(strip_prefix(tensors, "responses.")),
             ),
             {layer: svms_of(tensors, layer) for layer in settings["layers"]},
             BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),

@@ -1,28 +1,24 @@
-"""A detector's file: one safetensors file with its settings as JSON inside."""
+"""A detector's file: an artefact with its tensors, and its settings for facts."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
+import torch
 from torch import Tensor
 
-from proposals.disk import write_atomic
+from files.artefacts import DamagedArtefact, read_artefact, write_artefact
 
-FORMAT = "sppnet-detection 4"
+# The key of a detector's artefact.
+FORMAT = "sppnet-detection 5"
 
 
 def write_detector(
     path: str | Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
     """Write settings that JSON knows and tensors, whole or not at all."""
-    # One entry only: safetensors writes several in an order that changes from save to save.
-    metadata = {"settings": json.dumps({"format": FORMAT, **settings})}
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with write_atomic(path) as file:
-        file.write(to_safetensors(contiguous, metadata))
+    arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+    write_artefact(path, FORMAT, arrays, settings)
 
 
 def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -30,19 +26,18 @@ def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a detector of this format.
+        ValueError: the file is damaged, or no detector of this format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no detector at {path}; python tools/train_det.py trains one")
+        raise FileNotFoundError(
+            f"no detector at {path} ({path.absolute()}); python tools/train_det.py trains one"
+        )
     try:
-        with safe_open(path, "pt") as file:
-            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
-            if settings.get("format") != FORMAT:
-                found = settings.get("format", "no format mark")
-                raise ValueError(f"{path} is not a detector: expected '{FORMAT}', found {found}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        found = read_artefact(path, FORMAT)
+    except DamagedArtefact as error:
+        reason = str(error).removeprefix(f"{path} ").partition(";")[0]
         raise ValueError(
-            f"{path} is not a detector file ({error}); expected a run's detector.safetensors"
+            f"{path} is not a detector: it {reason}; expected a run's detector.safetensors of the "
+            f"format '{FORMAT}', which training leaves"
         ) from error
-    return settings, tensors
+    return found.facts, {name: torch.from_numpy(array) for name, array in found.arrays.items()}

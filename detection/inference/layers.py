@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import pad
 
 from detection.features.extractor import Precision
 from detection.networks.head import Head
 from detection.networks.truncated import Responses, TruncatedHead
+from files.artefacts import read_artefact, strip_prefix
 
 # Rows that a bfloat16 product is rounded up to.
 ROWS = 256
@@ -51,15 +51,19 @@ class LayerFeatures:
 
     @classmethod
     def load(
-        cls, path: str | Path | None, factors: Mapping[str, float], precision: Precision
+        cls, path: Path | None, key: str, factors: Mapping[str, float], precision: Precision
     ) -> "LayerFeatures":
-        """From the ``head.`` tensors that the fine-tuning stage leaves; on the CPU.
+        """From the ``head.`` arrays of the artefact that the fine-tuning stage leaves; on the CPU.
 
         Without a path there is no head.
+
+        Raises:
+            DamagedArtefact: the file is not whole, or of another key.
         """
         head = None
         if path is not None:
-            state = part(load_file(path), "head.")
+            arrays = strip_prefix(read_artefact(path, key).arrays, "head.")
+            state = {name: torch.from_numpy(array) for name, array in arrays.items()}
             outputs, hidden = state["fc8.weight"].shape
             head = Head(state["fc6.weight"].shape[1], outputs - 1, hidden, dropout=0.0)
             head.load_state_dict(state)
@@ -116,8 +120,3 @@ def computed_by(
     made.fc6.to(dtype)
     made.fc7.to(dtype)
     return made
-
-
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, under their names without it."""
-    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}

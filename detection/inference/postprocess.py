@@ -5,24 +5,24 @@ their regressed boxes, cut to the image; suppression at 0.3 again among those bo
 evaluation does; boxes without area dropped.
 
 Difference from the released code: only the best 300 windows of a class enter the first suppression,
-so that a picture's candidates can be kept and scored again without the network.
+so that an image's candidates can be kept and scored again without the network.
 
 Where boxes vote (Gidaris and Komodakis 2015, section 5) all candidates' boxes are suppressed once,
 and each that is kept becomes the mean of those that overlap it, weighted by their scores.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from detection.boxes import clip_boxes, iou
+from detection.boxes import clip_boxes, iou, to_tensor
 from detection.detections import Detections
-from proposals.disk import write_atomic
+from files.artefacts import read_artefact, write_artefact
+
+ARRAYS = ("windows", "boxes", "scores", "labels")
 
 
 @dataclass(frozen=True)
@@ -63,44 +63,28 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def save(self, path: str | Path) -> None:
-        """Write as ``.npz`` without pickle, whole or not at all; equal candidates, equal bytes."""
-        with write_atomic(path) as file:
-            np.savez(
-                file,
-                windows=self.windows,
-                boxes=self.boxes,
-                scores=self.scores,
-                labels=self.labels,
-                num_classes=np.int64(self.num_classes),
-            )
+    def save(self, path: str | Path, key: str) -> None:
+        """Write an artefact, whole or not at all; equal candidates give equal bytes.
+
+        Args:
+            path: of the file.
+            key: of what they are determined by; ``load`` asks for it.
+        """
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        write_artefact(path, key, arrays, {"num_classes": self.num_classes})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Candidates":
-        """Read what ``save`` wrote.
+    def load(cls, path: str | Path, key: str) -> "Candidates":
+        """Read what ``save`` wrote under this key.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file does not hold candidates.
+            DamagedArtefact: the file is not whole, was changed, or is of another key.
         """
-        path = Path(path)
-        if not path.is_file():
+        if not Path(path).is_file():
             raise FileNotFoundError(f"no candidates at {path}; python tools/test_det.py makes them")
-        try:
-            # Opened here, because np.load leaves the file open when the archive is broken.
-            with path.open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                if isinstance(arrays, np.ndarray):
-                    raise ValueError("expected named arrays, found one array")
-                return cls(
-                    arrays["windows"],
-                    arrays["boxes"],
-                    arrays["scores"],
-                    arrays["labels"],
-                    int(arrays["num_classes"]),
-                )
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} does not hold candidates of a detector ({error})") from error
+        found = read_artefact(path, key)
+        return cls(**found.arrays, num_classes=found.facts["num_classes"])
 
 
 def select_candidates(
@@ -154,11 +138,7 @@ def suppress(boxes: NDArray, scores: NDArray, nms_iou: float) -> NDArray[np.int6
         nms_iou: 0 to 1.
     """
     # In float64, so that an IoU of exactly 3/10 is not above 0.3, as it is once rounded to float32.
-    kept = nms(
-        torch.from_numpy(boxes.astype(np.float64)),
-        torch.from_numpy(scores.astype(np.float64)),
-        nms_iou,
-    )
+    kept = nms(to_tensor(boxes.astype(np.float64)), to_tensor(scores.astype(np.float64)), nms_iou)
     return np.asarray(kept.numpy())
 
 

@@ -1,4 +1,4 @@
-"""A detector over a whole split: candidates of every picture on disk, detections from them.
+"""A detector over a whole split: candidates of every image on disk, detections from them.
 
 Candidates are kept before suppression, so that a run can be scored again, with other limits or
 together with another run's, without touching the network.
@@ -20,17 +20,50 @@ from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
-from proposals.disk import file_digest, key_of, read_picture
+from files.images import read_image
+from files.names import check_file_name, key_of, short_name
+from files.writing import file_digest
 from proposals.store import Windows
 
-VERSION = 3
+VERSION = 4
 # Raised when truncated layers compute other numbers; whole ones keep their candidates.
 TRUNCATION = 2
+# Of detection's settings, and the words for them in the names of folders.
+LIMITS = {"above": "score_threshold", "best": "candidates", "nms": "nms_iou", "top": "top_k"}
 
 
 def results_folder(run: Run) -> Path:
-    """Where a test of the run's detector at the configured split and scales leaves its files."""
-    return run.folder / f"test_{run.config.data.test_split}_{run.config.scales}scales"
+    """Where the tests of the run's detector at the configured split and scales leave their files.
+
+    Candidates lie there too; each test has a folder of its own in it (``folder_of_test``).
+    """
+    split = check_file_name(run.config.data.test_split, "the split of the test")
+    return run.folder / f"test_{split}_{run.config.scales}scales"
+
+
+def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
+    """The folder of one test's results, named by what they depend on: ``fc7+bb_vote0.5``.
+
+    What scores stands first; what is as by default, or as in training, is left out.
+    """
+    settings, default = detector.detection, Detection()
+    changed = {
+        "rank": settings.fc_rank,
+        "vote": settings.vote_iou,
+        **{word: getattr(settings, name) for word, name in LIMITS.items()},
+    }
+    usual = {word: getattr(default, name) for word, name in LIMITS.items()}
+    words = [detector.layer + ("+bb" if settings.bbox else "")]
+    if detector.extractor.precision != detector.trained["precision"]:
+        words.append(detector.extractor.precision)
+    words += [f"{word}{value:g}" for word, value in changed.items() if value != usual.get(word)]
+    if run.config.proposals != detector.proposals:
+        # Of the same name with other parameters, digits of the key tell them apart.
+        name, key = windows.method.name, windows.method.key
+        words.append(f"{name}-{key[:6]}" if name == detector.proposals.name else name)
+    if run.config.limit is not None:
+        words.append(f"limit{run.config.limit}")
+    return results_folder(run) / "_".join(words)
 
 
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
@@ -51,19 +84,44 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: 
     return results_folder(run) / f"candidates-{layer}-{key}"
 
 
-def candidates_file(folder: Path, record: ImageRecord) -> Path:
-    """A picture's candidates, named by its id and its bytes: an edited picture is scored anew."""
-    return folder / f"{record.image_id}_{file_digest(record.path)[:16]}.npz"
+def candidates_file(folder: Path, record: ImageRecord) -> tuple[Path, str]:
+    """The file of an image's candidates, and its key: of the folder, the image's id and its bytes.
+
+    An edited image is scored anew, and a file moved from elsewhere is refused.
+    """
+    parts = {"folder": folder.name, "id": record.image_id, "image": _digest(record.path)}
+    key = key_of(parts)
+    return folder / f"{short_name(record.image_id, key)}.safetensors", key
+
+
+def _digest(image: Path) -> str:
+    """An image's digest; that of an unchanged file is kept, as it names one file a layer."""
+    now = image.stat()
+    return _digest_at(image, now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _digest_at(image: Path, time: int, size: int) -> str:
+    return file_digest(image)
+
+
+def load_candidates(folder: Path, record: ImageRecord) -> Candidates:
+    """The candidates that a test left of an image.
+
+    Raises:
+        FileNotFoundError, DamagedArtefact: as ``Candidates.load``.
+    """
+    return Candidates.load(*candidates_file(folder, record))
 
 
 def score_split(
     run: Run, detector: SPPDetector, data: Dataset, windows: Windows
 ) -> dict[str, Path]:
-    """Score every picture that has no candidates yet; returns each layer's folder.
+    """Score every image that has no candidates yet; returns each layer's folder.
 
     The network runs once for all layers that the detector can score by, so that another layer's
-    results take seconds. A picture's files are written whole when it is scored, so a killed test
-    goes on where it was.
+    results take seconds. An image's files are written whole when it is scored, so a killed test
+    resumes where it was.
     """
     folders = {layer: candidates_folder(run, detector, windows, layer) for layer in detector.layers}
     todo = [record for record in data.records if not _scored(folders, record)]
@@ -92,7 +150,7 @@ def stage_name(detector: SPPDetector, windows: Windows) -> str:
 
 
 def _scored(folders: Mapping[str, Path], record: ImageRecord) -> bool:
-    return all(candidates_file(folder, record).exists() for folder in folders.values())
+    return all(candidates_file(folder, record)[0].exists() for folder in folders.values())
 
 
 def _score_all(
@@ -102,7 +160,7 @@ def _score_all(
     windows: Windows,
     folders: Mapping[str, Path],
 ) -> Iterator[None]:
-    """Score pictures; processes load a detector each."""
+    """Score images; processes load a detector each."""
     jobs = ((record, windows.load(record.path), folders) for record in records)
     pool = run.pool("generator_unordered")
     if run.shares_network:
@@ -124,9 +182,9 @@ def _score(
     windows: NDArray[np.float32],
     folders: Mapping[str, Path],
 ) -> None:
-    found = detector.candidates(read_picture(record.path), windows, list(folders))
+    found = detector.candidates(read_image(record.path), windows, list(folders))
     for layer, candidates in found.items():
-        candidates.save(candidates_file(folders[layer], record))
+        candidates.save(*candidates_file(folders[layer], record))
 
 
 def _score_in_process(
@@ -149,10 +207,12 @@ def _detector_of_process(
 def split_detections(
     detector: SPPDetector, data: Dataset, folder: Path
 ) -> Mapping[str, Detections]:
-    """Detections of every picture of a split, by image id, from its candidates."""
+    """Detections of every image of a split, by image id, from its candidates.
+
+    Raises:
+        FileNotFoundError, DamagedArtefact: the candidates of an image are missing or damaged.
+    """
     return {
-        record.image_id: detector.finish(
-            Candidates.load(candidates_file(folder, record)), record.size
-        )
+        record.image_id: detector.finish(load_candidates(folder, record), record.size)
         for record in data.records
     }

@@ -46,8 +46,12 @@ class ResponseMoments:
         self.head = head
         self.count = 0
         sizes = {name: getattr(head, name).out_features for name in LAYERS}
-        self._sums = {name: torch.zeros(size) for name, size in sizes.items()}
-        self._squares = {name: torch.zeros(size, size) for name, size in sizes.items()}
+        # In float64: a variance is the small difference of two large sums.
+        double = torch.float64
+        self._sums = {name: torch.zeros(size, dtype=double) for name, size in sizes.items()}
+        self._squares = {
+            name: torch.zeros(size, size, dtype=double) for name, size in sizes.items()
+        }
 
     @torch.inference_mode()
     def add(self, pooled: Tensor) -> None:
@@ -55,7 +59,7 @@ class ResponseMoments:
         self.count += len(pooled)
         fc6 = self.head.fc6_response(pooled.to(self.head.fc6.weight.device))
         for name, values in (("fc6", fc6), ("fc7", self.head.fc7(torch.relu(fc6)))):
-            self._sums[name] += values.sum(dim=0).cpu()
+            self._sums[name] += values.sum(dim=0, dtype=torch.float64).cpu()
             self._squares[name] += (values.T @ values).cpu()
 
     def responses(self) -> dict[str, Responses]:
@@ -65,7 +69,7 @@ class ResponseMoments:
             mean = self._sums[name] / self.count
             covariance = self._squares[name] / self.count - torch.outer(mean, mean)
             directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)
-            found[name] = Responses(mean, directions[:, :MOST].contiguous())
+            found[name] = Responses(mean.float(), directions[:, :MOST].float().contiguous())
         return found
 
 

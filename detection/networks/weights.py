@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from detection.networks.catalogue import network_named
 from detection.networks.index_weights import download_filters
 from detection.networks.resnet50_caffe import read_tfjs
-from proposals.disk import file_digest, write_atomic
+from files.writing import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
 

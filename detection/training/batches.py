@@ -12,7 +12,7 @@ from detection.data.records import ImageRecord
 from detection.features.scales import ScaleChoice
 from detection.training.jitter import jitter_light
 from detection.training.labels import WindowLabels, label_windows
-from proposals.disk import read_picture
+from files.images import read_image
 from proposals.store import Windows
 
 
@@ -99,7 +99,7 @@ class WindowBatches:
             record, self.store.load(record.path), self.num_classes, difficult=self.difficult
         )
         rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
-        image, windows = read_picture(record.path), labels.windows[rows]
+        image, windows = read_image(record.path), labels.windows[rows]
         boxes = labels.boxes[labels.nearest[rows]]
         scale = self._scale(labels, record.size, rng)
         if rng.random() < 0.5:

@@ -1,15 +1,13 @@
-"""Fine-tuning on disk: what a killed training goes on from, to the same bits."""
+"""Fine-tuning on disk: what a killed training resumes from, to the same bits."""
 
 import logging
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from detection.training.pyramid_network import PyramidNetwork
-from proposals.disk import write_atomic
+from files.artefacts import key_in, read_artefact, write_artefact
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +22,8 @@ def save(
         for kind, value in optimizer.state[parameter].items():
             if value is not None:
                 tensors[f"optimizer.{kind}.{name}"] = value
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with write_atomic(path) as file:
-        file.write(to_safetensors(tensors, {"key": key, "step": str(step)}))
+    arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+    write_artefact(path, key, arrays, {"step": step})
 
 
 @torch.no_grad()
@@ -34,22 +31,17 @@ def resume(path: Path, key: str, network: PyramidNetwork, optimizer: torch.optim
     """Load a checkpoint of the same training, if there is one; returns the next step.
 
     Raises:
-        ValueError: the file is not a checkpoint.
+        DamagedArtefact: the file is not whole.
     """
     if not path.exists():
         return 0
-    try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            if facts.get("key") != key:
-                return 0
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is not a fine-tuning checkpoint ({error}); delete it and run again"
-        ) from error
+    if key_in(path) != key:
+        logger.info("%s is of another training and is left aside", path)
+        return 0
+    found = read_artefact(path, key)
     parameters = network.trained()
-    for name, value in tensors.items():
+    for name, array in found.arrays.items():
+        value = torch.from_numpy(array)
         kind, _, rest = name.partition(".")
         if kind == "network":
             parameters[rest].copy_(value)
@@ -59,5 +51,6 @@ def resume(path: Path, key: str, network: PyramidNetwork, optimizer: torch.optim
             # Averages lie in memory as their weights do, or descent would round otherwise.
             like = parameters[parameter] if value.dim() else value
             state[average] = torch.empty_like(like, dtype=value.dtype).copy_(value)
-    logger.info("fine-tuning goes on from step %s", facts["step"])
-    return int(facts["step"])
+    step = int(found.facts["step"])
+    logger.info("fine-tuning resumes at step %d", step)
+    return step

@@ -1,6 +1,7 @@
 """Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from detection.training.drawn_ahead import DrawnAhead
 from detection.training.pyramid_network import PyramidNetwork
 from detection.training.window_pool import WindowPool
 
-VERSION = 5
+VERSION = 6
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
 
@@ -86,8 +87,9 @@ def finetune_head(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         # Dropout's masks depend on the step alone, so that a resumed run repeats them.
-        torch.manual_seed(batches.seed * 1_000_003 + step)
-        losses.append(train_step(network, optimizer, batch, settings.box_loss, step, autocast))
+        with seeded(batches.seed * 1_000_003 + step, batch.pooled.device):
+            loss = train_step(network, optimizer, batch, settings.box_loss, step, autocast)
+        losses.append(loss)
         done = step + 1
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
@@ -96,6 +98,14 @@ def finetune_head(
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             checkpoints.save(checkpoint, key, done, network, optimizer)
     return network.head.shift_input(network.mean).eval()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """PyTorch's global generators of the CPU and the device seeded, and put back afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def drawn(

@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import nn
 
 from detection.config import Finetune
 from detection.data.records import Dataset
 from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
-from detection.inference.layers import part
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.networks.weights import Weights, tensor_digest
@@ -31,9 +29,10 @@ from detection.training.box_layer import box_layer
 from detection.training.finetune import finetune_head
 from detection.training.memory import freed_memory_kept
 from detection.training.pyramid_network import PyramidNetwork, input_moments
-from detection.training.stages import spp_extractor, write_tensors
+from detection.training.stages import spp_extractor
 from detection.training.window_bank import picture_key
-from proposals.disk import key_of
+from files.artefacts import read_artefact, strip_prefix, write_artefact
+from files.names import key_of
 from proposals.store import Windows
 
 # Steps of fine-tuning; handed back every 100, a process still grew to 5.9 GB (docs/LOG.md).
@@ -165,14 +164,16 @@ class _Stage:
                 state |= {f"trunk.{n}": v for n, v in backbone.tensors().items()}
                 if (boxes := self._boxes(settings)) is not None:
                     state |= {f"boxes.{n}": v for n, v in boxes.state_dict().items()}
-                write_tensors(path, {name: value.cpu().numpy() for name, value in state.items()})
+                arrays = {name: value.cpu().numpy() for name, value in state.items()}
+                write_artefact(path, key, arrays)
             checkpoint.unlink(missing_ok=True)
-        found = {name: torch.from_numpy(value) for name, value in load_file(path).items()}
-        self.head.load_state_dict(part(found, "head."))
+        arrays = read_artefact(path, key).arrays
+        found = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        self.head.load_state_dict(strip_prefix(found, "head."))
         if (boxes := self._boxes(settings)) is not None:
-            boxes.load_state_dict(part(found, "boxes."))
-        backbone.load_tensors(part(found, "trunk."))
-        backbone.digest = tensor_digest(part(found, "trunk."))
+            boxes.load_state_dict(strip_prefix(found, "boxes."))
+        backbone.load_tensors(strip_prefix(found, "trunk."))
+        backbone.digest = tensor_digest(strip_prefix(found, "trunk."))
         return key
 
     def _boxes(self, settings: Finetune) -> nn.Linear | None:

@@ -23,7 +23,7 @@ from detection.learners.svm import LinearSVM, fit_svm
 from detection.training.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.
-VERSION = 3
+VERSION = 4
 
 logger = logging.getLogger(__name__)
 

@@ -85,23 +85,32 @@ def check_classes(data: Dataset, split: str, *, difficult: bool = False) -> None
     """Make sure, before hours of training, that every class has an object to learn from.
 
     Args:
-        data: the training pictures.
+        data: the training images.
         split: their name, for the message.
         difficult: objects marked difficult are trainable too.
 
     Raises:
         ValueError: a class has none.
     """
-    shown = {
-        int(label)
-        for record in data.records
-        for label, hard in zip(record.labels, record.difficult, strict=True)
-        if difficult or not hard
-    }
-    without = [name for label, name in enumerate(data.classes) if label not in shown]
+    shown: set[int] = set()
+    hard: set[int] = set()
+    for record in data.records:
+        shown.update(record.labels[~record.difficult].tolist())
+        hard.update(record.labels[record.difficult].tolist())
+    without = {*range(len(data.classes))} - shown - (hard if difficult else set())
+    absent = without - hard
+    named = ", ".join(repr(data.classes[label]) for label in sorted(absent or without))
+    where = f"in the {len(data.records)} images of '{split}'"
+    if absent:
+        lost = [f"{kind}: {count}" for kind, count in data.repairs.items() if "dropped" in kind]
+        lost += [f"images that cannot be read: {len(data.unreadable)}"] if data.unreadable else []
+        lost_here = f" ({'; '.join(lost)})" if lost else ""
+        raise ValueError(
+            f"no object of class {named} is {where}{lost_here}, so it cannot be learned; take "
+            "images that show it"
+        )
     if without:
         raise ValueError(
-            f"no object of class {', '.join(map(repr, without))} in the {len(data.records)} "
-            f"pictures of '{split}' can be learned from, as all are marked difficult or there are "
-            f"none; take more pictures, or set --data.difficult true"
+            f"every object of class {named} {where} is marked difficult, so it cannot be learned; "
+            "take more images, or set --data.difficult true"
         )

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from detection.config import Config
 from detection.data.records import Dataset
@@ -18,13 +17,14 @@ from detection.run import Run
 from detection.training import hard_negatives
 from detection.training.finetune_stage import head_path
 from detection.training.memory import hand_back
-from detection.training.mining import Mining
-from detection.training.stages import data_key, write_tensors
+from detection.training.mining import HeadFile, Mining
+from detection.training.stages import data_key
 from detection.training.window_bank import BankEntry, StackedRows, WindowBank, picture_key
-from proposals.disk import key_of
+from files.artefacts import read_artefact, write_artefact
+from files.names import key_of
 from proposals.store import Windows
 
-BBOX_VERSION = 3
+BBOX_VERSION = 4
 
 
 def svm_stage(
@@ -43,6 +43,7 @@ def svm_stage(
         del settings[irrelevant]
     facts = {
         "version": hard_negatives.VERSION,
+        "scikit-learn": version("scikit-learn"),
         "head": head_key,
         "features": extractor.facts,
         "windows": windows.method.key,
@@ -51,10 +52,8 @@ def svm_stage(
         "seed": config.seed,
         "settings": settings,
     }
-    paths: dict[str, Path] = {
-        layer: run.artefact(f"svms-{layer}", key_of(facts | {"layer": layer}))
-        for layer in config.svm.layers
-    }
+    keys: dict[str, str] = {layer: key_of(facts | {"layer": layer}) for layer in config.svm.layers}
+    paths = {layer: run.artefact(f"svms-{layer}", key) for layer, key in keys.items()}
     missing: list[str] = [layer for layer, path in paths.items() if not path.exists()]
     for layer, path in paths.items():
         if path.exists():
@@ -62,17 +61,19 @@ def svm_stage(
     if missing:
         with run.stage("SVMs"):
             key = key_of(facts | {"layers": missing})
-            mining = Mining(run, data, windows, extractor, features, head_path(run, head_key))
-            for name, svms in mining.train(missing, entries, key).items():
-                write_tensors(paths[name], {"weights": svms.coef_, "bias": svms.intercept_})
+            head = HeadFile(head_path(run, head_key), head_key)
+            mining = Mining(run, data, windows, extractor, features, head)
+            for layer, svms in mining.train(missing, entries, key).items():
+                arrays = {"weights": svms.coef_, "bias": svms.intercept_}
+                write_artefact(paths[layer], keys[layer], arrays)
         mining.checkpoint.unlink(missing_ok=True)
         # The negatives are not needed any more; box regression needs the room.
         del mining
         hand_back()
-    arrays = {layer: load_file(path) for layer, path in paths.items()}
+    read = {layer: read_artefact(path, keys[layer]).arrays for layer, path in paths.items()}
     return {
-        layer: ClassSVMs.from_arrays(found["weights"], found["bias"])
-        for layer, found in arrays.items()
+        layer: ClassSVMs.from_arrays(arrays["weights"], arrays["bias"])
+        for layer, arrays in read.items()
     }
 
 
@@ -84,6 +85,7 @@ def bbox_stage(
     key = key_of(
         {
             "version": BBOX_VERSION,
+            "scikit-learn": version("scikit-learn"),
             "data": data_key(bank, data),
             "settings": {"min_iou": config.bbox.min_iou, "ridge": config.bbox.ridge},
         }
@@ -93,8 +95,9 @@ def bbox_stage(
         run.reused("box regression", path)
     else:
         with run.stage("box regression"):
-            write_tensors(path, {"weights": _fit_regressor(config, data, entries, factor)})
-    return BoxRegressor.from_arrays(load_file(path)["weights"])
+            weights = _fit_regressor(config, data, entries, factor)
+            write_artefact(path, key, {"weights": weights})
+    return BoxRegressor.from_arrays(read_artefact(path, key).arrays["weights"])
 
 
 def _fit_regressor(

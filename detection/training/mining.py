@@ -8,9 +8,8 @@ nor a kill changes the result.
 """
 
 import logging
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +20,17 @@ from joblib import delayed
 from numpy.typing import NDArray
 
 from detection.data.records import Dataset, ImageRecord
-from detection.features.extractor import Extractor
+from detection.features.build import ExtractorSpec, extractor_of_process
+from detection.features.extractor import Extractor, Precision
 from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.run import Run
 from detection.training.hard_negatives import HardNegativeMiner, Model
 from detection.training.labels import label_windows
+from detection.training.stages import extractor_spec
 from detection.training.window_bank import BankEntry
-from proposals.disk import read_picture, write_atomic
+from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
+from files.images import read_image
 from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one picture and double.
@@ -47,6 +49,49 @@ class Hard(NamedTuple):
     negative: NDArray[np.bool_]
 
 
+class HeadFile(NamedTuple):
+    """The artefact of fine-tuning, with its key."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Where another process finds what makes the features.
+
+    Attributes:
+        extractor: of windows.
+        head: fc6 and fc7; None where only pool5 is asked for.
+        factors: of each layer, to mean norm 20.
+        precision: of the products.
+    """
+
+    extractor: ExtractorSpec
+    head: HeadFile | None
+    factors: tuple[tuple[str, float], ...]
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class MiningJob:
+    """A picture to be searched for hard windows.
+
+    Attributes:
+        record: the picture.
+        proposals: ``(P, 4)`` its windows.
+        models: the SVMs of each layer.
+        negative_iou: a window is a negative of a class below this overlap with all its objects.
+        difficult: as for ``label_windows``.
+    """
+
+    record: ImageRecord
+    proposals: NDArray[np.float32]
+    models: Mapping[str, Model]
+    negative_iou: float
+    difficult: bool
+
+
 class Mining:
     """One pass over the pictures.
 
@@ -56,7 +101,7 @@ class Mining:
         windows: of each.
         extractor: features of windows.
         features: the layers' features.
-        head_file: where the head lies, for processes to read it from.
+        head: where the head lies, for processes to read it from.
     """
 
     def __init__(
@@ -66,14 +111,14 @@ class Mining:
         windows: Windows,
         extractor: Extractor,
         features: LayerFeatures,
-        head_file: Path,
+        head: HeadFile,
     ) -> None:
         self.run = run
         self.data = data
         self.windows = windows
         self.extractor = extractor
         self.features = features
-        self.head_file = head_file
+        self.head = head
         self.checkpoint = run.folder / "stages" / "svms.checkpoint"
 
     def train(
@@ -115,49 +160,32 @@ class Mining:
 
     def _mine(self, miners: dict[str, HardNegativeMiner], done: int) -> Iterator[ImageRecord]:
         """Give the miners every picture from number ``done`` on; yields each when it is taken."""
-        records = self.data.records
-        with (
-            one_thread(),
-            self.run.pool("generator") as pool,
-        ):
+        records, call = self.data.records, self._call()
+        with self.run.pool("generator") as pool:
             while done < len(records):
                 block = records[done : done + block_size(done)]
                 models = {layer: miner.model() for layer, miner in miners.items()}
-                found = pool(delayed(hard_windows)(*self._job(record, models)) for record in block)
+                found = pool(delayed(call)(self._job(record, models)) for record in block)
                 for index, (record, hard) in enumerate(zip(block, found, strict=True), start=done):
                     for layer, rows in hard.items():
                         miners[layer].add_image(index, rows.features, rows.negative)
                     yield record
                 done += len(block)
 
-    def _job(self, record: ImageRecord, models: dict[str, Model]) -> tuple:
-        """The arguments of ``hard_windows``."""
+    def _call(self) -> Callable[[MiningJob], dict[str, Hard]]:
+        """What a job is given to: in other processes it loads its network there, once."""
+        spec = extractor_spec(self.run, self.extractor)
+        if spec is None:
+            return partial(hard_windows, self.extractor, self.features)
+        head = None if self.features.head is None else self.head
+        factors = tuple(self.features.factors.items())
+        source = FeatureSource(spec, head, factors, self.run.config.precision)
+        return partial(_hard_windows_in_process, source)
+
+    def _job(self, record: ImageRecord, models: Mapping[str, Model]) -> MiningJob:
         config = self.run.config
-        head_file = None if self.features.head is None else self.head_file
-        return (
-            self.features if self.run.shares_network else None,
-            (head_file, tuple(self.features.factors.items()), config.precision),
-            self.extractor,
-            record,
-            self.windows.load(record.path),
-            models,
-            config.svm.negative_iou,
-            config.data.difficult,
-        )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch with one thread, as worker processes have: with more, sums differ in their last bits.
-
-    So one process finds the same windows hard as several do.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        proposals = self.windows.load(record.path)
+        return MiningJob(record, proposals, models, config.svm.negative_iou, config.data.difficult)
 
 
 def negatives_held(classes: int, length: int, refit_every: int) -> tuple[int, int]:
@@ -181,50 +209,40 @@ def block_ends(done: int) -> bool:
     return done % BLOCK == 0 if done >= BLOCK else done & (done - 1) == 0
 
 
-def hard_windows(
-    features: LayerFeatures | None,
-    source: tuple[Path | None, tuple[tuple[str, float], ...], str],
-    extractor: Extractor,
-    record: ImageRecord,
-    proposals: NDArray[np.float32],
-    models: dict[str, Model],
-    negative_iou: float,
-    difficult: bool,
-) -> dict[str, Hard]:
+def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) -> dict[str, Hard]:
     """The windows of a picture that a layer's SVM of some class finds hard, by layer.
 
     Windows on the same cells are one row, with the largest of their overlaps: it is a negative
     only if all of them are.
 
     Args:
-        features: the layers' features; None loads them from the source, once a process.
-        source: arguments of ``LayerFeatures.load``.
         extractor: features of windows.
-        record: the picture.
-        proposals: ``(P, 4)`` its windows.
-        models: the SVMs of each layer.
-        negative_iou: a window is a negative of a class below this overlap with all its objects.
-        difficult: as for ``label_windows``.
+        features: the layers' features.
+        job: the picture and what is hard in it.
     """
-    num_classes = len(next(iter(models.values())).bias)
-    labels = label_windows(record, proposals, num_classes, difficult=difficult)
-    found = extractor.features(read_picture(record.path), labels.windows)
+    num_classes = len(next(iter(job.models.values())).bias)
+    labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
+    found = extractor.features(read_image(job.record.path), labels.windows)
     overlap = np.zeros((len(found.pooled), num_classes), np.float32)
     np.maximum.at(overlap, found.index, labels.class_overlap)
-    rows = (features or _features_of_process(*source))(found.pooled, list(models))
+    rows = features(found.pooled, list(job.models))
     hard = {}
-    for layer, model in models.items():
-        negative = (overlap < negative_iou) & model.hard(rows[layer])
+    for layer, model in job.models.items():
+        negative = (overlap < job.negative_iou) & model.hard(rows[layer])
         kept = negative.any(axis=1)
         hard[layer] = Hard(rows[layer][kept].astype(np.float16), negative[kept])
     return hard
 
 
+def _hard_windows_in_process(source: FeatureSource, job: MiningJob) -> dict[str, Hard]:
+    return hard_windows(extractor_of_process(source.extractor), _features_of_process(source), job)
+
+
 @lru_cache(maxsize=1)
-def _features_of_process(
-    path: Path | None, factors: tuple[tuple[str, float], ...], precision: str
-) -> LayerFeatures:
-    return LayerFeatures.load(path, dict(factors), precision)  # type: ignore[arg-type]
+def _features_of_process(source: FeatureSource) -> LayerFeatures:
+    """The layers' features, made once in a process."""
+    path, key = (None, "") if source.head is None else source.head
+    return LayerFeatures.load(path, key, dict(source.factors), source.precision)
 
 
 def object_features(
@@ -245,43 +263,33 @@ def object_features(
 
 
 def save(path: Path, key: str, done: int, miners: dict[str, HardNegativeMiner]) -> None:
-    """Write what the miners hold after ``done`` pictures, whole or not at all.
-
-    As ``.npz``, which is written array by array: in memory there is nothing twice.
-    """
+    """Write what the miners hold after ``done`` pictures, whole or not at all."""
     arrays = {
         f"{layer}.{name}": value
         for layer, miner in miners.items()
         for name, value in miner.state().items()
     }
-    with write_atomic(path) as file:
-        np.savez(file, key=key, pictures=done, **arrays)  # type: ignore[arg-type]
+    write_artefact(path, key, arrays, {"pictures": done})
 
 
 def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
     """Load a checkpoint of the same mining, if there is one; returns the pictures already done.
 
     Raises:
-        ValueError: the file is no checkpoint, or one of other settings or positives.
+        DamagedArtefact: the file is not whole.
+        ValueError: it is of other settings or positives.
     """
     if not path.exists():
         return 0
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            if str(arrays["key"]) != key:
-                return 0
-            state = dict(arrays)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is not an SVM checkpoint ({error}); delete it and run again"
-        ) from error
+    if key_in(path) != key:
+        logger.info("%s is of another mining and is left aside", path)
+        return 0
+    found = read_artefact(path, key)
     try:
         for layer, miner in miners.items():
-            prefix = f"{layer}."
-            own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-            miner.load_state(own)
+            miner.load_state(strip_prefix(found.arrays, f"{layer}."))
     except ValueError as error:
-        raise ValueError(f"{path} cannot be gone on from: {error}") from error
-    done = int(state["pictures"])
-    logger.info("SVMs go on from picture %d", done)
+        raise ValueError(f"{path} cannot be resumed: {error}") from error
+    done = int(found.facts["pictures"])
+    logger.info("SVMs resume at picture %d", done)
     return done

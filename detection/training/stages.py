@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from joblib import delayed
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
-from safetensors.numpy import save as to_safetensors
 
 from detection.data.records import Dataset, ImageRecord
+from detection.features.build import ExtractorSpec, extractor_of_process
 from detection.features.extractor import Extractor, SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.rcnn import RCNNExtractor
@@ -29,14 +28,16 @@ from detection.networks.truncated import ResponseMoments
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
 from detection.training.window_bank import BankEntry, Sampling, WindowBank, picture_key
-from proposals.disk import key_of, read_picture, write_atomic
+from files.artefacts import read_artefact, write_artefact
+from files.images import read_image
+from files.names import key_of
 from proposals.store import Windows
 
 FEATURE_NORM = 20.0
 # Pictures of the training set whose cells the channels' reduction is made from.
 REDUCTION_PICTURES = 300
 # Raised when the same cells would give another one.
-REDUCTION_VERSION = 2
+REDUCTION_VERSION = 3
 
 logger = logging.getLogger(__name__)
 
@@ -66,27 +67,29 @@ def backbone_stage(run: Run, data: Dataset, weights: Weights) -> Backbone:
         "pictures": [picture_key(record) for record in pictures],
         "precision": config.precision,
     }
-    path = run.artefact("reduction", key_of(facts))
+    key = key_of(facts)
+    path = run.artefact("reduction", key)
     if path.exists():
         run.reused("reduction", path)
     else:
         with run.stage("reduction"):
-            _reduce(run, backbone, pictures, path)
-    weight, bias = (torch.from_numpy(load_file(path)[name]) for name in ("weight", "bias"))
+            write_artefact(path, key, _reduction(run, backbone, pictures))
+    arrays = read_artefact(path, key).arrays
+    weight, bias = (torch.from_numpy(arrays[name]) for name in ("weight", "bias"))
     backbone.reduction = reduction_of(weight, bias)
     backbone.digest = tensor_digest(backbone.tensors())
     return backbone.to(run.device)
 
 
-def _reduce(run: Run, backbone: Backbone, pictures: Sequence[ImageRecord], path: Path) -> None:
-    """Write the reduction that the pictures' maps at one scale ask for."""
+def _reduction(run: Run, backbone: Backbone, pictures: Sequence[ImageRecord]) -> dict[str, NDArray]:
+    """Weight and bias of the reduction that the pictures' maps at one scale ask for."""
     extractor = SPPExtractor(backbone, SCALES[1], precision=run.config.precision)
     moments = CellMoments(backbone.channels)
     for record in run.progress(pictures, "reduction", len(pictures)):
-        moments.add(extractor.maps(read_picture(record.path)).maps[0])
+        moments.add(extractor.maps(read_image(record.path)).maps[0])
     reduction, share = moments.reduction(run.config.network.channels or backbone.channels)
     logger.info("%d channels hold %.3f of the variance", reduction.out_channels, share)
-    write_tensors(path, {name: value.numpy() for name, value in reduction.state_dict().items()})
+    return {name: value.numpy() for name, value in reduction.state_dict().items()}
 
 
 def make_extractor(run: Run, backbone: Backbone) -> Extractor:
@@ -96,11 +99,40 @@ def make_extractor(run: Run, backbone: Backbone) -> Extractor:
     return spp_extractor(run, backbone)
 
 
+def extractor_spec(run: Run, extractor: Extractor) -> ExtractorSpec | None:
+    """What other processes make the extractor of, its trunk in a file of the run's.
+
+    None where all work is done in this process, by the extractor itself.
+    """
+    if run.shares_network:
+        return None
+    config, backbone = run.config, extractor.backbone
+    path = run.artefact("trunk", backbone.digest[:16])
+    if not path.exists():
+        arrays = {name: value.cpu().numpy() for name, value in backbone.tensors().items()}
+        write_artefact(path, backbone.digest, arrays)
+    return ExtractorSpec(
+        config.features,
+        backbone.name,
+        path,
+        backbone.digest,
+        SCALES[config.scales],
+        config.network.scale_rule,
+        config.precision,
+        map_limits(run) if config.features == "spp" else None,
+    )
+
+
+def map_limits(run: Run) -> tuple[Path, float] | None:
+    """Folder and bytes of the maps to keep; None where none are kept."""
+    limit = run.config.network.keep_maps_gb * 1e9
+    return (run.cache / "maps", limit) if limit else None
+
+
 def spp_extractor(run: Run, backbone: Backbone, *, keep_maps: bool = True) -> SPPExtractor:
     """SPP-net's features of training pictures, whose maps are kept where the settings say so."""
-    config, store = run.config, None
-    if keep_maps and config.network.keep_maps_gb:
-        store = MapStore(run.cache / "maps", config.network.keep_maps_gb * 1e9)
+    config, limits = run.config, map_limits(run) if keep_maps else None
+    store = None if limits is None else MapStore(*limits)
     scales, rule = SCALES[config.scales], config.network.scale_rule
     return SPPExtractor(backbone, scales, rule, config.precision, store)
 
@@ -124,21 +156,26 @@ def _pool_all(
     run: Run, bank: WindowBank, windows: Windows, records: Sequence[ImageRecord]
 ) -> Iterator[None]:
     """Pool pictures."""
-    jobs = (delayed(bank.add)(record, windows.load(record.path)) for record in records)
+    spec = extractor_spec(run, bank.extractor) if bank.extractor is not None else None
+    shared = bank if spec is None else bank.served_by(None)
+    jobs = (delayed(_pool)(shared, spec, record, windows.load(record.path)) for record in records)
     yield from run.pool("generator_unordered")(jobs)
+
+
+def _pool(
+    bank: WindowBank,
+    spec: ExtractorSpec | None,
+    record: ImageRecord,
+    proposals: NDArray[np.float32],
+) -> None:
+    """Pool a picture; in another process with that process's own extractor."""
+    served = bank if spec is None else bank.served_by(extractor_of_process(spec))
+    served.add(record, proposals)
 
 
 def data_key(bank: WindowBank, data: Dataset) -> str:
     """What determines the rows a run learns from: the bank's settings and every picture."""
     return key_of({"bank": bank.key, "pictures": [picture_key(record) for record in data.records]})
-
-
-def write_tensors(
-    path: Path, tensors: dict[str, NDArray], facts: dict[str, str] | None = None
-) -> None:
-    """Write named arrays as safetensors, whole or not at all."""
-    with write_atomic(path) as file:
-        file.write(to_safetensors({n: np.ascontiguousarray(v) for n, v in tensors.items()}, facts))
 
 
 def mean_norm_factor(norms: NDArray[np.float32]) -> float:

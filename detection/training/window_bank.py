@@ -4,13 +4,12 @@ Each picture is visited once: of its windows those are kept, as float16, that bo
 from, at the head of them the trainable ground truth, which are the SVMs' positives; and a few drawn
 at random, for the mean feature norm.
 
-A picture has two files, ``<name>.npy`` with the rows and ``<name>.npz`` with what the rows are; the
-second is written last, so that it stands for a finished picture.
+An image has one artefact, with the rows and with what they are.
 """
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +19,12 @@ from numpy.typing import NDArray
 from detection.data.records import ImageRecord
 from detection.features.extractor import Extractor
 from detection.training.labels import WindowLabels, label_windows
-from proposals.disk import file_digest, key_of, read_picture, save_array, write_atomic
+from files.artefacts import data_offset, read_artefact, write_artefact
+from files.images import read_image
+from files.names import key_of, short_name
+from files.writing import file_digest
 
-VERSION = 2
+VERSION = 3
 RANDOM_WINDOWS = 8
 REGRESSION_WINDOWS = 100
 
@@ -45,7 +47,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class RowFile:
-    """Some rows of a float16 matrix in a ``.npy`` file, read when asked for.
+    """Some rows of a float16 matrix in an artefact, read when asked for.
 
     Thousands of these can exist at once: nothing is open between two reads.
 
@@ -64,16 +66,9 @@ class RowFile:
     count: int
 
     @classmethod
-    def open(cls, path: Path) -> "RowFile":
-        """All rows of a file that ``save_array`` wrote.
-
-        Raises:
-            ValueError: the file is not a whole float16 matrix.
-        """
-        matrix = np.load(path, mmap_mode="r")
-        if matrix.ndim != 2 or matrix.dtype != np.float16:
-            raise ValueError(f"expected a float16 matrix, got {matrix.dtype} of {matrix.shape}")
-        return cls(path, matrix.offset, matrix.shape[1], 0, len(matrix))
+    def of(cls, path: Path, name: str, matrix: NDArray[np.float16]) -> "RowFile":
+        """All rows of an artefact's array, which was read and found whole as ``matrix``."""
+        return cls(path, data_offset(path, name), matrix.shape[1], 0, len(matrix))
 
     def __len__(self) -> int:
         return self.count
@@ -159,10 +154,15 @@ class StackedRows:
 
 def picture_key(record: ImageRecord) -> str:
     """A picture's id and a digest of its bytes and annotation."""
+    return f"{record.image_id}_{record_digest(record)}"
+
+
+def record_digest(record: ImageRecord) -> str:
+    """16 hex digits of a picture's bytes and annotation."""
     digest = hashlib.sha256(file_digest(record.path).encode())
     for array in (record.boxes, record.labels, record.difficult):
         digest.update(np.ascontiguousarray(array).tobytes())
-    return f"{record.image_id}_{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
 
 
 def regression_rows(labels: WindowLabels, min_iou: float | None) -> NDArray[np.int64]:
@@ -187,7 +187,7 @@ class WindowBank:
 
     Args:
         cache: folder under which banks live.
-        extractor: makes the features.
+        extractor: makes the features; what is in the bank can be read without it.
         windows_key: what made the proposals.
         classes: names of the K classes.
         sampling: which windows are kept.
@@ -201,7 +201,7 @@ class WindowBank:
         classes: Sequence[str],
         sampling: Sampling,
     ) -> None:
-        self.extractor = extractor
+        self.extractor: Extractor | None = extractor
         self.num_classes = len(classes)
         self.sampling = sampling
         self.key = key_of(
@@ -215,45 +215,49 @@ class WindowBank:
         )
         self.folder = cache / "bank" / self.key
 
+    def served_by(self, extractor: Extractor | None) -> "WindowBank":
+        """The same bank with another object of the same extractor, or to be sent without one."""
+        bank = copy(self)
+        bank.extractor = extractor
+        return bank
+
     def has(self, record: ImageRecord) -> bool:
         """Whether a picture's windows are there already."""
-        return (self.folder / f"{picture_key(record)}.npz").exists()
+        return self._place(record)[0].exists()
 
     def add(self, record: ImageRecord, proposals: NDArray[np.float32]) -> None:
         """Compute and store the features of a picture's windows."""
-        name = picture_key(record)
-        rows, facts = self._rows(record, proposals, name)
-        save_array(self.folder / f"{name}.npy", rows)
-        with write_atomic(self.folder / f"{name}.npz") as file:
-            np.savez(file, **facts)  # type: ignore[arg-type]
+        path, key = self._place(record)
+        write_artefact(path, key, self._rows(record, proposals, key.rsplit(" ", 1)[1]))
 
     def load(self, record: ImageRecord) -> BankEntry:
         """The rows of a picture.
 
         Raises:
-            ValueError: the files are not what ``add`` wrote.
+            FileNotFoundError: ``add`` was not called.
+            DamagedArtefact: the file is not what ``add`` wrote.
         """
-        name = self.folder / picture_key(record)
-        try:
-            rows = RowFile.open(name.with_suffix(".npy"))
-            with name.with_suffix(".npz").open("rb") as file, np.load(file) as facts:
-                return BankEntry(
-                    rows,
-                    int(facts["objects"]),
-                    facts["windows"],
-                    facts["targets"],
-                    facts["classes"],
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{name}.npy/.npz is damaged ({error}); delete both and run the same command again"
-            ) from error
+        path, key = self._place(record)
+        arrays = read_artefact(path, key).arrays
+        return BankEntry(
+            RowFile.of(path, "rows", arrays["rows"]),
+            int(arrays["objects"]),
+            arrays["windows"],
+            arrays["targets"],
+            arrays["classes"],
+        )
+
+    def _place(self, record: ImageRecord) -> tuple[Path, str]:
+        """The file of a picture's rows, and its key."""
+        digest = record_digest(record)
+        name = short_name(record.image_id, digest)
+        return self.folder / f"{name}.safetensors", f"{self.key} {digest}"
 
     def _rows(
-        self, record: ImageRecord, proposals: NDArray[np.float32], name: str
-    ) -> tuple[NDArray[np.float16], dict[str, NDArray]]:
-        # Seeded by the picture's own name: neither order nor number of pictures matters.
-        rng = np.random.default_rng([self.sampling.seed, int(name.rsplit("_", 1)[1], 16)])
+        self, record: ImageRecord, proposals: NDArray[np.float32], digest: str
+    ) -> dict[str, NDArray]:
+        # Seeded by the picture itself: neither order nor number of pictures matters.
+        rng = np.random.default_rng([self.sampling.seed, int(digest, 16)])
         labels = label_windows(
             record, proposals, self.num_classes, difficult=self.sampling.difficult
         )
@@ -261,12 +265,14 @@ class WindowBank:
         count = min(RANDOM_WINDOWS, len(proposals))
         spread = len(labels.boxes) + rng.choice(len(proposals), count, replace=False)
         windows = labels.windows[np.concatenate([regression, spread])]
-        features = self.extractor.features(read_picture(record.path), windows)
+        if self.extractor is None:
+            raise RuntimeError("this bank was sent without its extractor; give it one first")
+        features = self.extractor.features(read_image(record.path), windows)
         nearest = labels.nearest[regression]
-        facts = {
+        return {
+            "rows": features.pooled.half().cpu().numpy()[features.index],
             "objects": np.array(len(labels.boxes)),
             "windows": labels.windows[regression],
             "targets": labels.boxes[nearest].reshape(-1, 4),
             "classes": labels.labels[nearest].reshape(-1),
         }
-        return features.pooled.half().cpu().numpy()[features.index], facts

@@ -1,0 +1,79 @@
+"""Fonts that have the letters of the words drawn: class names come in every script.
+
+matplotlib brings DejaVu Sans, which has Latin, Greek, Cyrillic, Arabic and more. For other letters
+the fonts of the system are looked through.
+"""
+
+import logging
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
+from PIL import ImageFont
+
+DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+# Beside a class name stands a score.
+SCORE = "0123456789.-"
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def fonts_of(names: tuple[str, ...]) -> dict[str, Path]:
+    """For each name the file of a font that has its letters, and those of a score.
+
+    It is DejaVu Sans, or else the first font of the system that will do. Where there is none it is
+    DejaVu Sans too, which draws boxes; one warning then names the letters of all such names.
+
+    Args:
+        names: of classes.
+    """
+    fonts, lacking = {}, set()
+    for name in names:
+        letters = "".join(sorted(_letters(name + SCORE)))
+        found = _font_with(letters)
+        if found is None:
+            lacking |= _lacking(str(DEJAVU), letters)
+        fonts[name] = found or DEJAVU
+    if lacking:
+        logger.warning(
+            "no font on this machine has the letters %s: they are drawn as boxes; install a font "
+            "that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
+            " ".join(sorted(lacking)),
+        )
+    return fonts
+
+
+@cache
+def _font_with(letters: str) -> Path | None:
+    """The first font with these letters: DejaVu Sans, then the system's by name; or none."""
+    if not _lacking(str(DEJAVU), letters):
+        return DEJAVU
+    for path in _system_fonts():
+        try:
+            if not _lacking(path, letters):
+                ImageFont.truetype(path, 12)  # one of fixed sizes, as of emojis, is refused
+                return Path(path)
+        except (OSError, RuntimeError, ValueError):
+            logger.debug("%s is not a font that can be read", path)
+    return None
+
+
+@cache
+def _system_fonts() -> tuple[str, ...]:
+    return tuple(sorted(findSystemFonts()))
+
+
+def _lacking(font: str, letters: Iterable[str]) -> set[str]:
+    """Which of the letters a font file has not."""
+    face = FT2Font(font)
+    return {letter for letter in letters if not face.get_char_index(ord(letter))}
+
+
+def _letters(text: str) -> set[str]:
+    """What is seen of a text: white space and marks of direction or joining need no font."""
+    return {letter for letter in text if unicodedata.category(letter) not in ("Cf", "Zs")}

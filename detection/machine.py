@@ -1,0 +1,149 @@
+"""The machine: what it is, its threads and processes, and what killed ones leave in its memory."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from joblib import Parallel, cpu_count, parallel_config
+from threadpoolctl import threadpool_limits
+
+SHARED_MEMORY = Path("/dev/shm")
+# What joblib and its semaphores leave there, with the id of the process that made it.
+NAMES = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_]")
+
+
+def fixed_threads() -> None:
+    """Give this process as many threads as it may use real cores, whatever OMP_NUM_THREADS says.
+
+    Sums depend on how many threads share them in their last bits, and so does what is trained.
+    """
+    cores = cpu_count(only_physical_cores=True)
+    torch.set_num_threads(cores)
+    threadpool_limits(cores, user_api="blas")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """This process with one thread, as worker processes have: with more, sums differ."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def shared_out(workers: int, return_as: Literal["generator", "generator_unordered"]) -> Parallel:
+    """Shares jobs out to processes of one thread each; with one worker, to this process.
+
+    Arguments are pickled, however large: mapped to shared memory, they would stay there after a
+    kill.
+    """
+    if workers == 1:
+        return _Alone(n_jobs=1, return_as=return_as)
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        return Parallel(n_jobs=workers, return_as=return_as, max_nbytes=None)
+
+
+class _Alone(Parallel):
+    """Does the jobs in this process, with one thread for each and all of them between."""
+
+    def __call__(self, jobs: Iterable[tuple[Callable, tuple, dict]]) -> Any:
+        """The results of ``delayed`` jobs."""
+        return super().__call__((partial(_call, job), words, named) for job, words, named in jobs)
+
+
+def _call(job: Callable, *words: Any, **named: Any) -> Any:
+    with one_thread():
+        return job(*words, **named)
+
+
+def remove_dead_names(older_than: float = 3600.0) -> list[Path]:
+    """Delete what killed processes of this user left in Linux's shared memory; returns it.
+
+    Args:
+        older_than: seconds since a name was made; a younger one stays.
+    """
+    deleted = []
+    newest = time.time() - older_than
+    for path in SHARED_MEMORY.glob("*"):
+        maker = NAMES.match(path.name)
+        if maker is None or Path("/proc", maker[1]).exists():
+            continue
+        with suppress(OSError):  # another program may be deleting it
+            status = path.lstat()
+            if status.st_uid == os.getuid() and status.st_mtime < newest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                deleted.append(path)
+    return deleted
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory so far, in MB, of this process or one it waited for.
+
+    0 where the system does not tell, as Windows.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return peak // (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and git state, for the record."""
+    names = ("torch", "torchvision", "opencv-contrib-python", "scikit-learn", "numpy")
+    source = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        """What a git command prints about the source's checkout; empty where there is none."""
+        command = ["git", "-C", str(source), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        except OSError:
+            return ""
+
+    return {
+        "python": platform.python_version(),
+        **{name: version_of(name) for name in names},
+        "machine": platform.machine(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": git("rev-parse", "--short=12", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def version_of(package: str) -> str | None:
+    """A package's version; None where another one gives the same module, as OpenCV's do."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's model name where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,132 @@
+"""Files written whole or not at all, and what killed writers left."""
+
+import errno
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+LEFTOVER = ".sppnet-*.part"
+REMEDIES = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EACCES: "allow writing there",
+    errno.EPERM: "allow writing there",
+    errno.EROFS: "name a folder on a disk that can be written to",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOTDIR: "name another folder: one of its folders is a file",
+    errno.EEXIST: "name another folder: one of its folders is a file",
+    errno.EISDIR: "name another file: there is a folder of this name",
+}
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def named_if_refused(path: str | Path) -> Iterator[None]:
+    """Where what is written to a file is refused, as by a full disk, the error names the file.
+
+    Raises:
+        OSError: with a sentence that says what helps.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "look at its disk and folder")
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); {remedy} and run the same "
+            "command again: what was done before is kept"
+        ) from error
+
+
+@contextmanager
+def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary file to write ``path`` through: it appears when the block ends, or never.
+
+    The bytes go to a temporary name in the same folder (made if missing) and are moved into place
+    by ``os.replace``. A full disk, an exception or a kill leaves no partial ``path``.
+
+    Raises:
+        OSError: the file cannot be written; the message names it and says what helps.
+    """
+    path = Path(path)
+    begin, end = LEFTOVER.split("*")
+    with named_if_refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own length, so that a long name is no longer while it is written.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=begin, suffix=end)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """See to it that what is about to be written or deleted is nothing that was given.
+
+    Args:
+        outputs: files, or folders whose content is replaced.
+        inputs: files.
+
+    Raises:
+        ValueError: an output is an input, by whatever links and in whatever case its name is
+            written, or a folder that one lies in.
+    """
+    places: set[Path] = set()
+    folders: dict[Path, Path] = {}
+    for path in map(Path, inputs):
+        folder = folders.setdefault(path.parent, path.parent.resolve())
+        places |= {folder / path.name, (folder / path.name).resolve()}
+    places |= {parent for place in places for parent in place.parents}
+    known = {_identity(place) for place in places} - {None}
+    for output in outputs:
+        if _identity(Path(output)) in known:
+            raise ValueError(
+                f"{output} would be written over, and it is or holds an image that is read; name "
+                "another folder"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What a file is, whatever it is called; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def remove_leftovers(folder: str | Path, older_than: float = 3600.0) -> list[Path]:
+    """Delete what killed writers left in a folder and below it; returns what was deleted.
+
+    Args:
+        folder: where ``write_atomic`` wrote; need not exist.
+        older_than: seconds since a temporary file was last written to. A younger one may still be
+            in another process's hands and stays.
+    """
+    newest = time.time() - older_than
+    deleted = []
+    for path in Path(folder).rglob(LEFTOVER):
+        with suppress(OSError):  # its writer may just be done, or another user's
+            if path.stat().st_mtime < newest:
+                path.unlink()
+                deleted.append(path)
+    return deleted
+
+
+def save_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with write_atomic(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,167 @@
+"""The machine: what is told of it, threads and processes, and what killed ones leave."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib import delayed
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from detection import machine
+from detection.machine import (
+    environment,
+    fixed_threads,
+    one_thread,
+    peak_memory_mb,
+    remove_dead_names,
+    shared_out,
+    version_of,
+)
+
+
+@pytest.fixture
+def threads():
+    """Two threads, put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with threadpool_limits(2, user_api="blas"):
+        yield
+    torch.set_num_threads(before)
+
+
+def counts():
+    """Threads of PyTorch and of NumPy's linear algebra."""
+    blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+    return torch.get_num_threads(), max(blas, default=1)
+
+
+def test_environment_can_be_written():
+    facts = environment()
+    for name in ("python", "torch", "torchvision", "opencv-contrib-python", "scikit-learn"):
+        assert facts[name][0].isdigit()
+    assert facts["threads"] >= 1
+    assert facts["machine"]
+    assert isinstance(facts["uncommitted_changes"], bool)
+    assert {"processor", "cuda", "commit"} <= facts.keys()
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_environment_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    facts = environment()
+    assert facts["commit"] == ""
+    assert facts["uncommitted_changes"] is False
+
+
+def test_a_package_of_another_name():
+    assert version_of("joblib") == joblib.__version__
+    assert version_of("no-such-package") is None
+
+
+def test_without_the_module_that_tells_memory(monkeypatch):
+    """Windows has none."""
+    assert peak_memory_mb() > 10
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory_mb() == 0
+
+
+@pytest.mark.parametrize("asked", ["1", None])
+def test_threads_do_not_depend_on_the_environment(asked):
+    program = (
+        "import numpy, torch\n"
+        "from detection.machine import fixed_threads\n"
+        "from threadpoolctl import threadpool_info\n"
+        "fixed_threads()\n"
+        "blas = [each for each in threadpool_info() if each['user_api'] == 'blas']\n"
+        "print(torch.get_num_threads(), *{each['num_threads'] for each in blas})\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if asked is not None:
+        variables["OMP_NUM_THREADS"] = asked
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(joblib.cpu_count())] * 2
+
+
+@pytest.mark.parametrize("return_as", ["generator", "generator_unordered"])
+def test_work_has_one_thread_wherever_it_is_done(threads, return_as):
+    """And what takes the results has all of them, between the jobs too."""
+    for workers in (1, 2):
+        found = shared_out(workers, return_as)(delayed(counts)() for _ in range(3))
+        between = []
+        for each in found:
+            assert each == (1, 1)
+            between.append(counts())
+        assert between == [(2, 2)] * 3
+
+
+def test_threads_come_back_after_an_error(threads):
+    with pytest.raises(KeyError), one_thread():
+        raise KeyError(counts())
+    assert counts() == (2, 2)
+
+
+def test_results_and_errors_are_those_of_the_jobs():
+    for workers in (1, 2):
+        assert list(shared_out(workers, "generator")(delayed(pow)(2, exp=n) for n in range(4))) == [
+            1,
+            2,
+            4,
+            8,
+        ]
+        with pytest.raises(ValueError, match="invalid literal"):
+            list(shared_out(workers, "generator")([delayed(int)("x")]))
+        with shared_out(workers, "generator") as pool:  # as of several blocks
+            assert [list(pool([delayed(abs)(-n)])) for n in range(2)] == [[0], [1]]
+
+
+def kind_of(array):
+    return type(array).__name__
+
+
+def test_large_arguments_are_not_put_into_shared_memory():
+    large = np.zeros(1_000_000)
+    assert list(shared_out(2, "generator")([delayed(kind_of)(large)])) == ["ndarray"]
+
+
+def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    of_dead = [f"sem.loky-{dead.pid}-0u_myukm", f"joblib_memmapping_folder_{dead.pid}_ab_cd"]
+    stay = [
+        f"sem.loky-{os.getpid()}-0u_myukm",
+        f"joblib_memmapping_folder_{os.getpid()}_ab_cd",
+        f"sem.other-{dead.pid}-ab",
+        f"joblib_memmapping_folder_{dead.pid}",
+        f"sem.loky-{dead.pid}-young",
+    ]
+    for name in (*of_dead, *stay):
+        if name.startswith("joblib"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "array.pkl").write_bytes(b"numbers")
+        else:
+            (tmp_path / name).write_bytes(b"")
+        if "young" not in name:
+            os.utime(tmp_path / name, (time.time() - 4000,) * 2)
+    assert {path.name for path in remove_dead_names()} == set(of_dead)
+    assert {path.name for path in tmp_path.iterdir()} == set(stay)
+    assert {path.name for path in remove_dead_names(older_than=-10)} == {stay[-1]}
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    os.utime(tmp_path / stay[2], (0, 0))
+    (tmp_path / of_dead[0]).write_bytes(b"")
+    assert remove_dead_names(older_than=-10) == []  # another user's
+    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "none")
+    assert remove_dead_names() == []
+
+
+def test_fixed_threads_in_this_process(threads):
+    torch.set_num_threads(1)
+    fixed_threads()
+    assert torch.get_num_threads() == joblib.cpu_count()
