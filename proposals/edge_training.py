@@ -32,7 +32,7 @@ TURN = 20.0
 
 
 @dataclass(frozen=True)
-class EdgePicture:
+class EdgeSample:
     """A picture with its boundaries.
 
     Attributes:
@@ -69,7 +69,7 @@ def outlines(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.f
     return edges.astype(np.float32), (edges | ~void).astype(np.float32)
 
 
-def read_voc_masks(root: Path, split: str) -> list[EdgePicture]:
+def read_voc_masks(root: Path, split: str) -> list[EdgeSample]:
     """The images of ImageSets/Segmentation/<split>.txt that have an object mask.
 
     Raises:
@@ -87,7 +87,7 @@ def read_voc_masks(root: Path, split: str) -> list[EdgePicture]:
     return found
 
 
-def read_bsds(root: Path) -> list[EdgePicture]:
+def read_bsds(root: Path) -> list[EdgeSample]:
     """The images of images/ with the share of annotators in boundaries/, 0 to 255.
 
     Raises:
@@ -119,7 +119,7 @@ def _numbers(path: Path) -> NDArray[np.uint8]:
     return numbers
 
 
-def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgePicture:
+def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgeSample:
     """An image with what a mask says of its boundaries.
 
     Raises:
@@ -128,12 +128,12 @@ def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgePictu
     pixels = read_image(image)
     if pixels.shape[:2] != edges.shape:
         raise ValueError(f"{mask} is of {edges.shape}, its image {image} of {pixels.shape[:2]}")
-    return EdgePicture(pixels, edges, counts)
+    return EdgeSample(pixels, edges, counts)
 
 
-def draw_crop(picture: EdgePicture, side: int, rng: np.random.Generator) -> EdgePicture:
-    """A square of a picture: scaled, sometimes turned, mirrored, lighter or darker, or grey."""
-    height, width = picture.edges.shape
+def draw_crop(sample: EdgeSample, side: int, rng: np.random.Generator) -> EdgeSample:
+    """A square of an image: scaled, sometimes turned, mirrored, lighter or darker, or grey."""
+    height, width = sample.edges.shape
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))
     turn = rng.uniform(-TURN, TURN) if rng.random() < 0.5 else 0.0
     centre = []
@@ -144,16 +144,16 @@ def draw_crop(picture: EdgePicture, side: int, rng: np.random.Generator) -> Edge
     matrix[:, 2] = matrix[:, 2] + side / 2 - np.array(centre)
     smooth = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
     image = cv2.warpAffine(
-        picture.image, matrix, (side, side), flags=smooth, borderMode=cv2.BORDER_REFLECT
+        sample.image, matrix, (side, side), flags=smooth, borderMode=cv2.BORDER_REFLECT
     )
-    edges = cv2.warpAffine(picture.edges, matrix, (side, side), flags=cv2.INTER_LINEAR) > 0.4
-    counts = cv2.warpAffine(picture.counts, matrix, (side, side), flags=cv2.INTER_NEAREST)
+    edges = cv2.warpAffine(sample.edges, matrix, (side, side), flags=cv2.INTER_LINEAR) > 0.4
+    counts = cv2.warpAffine(sample.counts, matrix, (side, side), flags=cv2.INTER_NEAREST)
     light = image.astype(np.float32) * rng.uniform(0.8, 1.2) + rng.uniform(-15, 15)
     image = light.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         image = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     step = -1 if rng.random() < 0.5 else 1
-    return EdgePicture(
+    return EdgeSample(
         np.asarray(image[:, ::step]),
         np.asarray(edges[:, ::step], np.float32),
         np.asarray(counts[:, ::step], np.float32),
@@ -172,7 +172,7 @@ def balanced_loss(logits: Tensor, edges: Tensor, counts: Tensor) -> Tensor:
 
 
 def train_edges(
-    pictures: Sequence[EdgePicture],
+    pictures: Sequence[EdgeSample],
     *,
     steps: int,
     batch: int = 4,

@@ -19,7 +19,7 @@ from proposals.edge_network import (
     save_edges,
 )
 from proposals.edge_training import (
-    EdgePicture,
+    EdgeSample,
     balanced_loss,
     draw_crop,
     outlines,
@@ -44,7 +44,7 @@ def made_picture(rng, height=80, width=100):
     edges = np.zeros((height, width), np.float32)
     image[20:60, 30:80] = (200, 40, 40)
     cv2.rectangle(edges, (30, 20), (79, 59), 1.0, 1)
-    return EdgePicture(image, edges, np.ones_like(edges))
+    return EdgeSample(image, edges, np.ones_like(edges))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (37, 53), (64, 48)])

@@ -69,9 +69,9 @@ def test_maps_are_those_of_the_resized_picture(backbone, extractor, maps, image)
     assert maps.image_size == SIZE
     assert len(maps.maps) == len(SCALES)
     for scale, map in zip(SCALES, maps.maps, strict=True):
-        picture = backbone.preprocess(torch.from_numpy(image))
+        prepared = backbone.preprocess(torch.from_numpy(image))
         resized = torch.nn.functional.interpolate(
-            picture, size=resized_size(SIZE, scale), mode="bilinear", antialias=False
+            prepared, size=resized_size(SIZE, scale), mode="bilinear", antialias=False
         )
         with torch.no_grad():
             torch.testing.assert_close(map, backbone(resized)[0])

@@ -7,11 +7,11 @@ from detection.training.jitter import jitter_light
 
 
 def slow_jitter(image, light, contrast, colour):
-    """Blends with black, with the mean grey and with the grey picture, rounded down every time."""
+    """Blends with black, with the mean grey and with the grey image, rounded down every time."""
     grey = np.array([0.2989, 0.587, 0.114])
 
-    def blend(picture, other, share):
-        return np.clip(picture * share + other * (1 - share), 0, 255).astype(np.uint8)
+    def blend(pixels, other, share):
+        return np.clip(pixels * share + other * (1 - share), 0, 255).astype(np.uint8)
 
     image = blend(image, 0, light)
     image = blend(image, np.floor(image @ grey).mean(), contrast)

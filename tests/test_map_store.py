@@ -46,10 +46,10 @@ def test_a_map_is_of_its_trunk_picture_and_scale(tmp_path, image):
     store = MapStore(tmp_path, 1e6)
     asked = [("a", image, 60), ("b", image, 60), ("a", image[:, ::-1], 60), ("a", image, 90)]
     asked.append(("a", image.reshape(70, 50, 3), 60))
-    for number, (trunk, picture, scale) in enumerate(asked):
-        store.get(trunk, picture, scale, lambda seed=number: made_map(seed=seed))
-    for number, (trunk, picture, scale) in enumerate(asked):
-        assert torch.equal(store.get(trunk, picture, scale, refuse), made_map(seed=number))
+    for number, (trunk, asked_image, scale) in enumerate(asked):
+        store.get(trunk, asked_image, scale, lambda seed=number: made_map(seed=seed))
+    for number, (trunk, asked_image, scale) in enumerate(asked):
+        assert torch.equal(store.get(trunk, asked_image, scale, refuse), made_map(seed=number))
 
 
 def test_no_more_is_kept_than_the_limit(tmp_path, image):

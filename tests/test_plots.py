@@ -59,12 +59,12 @@ def test_no_detections_leave_the_image_as_it_is(tmp_path):
 def test_the_box_lies_on_its_own_pixels(tmp_path):
     image = GREY.copy()
     draw_detections(image, make_detections([(20, 40, 100, 90, 1, 1)]), tmp_path / "a.png")
-    picture = read(tmp_path / "a.png")
+    drawn = read(tmp_path / "a.png")
     colour = np.array(class_colour(1))
     for y, x in ((40, 20), (40, 99), (89, 20), (89, 99)):
-        np.testing.assert_array_equal(picture[y, x], colour)
+        np.testing.assert_array_equal(drawn[y, x], colour)
     for y, x in ((60, 100), (90, 60), (60, 19), (65, 60)):
-        np.testing.assert_array_equal(picture[y, x], 128)
+        np.testing.assert_array_equal(drawn[y, x], 128)
     np.testing.assert_array_equal(image, GREY)
 
 

@@ -224,10 +224,10 @@ def test_real_filters_on_a_real_picture(voc07_root):
     for feature in features.pooled:
         assert 0.1 < (feature > 0).float().mean() < 0.6
         assert 3 < feature.max() < 60
-    picture = backbone.preprocess(torch.from_numpy(image.copy()))
+    prepared = backbone.preprocess(torch.from_numpy(image.copy()))
     for window, row in zip(windows.tolist(), features.index, strict=True):
         with torch.no_grad():
-            map = backbone(slow_crop(picture, window)[None])
+            map = backbone(slow_crop(prepared, window)[None])
         expected = F.max_pool2d(map, 3, 2)[0].flatten()
         difference = features.pooled[row] - expected
         assert difference.norm() < 1e-3 * expected.norm()

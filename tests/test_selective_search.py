@@ -94,8 +94,8 @@ def test_threads_do_not_disturb_each_other(image):
     expected = [propose(image), propose(draw(seed=1))]
     got = {}
 
-    def work(index, picture):
-        got[index] = [propose(picture) for _ in range(3)]
+    def work(index, each):
+        got[index] = [propose(each) for _ in range(3)]
 
     threads = [threading.Thread(target=work, args=(i, draw(seed=i))) for i in (0, 1)]
     for thread in threads:

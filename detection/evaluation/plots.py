@@ -141,24 +141,24 @@ def draw_detections(
     form = _format_of(path)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected an (H, W, 3) uint8 image, got {image.dtype} {image.shape}")
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    pen = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    pen = ImageDraw.Draw(canvas)
     if ground_truth is not None:
         for box in ground_truth.boxes:
-            _dashed_box(pen, box, picture.size)
+            _dashed_box(pen, box, canvas.size)
     kept = detections[detections.scores > threshold]
     kept = kept[np.argsort(-kept.scores, kind="stable")[:top][::-1]]
-    stroke = max(2, round(max(picture.size) / 250))
-    files, height = fonts_of(tuple(detections.classes)), max(11, round(max(picture.size) / 38))
+    stroke = max(2, round(max(canvas.size) / 250))
+    files, height = fonts_of(tuple(detections.classes)), max(11, round(max(canvas.size) / 38))
     fonts = {
         name: ImageFont.truetype(files[name], height) for name in {name for _, name, _ in kept}
     }
     for box, label in zip(kept.boxes, kept.labels, strict=True):
-        pen.rectangle(_corners(box, picture.size), outline=class_colour(label), width=stroke)
+        pen.rectangle(_corners(box, canvas.size), outline=class_colour(label), width=stroke)
     for (box, name, score), label in zip(kept, kept.labels, strict=True):
-        _label(pen, f"{name} {score:.2f}", box, class_colour(label), fonts[name], picture.size)
+        _label(pen, f"{name} {score:.2f}", box, class_colour(label), fonts[name], canvas.size)
     with write_atomic(path) as file:
-        picture.save(file, format=form, **({"quality": 92} if form == "JPEG" else {}))
+        canvas.save(file, format=form, **({"quality": 92} if form == "JPEG" else {}))
 
 
 def class_colour(label: int) -> Colour:

@@ -223,14 +223,14 @@ class SPPExtractor:
     def maps(self, image: NDArray[np.uint8]) -> Maps:
         """Conv5 of an image ``(H, W, 3)`` RGB at every scale, on the backbone's device.
 
-        Resizing is bilinear without antialiasing, of the preprocessed picture; the longer side has
+        Resizing is bilinear without antialiasing, of the preprocessed image; the longer side has
         at most LONGEST_SIDE pixels.
 
         Raises:
             ValueError: the image is not uint8 of three channels.
         """
-        picture = prepare(self.backbone, image)
-        maps = [self._map(image, picture, scale) for scale in self.scales]
+        prepared = prepare(self.backbone, image)
+        maps = [self._map(image, prepared, scale) for scale in self.scales]
         return Maps((image.shape[0], image.shape[1]), maps)
 
     def features_at(self, image: NDArray[np.uint8], windows: NDArray, scale: int) -> Tensor:
@@ -245,13 +245,13 @@ class SPPExtractor:
         cells = self._cells_at(windows, size, scale, map)
         return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
-    def _map(self, image: NDArray[np.uint8], picture: Tensor, scale: int) -> Tensor:
-        """Conv5 ``(C, H_s, W_s)`` of an image, ``picture`` to the backbone, at a shorter side."""
+    def _map(self, image: NDArray[np.uint8], prepared: Tensor, scale: int) -> Tensor:
+        """Conv5 ``(C, H_s, W_s)`` of an image, ``prepared`` to the backbone, at a shorter side."""
         size = resized_size((image.shape[0], image.shape[1]), scale)
 
         def compute() -> Tensor:
             """The map ``(C, H_s, W_s)``, by the trunk."""
-            resized = F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
+            resized = F.interpolate(prepared, size=size, mode="bilinear", align_corners=False)
             if is_bounded((image.shape[0], image.shape[1]), scale):
                 height, width = (max(THINNEST_SIDE - side, 0) for side in size)
                 resized = F.pad(resized, (0, width, 0, height))

@@ -173,13 +173,13 @@ class RCNNExtractor:
         Raises:
             ValueError: the image is not uint8 of three channels, or a window has no area.
         """
-        picture = prepare(self.backbone, image)
+        prepared = prepare(self.backbone, image)
         unique, index = np.unique(enlarge(windows), axis=0, return_inverse=True)
         enlarged = torch.from_numpy(unique).to(self.device)
         pooled = torch.empty((len(unique), self.length), dtype=self._dtype, device=self.device)
         for start in range(0, len(unique), BATCH):
             batch = slice(start, start + BATCH)
-            pooled[batch] = self._pool5(warp(picture, enlarged[batch]))
+            pooled[batch] = self._pool5(warp(prepared, enlarged[batch]))
         return WindowFeatures(pooled, index.reshape(-1).astype(np.int64))
 
     @torch.no_grad()

@@ -13,17 +13,17 @@ def jitter_light(
 
     Args:
         image: ``(H, W, 3)`` RGB uint8; not changed.
-        strength: each factor is uniform in [1 - strength, 1 + strength]; 0 leaves the picture.
+        strength: each factor is uniform in [1 - strength, 1 + strength]; 0 leaves the image.
         rng: of the three factors.
 
     Returns:
-        A new picture, or the same array for strength 0.
+        A new image, or the same array for strength 0.
     """
     if strength == 0:
         return image
-    picture = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
     light, contrast, colour = rng.uniform(1 - strength, 1 + strength, size=3)
-    picture = transforms.adjust_brightness(picture, light)
-    picture = transforms.adjust_contrast(picture, contrast)
-    picture = transforms.adjust_saturation(picture, colour)
-    return np.asarray(picture.permute(1, 2, 0).numpy())
+    pixels = transforms.adjust_brightness(pixels, light)
+    pixels = transforms.adjust_contrast(pixels, contrast)
+    pixels = transforms.adjust_saturation(pixels, colour)
+    return np.asarray(pixels.permute(1, 2, 0).numpy())
