@@ -6,12 +6,12 @@ PY := .venv/bin/python
 
 # Draw a small data set, train every stage, test at five scales.
 quickstart: .venv/installed
-	$(PY) tools/get_data.py drawn
+	$(PY) tools/get_data.py synthetic
 	$(PY) tools/train_det.py --config configs/quickstart.yaml
 	$(PY) tools/test_det.py --config configs/quickstart.yaml --scales 5
 
 test: lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/whole tests
 
 lint: .venv/installed
 	$(PY) -m ruff check .
@@ -25,4 +25,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs/quickstart data/drawn
+	rm -rf .venv runs/quickstart data/synthetic

@@ -1,6 +1,6 @@
 """SPP-net object detection (He et al., arXiv 1406.4729).
 
-The public names; the modules they come from follow the paper's sections.
+The public names, which import nothing of training; the modules follow the paper's sections.
 """
 
 from detection.data.records import Dataset, ImageRecord
@@ -8,7 +8,6 @@ from detection.data.voc import read_voc
 from detection.detections import Detections
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.features.mapping import window_to_cells
-from detection.features.pyramid import SpatialPyramidPooling, pool_pyramid
 from detection.features.scales import choose_scale_paper, choose_scale_released
 from detection.inference.combination import combine
 from detection.inference.detector import SPPDetector
@@ -16,7 +15,7 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
-from detection.training.finetune import finetune_head
+from detection.networks.pyramid import SpatialPyramidPooling, pool_pyramid
 
 __all__ = [
     "Backbone",
@@ -32,7 +31,6 @@ __all__ = [
     "choose_scale_released",
     "combine",
     "evaluate_voc",
-    "finetune_head",
     "pool_pyramid",
     "read_voc",
     "window_to_cells",

@@ -10,6 +10,19 @@ from typing import Any, Literal
 
 from proposals.methods import Proposals
 
+# Settings of groups that --help shows; --help=all shows the others too.
+COMMON = (
+    *("data.root", "data.train_split", "data.test_split", "data.split", "data.cache"),
+    *("proposals.method", "proposals.file"),
+    *("network.name", "network.weights", "network.pca_channels"),
+    *("finetune.train_from", "finetune.hidden", "finetune.steps", "finetune.conv_steps"),
+    *("finetune.batch", "finetune.learning_rate"),
+    *("svm.layers", "svm.C"),
+    *("detection.layer", "detection.bbox", "detection.fc_rank"),
+    *("detection.score_threshold", "detection.nms_iou", "detection.vote_iou"),
+    *("report.images", "report.csv", "report.json"),
+)
+
 
 def require(settings: Any, **allowed: tuple[float, float]) -> None:
     """Check that number fields of a settings object lie in closed ranges.
@@ -26,12 +39,12 @@ def require(settings: Any, **allowed: tuple[float, float]) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """Annotated pictures in VOC's layout.
+    """Annotated images in VOC's layout.
 
     Attributes:
-        root: the folder with Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        train_split: name of the list in ImageSets/Main to train on.
-        test_split: name of the list to test on.
+        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        train_split: list in ImageSets/Main to train on.
+        test_split: list to test on.
         difficult: train on objects marked difficult too, as the released script does; otherwise
             they are never positives and the windows on them never negatives.
         cache: folder for windows and pooled features, shared by all runs.
@@ -45,26 +58,39 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Split:
+    """One list of annotated images in VOC's layout.
+
+    Attributes:
+        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        split: list in ImageSets/Main.
+    """
+
+    root: str = "data/VOCdevkit"
+    split: str = "test"
+
+
+@dataclass(frozen=True)
 class Network:
     """The convolutional trunk.
 
     Attributes:
-        name: which network: alexnet, vgg16, zf5 or another of ``networks/catalogue.py``, or any
-            of torchvision's with the layer to pool from: ``resnet50/layer4``.
-        channels: maps of more channels are brought to so many, an even number: the positive and
-            negative parts of principal directions of the training pictures' cells; None leaves
-            maps as they are.
-        weights: 'auto' (a file in the folder, torchvision's, or the package index's),
-            'torchvision', 'index', 'random', or a file.
+        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or any of torchvision's
+            with the layer to pool from, such as ``resnet50/layer4``.
+        pca_channels: reduce the map to so many channels, an even number; they are the positive and
+            negative parts of principal directions of the training images' cells. None leaves the
+            map as it is.
+        weights: auto, torchvision, index, random, or a file; 'auto' takes a file in the folder,
+            torchvision's, or the package index's.
         folder: where weights are kept.
-        keep_maps_gb: disk for the training pictures' maps, in 10^9 bytes, where computing them
+        keep_maps_gb: disk for the training images' maps, in 10^9 bytes, where computing them
             takes longer than reading them; 0 computes them each time.
-        scale_rule: how a window picks its scale: the paper's pixel count nearest 224x224, or the
+        scale_rule: how a window picks its scale; the paper's pixel count nearest 224x224, or the
             released code's rounded side length.
     """
 
     name: str = "alexnet"
-    channels: int | None = None
+    pca_channels: int | None = None
     weights: str = "auto"
     folder: str = "data/weights"
     keep_maps_gb: float = 0.0
@@ -79,44 +105,44 @@ class Finetune:
     """Fine-tuning on windows (paper 4.1).
 
     Attributes:
-        layers: what is trained: 'fc' is the paper's fc6, fc7 and (K+1)-way layer; 'conv3' the
-            convolutions from the third on too, through the pyramid (as Fast R-CNN showed to pay),
-            in a second phase after the fc layers alone.
+        train_from: the first layer that is trained, with all after it; 'fc' is the paper's fc6, fc7
+            and (K+1)-way layer. From a convolution on, these train through the pyramid (as Fast
+            R-CNN showed to pay) in a second phase, after the fc layers alone.
         hidden: width of fc6 and fc7.
-        steps: batches that the fc layers train on alone.
+        steps: batches of the first phase, which trains the fc layers alone.
         batch: windows a batch.
-        pictures: how many pictures join at every step; batches are drawn from those of the last
-            100 steps.
-        conv_steps: batches of the second phase.
-        conv_pictures: how many pictures a batch of the second phase is of.
+        images: images that join at every step; batches are sampled from those of the last 100
+            steps.
+        conv_steps: batches of the second phase, which trains convolutions too.
+        conv_images: images a batch of the second phase.
         positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
             overlap by [0.1, 0.5).
         optimizer: 'adamw' learns fc layers from scratch in few steps; 'sgd' is the paper's, for fc
             layers that start from ImageNet's.
-        learning_rate: at the start; falls to a tenth after two thirds of the steps and to a
-            hundredth after nine tenths.
+        learning_rate: of the fc layers at the start; falls to a tenth after two thirds of the
+            steps and to a hundredth after nine tenths.
         conv_rate: the convolutions' rate as a share of the fc layers'.
         box_loss: weight of the second phase's loss on boxes, which a layer on fc7 learns to move
             (Fast R-CNN 2.3, where it is 1); 0 trains for classes alone, as the paper does.
         momentum: decay of the gradient's running mean.
         weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
-        scale: each picture's windows from the best-fit scale of one of its objects; 'near' takes a
+        scale: each image's windows from the best-fit scale of one of its objects; 'near' takes a
             scale beside that half of the times; 'random' is any scale, as the released code draws
             one for each window.
-        jitter: how far brightness, contrast and saturation of a picture are changed, as a share;
-            0 leaves pictures as they are.
-        held_back: share of the training pictures left out for the learning curve.
+        jitter: largest change of an image's brightness, contrast and saturation, as a share; 0
+            leaves images as they are.
+        held_back: share of the training images left out for the learning curve.
         checkpoint_every: steps between checkpoints.
     """
 
-    layers: Literal["fc", "conv5", "conv4", "conv3", "conv2"] = "fc"
+    train_from: Literal["fc", "conv5", "conv4", "conv3", "conv2"] = "fc"
     hidden: int = 4096
     steps: int = 5000
     batch: int = 256
-    pictures: int = 4
+    images: int = 4
     conv_steps: int = 1000
-    conv_pictures: int = 16
+    conv_images: int = 16
     positive_share: float = 0.25
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 2e-4
@@ -136,9 +162,9 @@ class Finetune:
             hidden=(1, 65536),
             steps=(1, 10_000_000),
             batch=(2, 65536),
-            pictures=(1, 65536),
+            images=(1, 65536),
             conv_steps=(1, 10_000_000),
-            conv_pictures=(1, 65536),
+            conv_images=(1, 65536),
             positive_share=(0.01, 0.99),
             learning_rate=(0, 10),
             conv_rate=(0, 10),
@@ -150,21 +176,21 @@ class Finetune:
             held_back=(0, 0.5),
             checkpoint_every=(1, 10_000_000),
         )
-        self._check_share("pictures")
-        if self.layers != "fc":
-            self._check_share("conv_pictures")
+        self._check_share("images")
+        if self.train_from != "fc":
+            self._check_share("conv_images")
         elif self.box_loss:
             raise ValueError(
-                "Finetune.box_loss is of the phase that trains convolutions; set Finetune.layers "
-                "to conv3, or leave it 0"
+                "Finetune.box_loss is of the phase that trains convolutions; set "
+                "Finetune.train_from to conv3, or leave it 0"
             )
 
     def _check_share(self, name: str) -> None:
-        pictures = getattr(self, name)
-        if self.batch % pictures or self.batch < 2 * pictures:
+        images = getattr(self, name)
+        if self.batch % images or self.batch < 2 * images:
             raise ValueError(
                 f"Finetune.batch must be a multiple of Finetune.{name}, two or more times it, as "
-                f"every picture gives as many windows; got {self.batch} and {pictures}"
+                f"every image gives as many windows; got {self.batch} and {images}"
             )
 
 
@@ -173,14 +199,14 @@ class Svm:
     """One linear SVM a class with hard negatives (paper 4.1, released spp_train).
 
     Attributes:
-        layers: on whose features SVMs are trained; one pass over the pictures serves all.
+        layers: layers on whose features SVMs are trained; one pass over the images serves all.
         C: weight of the hinge loss.
         positive_weight: how much more a positive's loss weighs.
         bias: value of the constant feature that carries the (regularised) bias.
         negative_iou: a window is a negative of a class below this overlap with all its objects.
         refit_every: new hard negatives of a class that bring on a refit; fewer where so many of
             all classes would not fit in memory, as of 12,800 numbers each.
-        checkpoint_every: pictures between checkpoints.
+        checkpoint_every: images between checkpoints.
     """
 
     layers: tuple[Literal["pool5", "fc6", "fc7"], ...] = ("fc7",)
@@ -227,18 +253,19 @@ class Detection:
     """From windows to detections.
 
     Attributes:
-        layer: whose SVMs score windows, or the network's own softmax; of 'fc6+fc7' the mean of both
-            layers' scores; None takes the last layer that SVMs were trained on.
-        bbox: move the detected windows by box regression (``--no-bbox`` for false).
-        fc_rank: rank that fc6 is truncated to, and fc7 to twice as much (at most 512 either):
-            faster, approximate; None takes them whole.
-        score_threshold: windows must score above this for a class.
-        candidates: best windows of a class and picture that enter suppression.
+        layer: layer whose SVMs score windows, or softmax; 'fc6+fc7' is the mean of both layers'
+            scores. None takes the last layer that SVMs were trained on.
+        bbox: move the detected windows by box regression.
+        fc_rank: truncate fc6 to this rank, which is faster and approximate; fc7 to twice as much,
+            at most 512 either. None takes them whole.
+        score_threshold: a window must score above this for a class.
+        candidates: best windows of a class and image that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.
-        top_k: detections kept of a class and picture.
-        vote_iou: each detection's box becomes the mean, weighted by score, of the class's
-            candidates that overlap it by at least this (Gidaris and Komodakis 2015, where it is
-            0.5); None leaves boxes as they are, as the paper does.
+        top_k: detections kept of a class and image.
+        vote_iou: box voting by candidates that overlap this much; a detection's box becomes the
+            mean, weighted by score, of the class's candidates that overlap it by at least this
+            (Gidaris and Komodakis 2015, where it is 0.5). None leaves boxes as they are, as the
+            paper does.
     """
 
     layer: Literal["pool5", "fc6", "fc7", "fc6+fc7", "softmax"] | None = None
@@ -269,17 +296,17 @@ class Report:
     """What a test leaves besides the table.
 
     Attributes:
-        pictures: how many test pictures are drawn with their detections.
-        csv: table to add a row of results to.
+        images: number of test images to draw with their detections.
+        csv: table to add rows of results to.
         json: file for the results with the facts of the run.
     """
 
-    pictures: int = 12
+    images: int = 12
     csv: str | None = None
     json: str | None = None
 
     def __post_init__(self) -> None:
-        require(self, pictures=(0, 100_000))
+        require(self, images=(0, 100_000))
 
 
 @dataclass(frozen=True)
@@ -287,23 +314,26 @@ class Config:
     """A run of the detector.
 
     Attributes:
-        run: folder of the run: config, log, stage artefacts, detector, detections, results.
-        seed: of every random choice.
-        device: 'auto' takes a CUDA device where there is one.
-        workers: processes for windows, SVMs and, beside a GPU, reading; 0 means one a core.
-        limit: use the first so many pictures of the split only.
+        run: folder of the run; it holds config, log, stage artefacts, detector and results.
+        seed: seed of every random choice.
+        device: where networks run; 'auto' takes a CUDA device where there is one.
+        workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a
+            GPU, read.
+        limit: use only the first so many images of the split.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
-        features: SPP-net's, or R-CNN's: every window warped and sent through the network.
-        scales: 5 (480, 576, 688, 864, 1200) or 1 (688).
-        precision: of conv and fc layers; bfloat16 is quicker on CPUs that have it, not exact.
-        data: pictures and annotations.
-        proposals: where windows come from.
-        network: the trunk and its weights.
-        finetune: training of fc6 and fc7.
+        features: SPP-net's, or R-CNN's of warped windows; these send every window through the
+            network.
+        scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
+        precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it, not
+            exact.
+        data: images and annotations.
+        proposals: windows, the region proposals.
+        network: the convolutional trunk.
+        finetune: fine-tuning.
         svm: training of the SVMs.
         bbox: training of the box regression.
-        detection: suppression and limits at test.
+        detection: from scored windows to detections.
         report: what a test leaves.
     """
 

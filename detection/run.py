@@ -18,14 +18,14 @@ from joblib import Parallel, cpu_count
 
 from detection.config import Config
 from detection.machine import environment, peak_memory_mb, remove_dead_names, shared_out
-from files.writing import named_if_refused, remove_leftovers, save_text
+from files.writing import path_in_errors, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
 
-# Told of each stage in metrics.jsonl; runs of before 2026-11-26 told no workers.
+# What metrics.jsonl records of each stage.
 STAGE_FACTS = ("seconds", "peak_memory_mb", "workers")
 # Seconds between the events that tell how far a stage is.
-TELL_EVERY = 30
+PROGRESS_INTERVAL_S = 30
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -145,7 +145,7 @@ class Run:
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
-        with named_if_refused(path), path.open("ab+") as file:
+        with path_in_errors(path), path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
@@ -153,14 +153,14 @@ class Run:
             file.write(line.encode() + b"\n")
 
     @contextmanager
-    def stage(self, name: str, pictures: int | None = None) -> Iterator[None]:
+    def stage(self, name: str, images: int | None = None) -> Iterator[None]:
         """Time a stage; its seconds and the peak memory go to the log and to metrics.jsonl.
 
         The memory is that of the largest process. The beginning goes there too, for the time that
-        a killed stage took, and how many pictures it is about to do, where the stage tells it.
+        a killed stage took, and how many images it is about to do, where the stage tells it.
         """
         logger.info("%s", name)
-        self.event("begin", stage=name, **({} if pictures is None else {"pictures": pictures}))
+        self.event("begin", stage=name, **({} if images is None else {"images": images}))
         start = time.perf_counter()
         yield
         seconds = round(time.perf_counter() - start, 1)
@@ -182,13 +182,13 @@ class Run:
         for done, item in enumerate(self._progress(items, what, total), start=1):
             yield item
             now = time.monotonic()
-            if now - told >= TELL_EVERY:
+            if now - told >= PROGRESS_INTERVAL_S:
                 told = now
                 self.event("progress", stage=what, done=done, total=total)
 
     def done_before(self, stage: str, done: int, total: int) -> None:
-        """Say how many of a stage's pictures were there already."""
-        logger.info("%s: %d of %d pictures were done before", stage, done, total)
+        """Say how many of a stage's images were there already."""
+        logger.info("%s: %d of %d images were done before", stage, done, total)
 
     def reused(self, name: str, path: Path) -> None:
         """Say that a stage's artefact was there already."""
@@ -220,7 +220,7 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
 
     A stage that was killed and taken up again counts with all its parts, each of the killed ones
-    up to its last event; one that was reused keeps the time of its making. ``pictures``, where a
+    up to its last event; one that was reused keeps the time of its making. ``images``, where a
     stage tells them, are those that the seconds went to.
     """
     stages: dict[str, dict[str, float]] = {}
@@ -230,9 +230,9 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     for event in read_events(folder):
         now = datetime.fromisoformat(event["time"])
         if begun and event["event"] in ("start", "begin"):
-            seconds, pictures = lost.get(begun["stage"], (0.0, 0))
+            seconds, images = lost.get(begun["stage"], (0.0, 0))
             seconds += (last - datetime.fromisoformat(begun["time"])).total_seconds()
-            lost[begun["stage"]] = seconds, pictures + done
+            lost[begun["stage"]] = seconds, images + done
             begun = None
         if event["event"] == "begin":
             begun, done = event, 0
@@ -240,10 +240,10 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
             done = event["done"]
         elif event["event"] == "stage":
             facts = {name: event[name] for name in STAGE_FACTS if name in event}
-            seconds, pictures = lost.pop(event["stage"], (0.0, 0))
+            seconds, images = lost.pop(event["stage"], (0.0, 0))
             facts["seconds"] = round(facts["seconds"] + seconds, 1)
-            if begun and "pictures" in begun:
-                facts["pictures"] = begun["pictures"] + pictures
+            if begun and "images" in begun:
+                facts["images"] = begun["images"] + images
             stages[event["stage"]] = facts
             begun = None
         last = now

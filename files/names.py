@@ -105,7 +105,7 @@ def short_name(image_id: str, digest: str) -> str:
     return f"{words.lstrip('.')}-{digest}"
 
 
-def key_of(parts: Mapping[str, Any]) -> str:
+def content_key(parts: Mapping[str, Any]) -> str:
     """A 16-digit name for what determines an artefact; equal parts give equal names.
 
     Args:

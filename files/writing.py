@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -30,8 +31,22 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: str | Path) -> str:
+    """``file_digest`` of a file that many ask for: it is read once, until it changes.
+
+    A change is seen by the file's number, size or time.
+    """
+    now = Path(path).stat()
+    return _digest_at(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=200_000)
+def _digest_at(path: str, *_: int) -> str:
+    return file_digest(path)
+
+
 @contextmanager
-def named_if_refused(path: str | Path) -> Iterator[None]:
+def path_in_errors(path: str | Path) -> Iterator[None]:
     """Where what is written to a file is refused, as by a full disk, the error names the file.
 
     Raises:
@@ -59,7 +74,7 @@ def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     begin, end = LEFTOVER.split("*")
-    with named_if_refused(path):
+    with path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own length, so that a long name is no longer while it is written.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=begin, suffix=end)

@@ -4,7 +4,7 @@ A window scores high when edges lie inside it whole and few cross its border. Op
 version of the paper's code. Its own edge maps need a model file that no package index has;
 ``proposals/edges.py`` makes better ones without it.
 
-Between these windows come those of the regions that the same edges part the picture into
+Between these windows come those of the regions that the same edges part the image into
 (``proposals/edge_regions.py``), which fit closer; the paper has none.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from files.names import key_of
+from files.names import content_key
 from proposals.edge_regions import region_windows
 from proposals.edges import (
     EdgeSource,
@@ -25,11 +25,26 @@ from proposals.edges import (
     orientation,
     thin,
 )
-from proposals.opencv import check_image, one_thread, opencv, shrunk
+from proposals.opencv import check_image, one_thread, opencv, shrink_to_working_size
 from proposals.soft_order import first_of_equals, soft_order
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 4
+
+# OpenCV's search. The values are its own, but for eta, and stand here so that no other version of
+# it changes the windows; a change changes every key.
+SEARCH = {
+    "alpha": 0.65,  # step of the sliding windows, as IoU of neighbours
+    "beta": 0.75,  # IoU above which the worse of two windows is dropped
+    "eta": 0.9999,  # factor on beta after each window kept: fewer of many near-equal late windows
+    "minScore": 0.01,
+    "edgeMinMag": 0.1,  # weaker edges are ignored
+    "edgeMergeThr": 0.5,  # larger joins fewer edge pixels to a group
+    "clusterMinMag": 0.5,  # groups of less strength are ignored
+    "maxAspectRatio": 3.0,
+    "gamma": 2.0,  # how fast windows of one shape get fewer with size
+    "kappa": 1.5,  # how much their length keeps large windows from scoring high
+}
 
 
 @dataclass(frozen=True)
@@ -46,22 +61,11 @@ class EdgeBoxes:
             and differ from better ones (``proposals/soft_order.py``).
         decay: a candidate's score falls with each window taken before it, by this times its IoU
             with that one above ``decay_iou``, from 0 to 0.99; 0 keeps OpenCV's order.
-        decay_iou: from 0 to 0.99.
+        decay_iou: see ``decay``; from 0 to 0.99.
         regions: share of the windows that are of regions, from 0 to 0.9, for as long as there are
             any; 0 leaves EdgeBoxes' own.
-        alpha: step of the sliding windows as IoU of neighbours, above 0 and below 1.
-        beta: IoU above which the worse of two windows is dropped, above 0 and below 1.
-        eta: factor on beta after each window kept, from 0.5 to 1; below 1 drops more of the later
-            ones.
-        min_score: windows must score at least this.
-        edge_min_mag: weaker edges are ignored.
-        edge_merge_thr: larger joins fewer edge pixels to a group.
-        cluster_min_mag: groups of less strength are ignored.
-        max_aspect_ratio: of the sides of EdgeBoxes' own windows, 1 or more.
         min_box_area: smallest window in square pixels, before OpenCV refines its sides. OpenCV's
             own 1000 has none below 32x32, which one in 26 of VOC 2007 train's objects is.
-        gamma: how fast windows of one shape get fewer with size, 1 or more.
-        kappa: how much large windows are kept from scoring high by their length.
 
     Raises:
         ValueError: when a value is outside the ranges above.
@@ -74,17 +78,7 @@ class EdgeBoxes:
     decay: float = 0.4
     decay_iou: float = 0.5
     regions: float = 0.25
-    alpha: float = 0.65
-    beta: float = 0.75
-    eta: float = 0.9999
-    min_score: float = 0.01
-    edge_min_mag: float = 0.1
-    edge_merge_thr: float = 0.5
-    cluster_min_mag: float = 0.5
-    max_aspect_ratio: float = 3.0
     min_box_area: float = 400.0
-    gamma: float = 2.0
-    kappa: float = 1.5
 
     def __post_init__(self) -> None:
         if self.edges == "forest" and self.model is None:
@@ -97,17 +91,7 @@ class EdgeBoxes:
             ("decay", 0, 0.99),
             ("decay_iou", 0, 0.99),
             ("regions", 0, 0.9),
-            ("alpha", 0.01, 0.99),
-            ("beta", 0.01, 0.99),
-            ("eta", 0.5, 1),
-            ("min_score", 0, math.inf),
-            ("edge_min_mag", 0, 1),
-            ("edge_merge_thr", 0, math.inf),
-            ("cluster_min_mag", 0, math.inf),
-            ("max_aspect_ratio", 1, math.inf),
             ("min_box_area", 1, math.inf),
-            ("gamma", 1, math.inf),
-            ("kappa", 0, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -138,12 +122,13 @@ class EdgeBoxes:
         # The file counts by its bytes, which are in the source's key.
         del parameters["model"]
         version = opencv().__version__
-        return key_of(
+        return content_key(
             {
                 "method": "edge_boxes",
                 "version": VERSION,
                 "opencv": version,
                 "source": self.source.key,
+                "search": SEARCH,
                 "parameters": parameters,
             }
         )
@@ -155,7 +140,7 @@ class EdgeBoxes:
     def scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Windows of an image and their scores, from high to low; the same on every run.
 
-        A picture with a side over 500 pixels is searched at that size, ``min_box_area`` and all.
+        An image with a side over 500 pixels is searched at that size, ``min_box_area`` and all.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
@@ -177,11 +162,11 @@ class EdgeBoxes:
 
     def _scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``scored``, while OpenCV works on one thread."""
-        searched = shrunk(image)
+        searched = shrink_to_working_size(image)
         edges = self.source(searched)
         directions = orientation(edges)
-        # OpenCV looks at no edge below edge_min_mag, so thinning need not either.
-        thinned = thin(edges, directions, self.edge_min_mag)
+        # OpenCV looks at no edge below edgeMinMag, so thinning need not either.
+        thinned = thin(edges, directions, SEARCH["edgeMinMag"])
         corners, scores = self._search(thinned, directions)
         height, width = searched.shape[:2]
         corners = corners.clip(0, [width, height] * 2)
@@ -222,21 +207,12 @@ class EdgeBoxes:
         if min(edges.shape) < 3:
             return np.zeros((0, 4)), np.zeros(0)
         search = opencv().ximgproc.createEdgeBoxes(
-            alpha=self.alpha,
-            beta=self.beta,
-            eta=self.eta,
-            minScore=self.min_score,
             maxBoxes=max(self.candidates, self.max_windows),
-            edgeMinMag=self.edge_min_mag,
-            edgeMergeThr=self.edge_merge_thr,
-            clusterMinMag=self.cluster_min_mag,
-            maxAspectRatio=self.max_aspect_ratio,
             minBoxArea=self.min_box_area,
-            gamma=self.gamma,
-            kappa=self.kappa,
+            **SEARCH,
         )
         boxes, scores = search.getBoundingBoxes(edges, directions)
         corners = np.asarray(boxes, np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        # (P, 1) in OpenCV 4, (P,) in 5.
-        return corners, np.asarray(scores, np.float64).ravel()
+        # (P, 1) in OpenCV 4, (P,) in 5; where nothing is found 4.10 gives a score of nan.
+        return corners, np.asarray(scores, np.float64).ravel()[: len(corners)]

@@ -2,7 +2,7 @@
 
 Four levels of 3x3 convolutions, each at half the resolution of the one before, and a way back up
 that adds every level's features to the next finer one's. ``tools/train_edges.py`` trains it on the
-segmentation masks of VOC's train pictures and on BSDS500; its file is under a megabyte.
+segmentation masks of VOC's train images and on BSDS500; its file is under a megabyte.
 """
 
 from collections.abc import Iterator
@@ -53,22 +53,22 @@ class EdgeNetwork(nn.Module):
         self.merged = nn.ModuleList(_layer(MERGED, out) for out in (a, MERGED, MERGED))
         self.logits = nn.ModuleList(nn.Conv2d(w, 1, 1) for w in (a, MERGED, MERGED, MERGED))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits ``(B, 1, H, W)`` of pictures as ``prepared`` makes them, ``(B, 3, H, W)``."""
-        return self.logits[0](self._merge(pictures)[0])
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, 1, H, W)`` of images as ``prepared`` makes them, ``(B, 3, H, W)``."""
+        return self.logits[0](self._merge(images)[0])
 
-    def all_levels(self, pictures: Tensor) -> list[Tensor]:
+    def all_levels(self, images: Tensor) -> list[Tensor]:
         """``forward``'s logits and those of the coarser levels, all ``(B, 1, H, W)``; to learn."""
-        size = pictures.shape[2:]
-        merged = self._merge(pictures)
+        size = images.shape[2:]
+        merged = self._merge(images)
         return [_enlarged(layer(m), size) for layer, m in zip(self.logits, merged, strict=True)]
 
-    def _merge(self, pictures: Tensor) -> list[Tensor]:
+    def _merge(self, images: Tensor) -> list[Tensor]:
         """Merged features of each level, the finest first."""
         features = []
         for level in self.levels:
-            pictures = level(pictures)
-            features.append(pictures)
+            images = level(images)
+            features.append(images)
         found = [self.lateral[-1](features[-1])]
         for number in reversed(range(len(features) - 1)):
             own = self.lateral[number](features[number])

@@ -1,7 +1,7 @@
-"""Windows around the regions that an edge map divides a picture into, from small to large.
+"""Windows around the regions that an edge map divides an image into, from small to large.
 
 EdgeBoxes tries shapes of a grid and stops within pixels of an outline; the windows of regions lie
-on outlines, so that of their few more fit closely (docs/LOG.md). The smallest regions are the
+on outlines, so that of their few more fit closely (docs/decisions.md). The smallest regions are the
 basins of the edge map, whose borders are its ridges. Then two neighbours at a time become one, till
 one is left, as in selective search (Uijlings et al., IJCV 2013, section 3), with the strength of
 the edges between them (Arbelaez et al., PAMI 2011) where that compares textures. Each of several
@@ -26,14 +26,14 @@ SLOPE, SLOPE_SIGMA = 0.1, 8.0
 
 
 @dataclass(frozen=True)
-class Likeness:
+class MergeCost:
     """How much each difference of two neighbours keeps them apart; the least is merged next.
 
     Attributes:
         edge: of the mean strength of the edges along their common border.
         colour: of the sum of differences of their mean colours in Lab, each of 0 to 1.
-        size: of the share of the picture that both cover, so that small ones come first.
-        fill: of the share of the picture that their common window covers beside them.
+        size: of the share of the image that both cover, so that small ones come first.
+        fill: of the share of the image that their common window covers beside them.
     """
 
     edge: float = 0.0
@@ -43,15 +43,15 @@ class Likeness:
 
 
 HIERARCHIES = (
-    Likeness(edge=1),
-    Likeness(edge=1, size=1, fill=1),
-    Likeness(colour=1, size=1, fill=1),
+    MergeCost(edge=1),
+    MergeCost(edge=1, size=1, fill=1),
+    MergeCost(colour=1, size=1, fill=1),
 )
 
 
 @dataclass(frozen=True)
 class Regions:
-    """R regions of a picture and which of them touch.
+    """R regions of an image and which of them touch.
 
     Attributes:
         windows: ``(R, 4)`` half-open pixels.
@@ -61,7 +61,7 @@ class Regions:
         strengths: ``(E,)`` summed strength of the edges between them: at each two pixels that
             touch, the stronger's.
         lengths: ``(E,)`` how many such pixels.
-        pixels: of the picture.
+        pixels: of the image.
     """
 
     windows: NDArray[np.float64]
@@ -85,7 +85,7 @@ def region_windows(
 
     Returns:
         ``(P, 4)`` half-open pixels, no window twice: those merged last of each hierarchy, the
-        picture first, then those before them.
+        image first, then those before them.
     """
     regions = regions_of(basins(edges), edges, image)
     found = [merged(regions, likeness)[::-1] for likeness in HIERARCHIES]
@@ -153,11 +153,11 @@ def regions_of(
     )
 
 
-def merged(regions: Regions, likeness: Likeness) -> NDArray[np.float64]:
+def merged(regions: Regions, likeness: MergeCost) -> NDArray[np.float64]:
     """Windows ``(2R - 1, 4)`` of the regions, then of what two of them became, in this order.
 
     The two neighbours that differ least become one, at equal difference those of lower numbers. A
-    new region has the next number. Pictures are connected, so in the end one is left.
+    new region has the next number. Images are connected, so in the end one is left.
     """
     nodes = _Nodes(regions, likeness)
     heap = [
@@ -179,7 +179,7 @@ def merged(regions: Regions, likeness: Likeness) -> NDArray[np.float64]:
 class _Nodes:
     """Regions while they are merged, as lists: single numbers are slow to read from arrays."""
 
-    def __init__(self, regions: Regions, likeness: Likeness) -> None:
+    def __init__(self, regions: Regions, likeness: MergeCost) -> None:
         self.likeness = likeness
         self.pixels = regions.pixels
         self.windows = regions.windows.tolist()

@@ -1,4 +1,4 @@
-"""Training the edge network: pictures with their boundaries, crops of them, and the descent.
+"""Training the edge network: images with their boundaries, crops of them, and the descent.
 
 Targets are of two kinds: outlines of the objects in VOC's segmentation masks, where the void
 stripe along each leaves open where exactly the outline runs, and BSDS500's boundaries, drawn by
@@ -33,7 +33,7 @@ TURN = 20.0
 
 @dataclass(frozen=True)
 class EdgeSample:
-    """A picture with its boundaries.
+    """An image with its boundaries.
 
     Attributes:
         image: ``(H, W, 3)`` RGB uint8.
@@ -172,7 +172,7 @@ def balanced_loss(logits: Tensor, edges: Tensor, counts: Tensor) -> Tensor:
 
 
 def train_edges(
-    pictures: Sequence[EdgeSample],
+    images: Sequence[EdgeSample],
     *,
     steps: int,
     batch: int = 4,
@@ -185,7 +185,7 @@ def train_edges(
     """Train a network from random weights; a function of its arguments.
 
     Args:
-        pictures: drawn from evenly.
+        images: drawn from evenly.
         steps: of descent (AdamW; the rate rises over 100 steps and falls by a cosine to 0).
         batch: crops a step.
         side: of a crop.
@@ -204,8 +204,7 @@ def train_edges(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate
         crops = [
-            draw_crop(pictures[number], side, rng)
-            for number in rng.integers(len(pictures), size=batch)
+            draw_crop(images[number], side, rng) for number in rng.integers(len(images), size=batch)
         ]
         edges, counts = (
             torch.from_numpy(np.stack([getattr(crop, name) for crop in crops]))[:, None]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from files.names import key_of
+from files.names import content_key
 from files.writing import file_digest
 from proposals.opencv import check_image, opencv
 
@@ -57,7 +57,7 @@ class GradientEdges:
     @property
     def key(self) -> str:
         """16 digits."""
-        return key_of({"edges": self.name, **asdict(self), "opencv": opencv().__version__})
+        return content_key({"edges": self.name, **asdict(self), "opencv": opencv().__version__})
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The map ``(H, W)``; 1 where the gradient is at its 99th percentile or above."""
@@ -66,7 +66,7 @@ class GradientEdges:
         smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), self.sigma)
         across, down = cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)
         strength = np.sqrt(across * across + down * down).max(axis=2)
-        # An even picture has no edges, whatever rounding leaves: a step of one grey level has 2.
+        # An even image has no edges, whatever rounding leaves: a step of one grey level has 2.
         strong = max(float(np.percentile(strength, 99)), 1.0)
         return np.asarray(np.minimum(strength / np.float32(strong), 1), np.float32)
 
@@ -77,7 +77,8 @@ class LearnedEdges:
 
     Attributes:
         model: the network's file; by default the one that comes with the package.
-        power: strengths are raised to it; above 1, doubtful edges count for less (docs/LOG.md).
+        power: strengths are raised to it; above 1, doubtful edges count for less
+            (docs/decisions.md).
     """
 
     model: str = str(Path(__file__).with_name("edges.safetensors"))
@@ -95,7 +96,7 @@ class LearnedEdges:
         Raises:
             FileNotFoundError: no such file.
         """
-        return key_of(
+        return content_key(
             {
                 "edges": self.name,
                 "model": file_digest(self._path()),
@@ -145,7 +146,7 @@ class ForestEdges:
         Raises:
             FileNotFoundError: no such model.
         """
-        return key_of(
+        return content_key(
             {
                 "edges": self.name,
                 "model": file_digest(self._path()),

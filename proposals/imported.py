@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files.images import image_size
-from files.names import key_of
+from files.names import content_key
 from files.writing import file_digest
 from proposals.window_files import READERS, read_windows
 
@@ -51,7 +51,7 @@ class ImportedWindows:
     @property
     def key(self) -> str:
         """16 digits that change with the file's bytes."""
-        return key_of({"method": "file", "bytes": file_digest(self.file)})
+        return content_key({"method": "file", "bytes": file_digest(self.file)})
 
     def load(self, image: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32 of the image at a path, in the file's order.
@@ -124,7 +124,7 @@ def fitted(rows: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
 
     Raises:
         ValueError: one is not finite, has no area, or lies more than SLACK outside; or all lie
-            within 0..1. The message goes on from "the windows of an image".
+            within 0..1. The message continues "the windows of an image".
     """
     height, width = size
     if not np.isfinite(rows).all():

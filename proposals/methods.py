@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from files.names import key_of
+from files.names import content_key
 from proposals.edge_boxes import EdgeBoxes
 from proposals.imported import ImportedWindows
 from proposals.selective_search import SelectiveSearch
@@ -19,11 +19,11 @@ class Proposals:
     """Where windows come from.
 
     Attributes:
-        method: selective search; EdgeBoxes; both, which the paper trains on when EdgeBoxes alone
-            is used at test (4.3); or a file of windows made elsewhere.
-        selective_search: its parameters.
-        edge_boxes: its parameters.
-        file: .mat, .npz or .csv (``proposals/window_files.py``), for the method "file" only.
+        method: where windows come from; "both" is what the paper trains on when EdgeBoxes alone is
+            used at test (4.3), "file" is for windows made elsewhere.
+        selective_search: parameters of selective search.
+        edge_boxes: parameters of EdgeBoxes.
+        file: .mat, .npz or .csv of the method "file"; see ``proposals/window_files.py``.
 
     Raises:
         ValueError: a file without the method "file", or the other way round.
@@ -43,14 +43,11 @@ class Proposals:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Proposals":
-        """What ``dataclasses.asdict`` made a dictionary of.
-
-        Those of before there were windows of regions had none.
-        """
+        """The object that ``dataclasses.asdict`` made ``settings`` of."""
         return cls(
             settings["method"],
             SelectiveSearch(**settings["selective_search"]),
-            EdgeBoxes(**{"regions": 0.0, **settings["edge_boxes"]}),
+            EdgeBoxes(**settings["edge_boxes"]),
             settings["file"],
         )
 
@@ -72,7 +69,7 @@ class Proposals:
     def key(self) -> str:
         """Changes whenever the same image could give other windows; of one method, its own."""
         keys = [part.key for part in self.parts]
-        return keys[0] if len(keys) == 1 else key_of({"union": keys})
+        return keys[0] if len(keys) == 1 else content_key({"union": keys})
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` of an RGB image ``(H, W, 3)`` uint8, P at least 1; see the methods."""

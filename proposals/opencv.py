@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-# A larger picture is searched at this longer side, the size of VOC's and of R-CNN's own search:
+# A larger image is searched at this longer side, the size of VOC's and of R-CNN's own search:
 # a 12-megapixel photograph would take minutes and give ten times the windows.
 WORKING_SIDE = 500
 
@@ -72,7 +72,7 @@ def one_thread() -> Iterator[None]:
             cv2.setNumThreads(before)
 
 
-def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def shrink_to_working_size(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image with its longer side cut to WORKING_SIDE pixels by area averaging."""
     height, width = image.shape[:2]
     if max(height, width) <= WORKING_SIDE:

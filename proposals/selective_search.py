@@ -2,7 +2,7 @@
 
 OpenCV weights the rank of a region by libc's ``rand()``, so its order changes from run to run, and
 it returns small, low-level regions first: keeping the head of its list throws away the large
-windows (about 20 points of recall at IoU 0.7). Here libc is seeded from the picture's own pixels
+windows (about 20 points of recall at IoU 0.7). Here libc is seeded from the image's own pixels
 and the order is turned round. Three graph segmentations, two colour spaces (HSV and Lab) and two
 similarities make the paper's "fast" mode; ``docs/results/selective_search.csv`` is the table that
 the default parameters were chosen by.
@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from files.names import key_of
-from proposals.opencv import check_image, one_thread, opencv, shrunk
+from files.names import content_key
+from proposals.opencv import check_image, one_thread, opencv, shrink_to_working_size
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
@@ -72,7 +72,7 @@ class SelectiveSearch:
     def key(self) -> str:
         """16 digits that change with the parameters, the OpenCV version and this code's version."""
         version = opencv().__version__
-        return key_of(
+        return content_key(
             {"method": self.name, "version": VERSION, "opencv": version, "parameters": asdict(self)}
         )
 
@@ -83,7 +83,7 @@ class SelectiveSearch:
         is the paper's order of decreasing significance (random within a level of the hierarchy,
         by a seed made from the pixels). Of duplicates the first stays.
 
-        A picture with a side over 500 pixels is searched at that size, ``min_side`` and all.
+        An image with a side over 500 pixels is searched at that size, ``min_side`` and all.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
@@ -91,7 +91,7 @@ class SelectiveSearch:
         Returns:
             ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels, inside the image,
             both sides ``min_side`` or more where it is searched, P at most ``max_windows``. P is
-            never 0: when ``min_side`` leaves nothing (a tiny picture, or none of its regions large
+            never 0: when ``min_side`` leaves nothing (a tiny image, or none of its regions large
             enough), the whole image is the only window.
 
         Raises:
@@ -100,7 +100,7 @@ class SelectiveSearch:
         """
         check_image(image, "selective search")
         with one_thread():
-            searched = shrunk(image)
+            searched = shrink_to_working_size(image)
             corners = self._regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
         sides = corners[:, 2:] - corners[:, :2]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from files.artefacts import read_artefact, write_artefact
 from files.images import UnreadableImage, read_image
-from files.names import key_of, short_name
-from files.writing import file_digest, save_text
+from files.names import content_key, short_name
+from files.writing import content_digest, save_text
 from proposals.methods import union
 
 ARRAY = "windows"
@@ -135,9 +135,9 @@ class WindowStore:
         """The file of an image's windows and the key of what it holds."""
         if not image.is_file():
             raise FileNotFoundError(f"no image at {image}")
-        digest = file_digest(image)
+        digest = content_digest(image)
         name = short_name(image.name, digest[:16])
-        key = key_of({"method": self._key, "image": digest})
+        key = content_key({"method": self._key, "image": digest})
         return self.folder / f"{name}.safetensors", key
 
 

@@ -4,7 +4,8 @@
   Uijlings' SelectiveSearchVOC2007*.mat and Girshick's selective_search_data/voc_2007_*.mat are.
 - ``.npz``: an array ``(P, 4)`` for each image under its name; ``x1, y1, x2, y2`` in half-open
   pixels, as everywhere here.
-- ``.csv``: columns ``picture, x1, y1, x2, y2`` in any order, the same pixels; others are ignored.
+- ``.csv``: columns ``image`` (or ``picture``), ``x1, y1, x2, y2`` in any order, the same pixels;
+  others are ignored.
 
 A name is an image's id or file name, with or without its subfolders and its ending.
 """
@@ -25,7 +26,7 @@ from scipy.io import loadmat
 from files.images import image_suffixes
 from files.text import read_text
 
-COLUMNS = ("picture", "x1", "y1", "x2", "y2")
+COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,14 @@ def _read_csv(file: Path) -> Iterable[tuple[str, NDArray[np.float32]]]:
     found: dict[str, list[list[float]]] = {}
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""), skipinitialspace=True)
     try:
+        rows.fieldnames = ["image" if n == "picture" else n for n in rows.fieldnames or ()]
         if not set(COLUMNS) <= set(rows.fieldnames or ()):
             raise ValueError(f"needs the columns {', '.join(COLUMNS)}, got {rows.fieldnames}")
         for row in rows:
-            if not row["picture"]:
-                raise ValueError("names no picture")
+            if not row["image"]:
+                raise ValueError("names no image")
             window = [float(row[name] or "") for name in COLUMNS[1:]]
-            found.setdefault(row["picture"], []).append(window)
+            found.setdefault(row["image"], []).append(window)
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
     return [(name, np.array(windows, np.float32)) for name, windows in found.items()]

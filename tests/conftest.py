@@ -1,12 +1,11 @@
-"""Fixtures: a seed, and the real pictures where there are any."""
+"""Fixtures: a seed, and the real images where there are any."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
+from paths import ROOT
 
 
 @pytest.fixture
@@ -19,14 +18,15 @@ def voc07_root() -> Path:
     for folder in (ROOT.parent / "shared/voc07/VOCdevkit/VOC2007", ROOT / "data/VOCdevkit/VOC2007"):
         if (folder / "Annotations").is_dir():
             return folder
-    pytest.skip("no VOC 2007 pictures in ../shared/voc07 or data/VOCdevkit")
+    pytest.skip("no VOC 2007 images in ../shared/voc07 or data/VOCdevkit")
 
 
 @pytest.fixture(scope="session")
 def voc07_golden() -> Path:
+    """The full set that tests/golden is cut from."""
     folder = ROOT.parent / "shared/voc07/golden"
     if not folder.is_dir():
-        pytest.skip("no golden metric files in ../shared/voc07/golden")
+        pytest.skip("no full golden set in ../shared/voc07/golden")
     return folder
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 from _stopping import stoppable
 
 import yaml
-from jsonargparse import ArgumentParser, auto_cli
+from _flags import FlagsParser
+from jsonargparse import auto_cli
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from detection.config import Config
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
+# Where the default configuration is, too, when a tool is called from another folder.
+HOME = Path(__file__).resolve().parents[1]
 # Exit status of a tool that did its work on all images but some, which could not be read.
 SKIPPED_STATUS = 3
 SKIPPED_LINES = 20
@@ -29,22 +33,6 @@ logger = logging.getLogger(__name__)
 # scale took 0.20 s of processor time instead of 0.23, with the same result. Torch looks at it when
 # it makes its first tensor; worker processes inherit it.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
-
-class FlagsParser(ArgumentParser):
-    """Takes flags by their whole names only, and the name of a bool alone for true.
-
-    ``--svm.c`` would be taken for ``--svm.checkpoint_every`` otherwise.
-    """
-
-    def __init__(self, *words: Any, allow_abbrev: bool = False, **options: Any) -> None:
-        super().__init__(*words, allow_abbrev=allow_abbrev, **options)
-
-    def add_argument(self, *names: Any, **options: Any) -> Any:
-        """Add an argument; the value of a bool may be left out."""
-        if options.get("type") is bool:
-            options |= {"nargs": "?", "const": True}
-        return super().add_argument(*names, **options)
 
 
 class WordsParser(FlagsParser):
@@ -67,11 +55,15 @@ def run_tool(main: Callable[..., Any] | dict[str, Any], **options: Any) -> None:
 def run_configured(main: Callable[[Config], None]) -> None:
     """Call ``main`` with a Config from --config and flags.
 
-    Without --config, configs/voc07_alexnet.yaml is taken.
+    Without --config, ``default_config`` is taken.
     """
-    asked = any(word.split("=")[0] == "--config" for word in sys.argv[1:])
-    files = [] if asked else [str(DEFAULT_CONFIG)]
-    _guarded(lambda: main(parse_config(default_config_files=files)))
+
+    def configured() -> None:
+        asked = any(word.split("=")[0] == "--config" for word in sys.argv[1:])
+        path = None if asked else default_config()
+        main(parse_config(default_config_files=[] if path is None else [str(path)]))
+
+    _guarded(configured)
 
 
 def run_on_trained(main: Callable[[Config], None]) -> None:
@@ -89,11 +81,9 @@ def parse_config(**options: Any) -> Config:
     Raises:
         ValueError: a group of settings is given as a single value.
     """
-    words = ["--detection.bbox=false" if word == "--no-bbox" else word for word in sys.argv[1:]]
     try:
         return auto_cli(
             Config,
-            args=words,
             as_positional=False,
             return_instance=True,
             parser_class=FlagsParser,
@@ -105,20 +95,44 @@ def parse_config(**options: Any) -> Config:
         ) from error
 
 
+def default_config() -> Path | None:
+    """configs/voc07_alexnet.yaml of the working folder, or else the one that belongs to the tools.
+
+    None, with a warning, where neither is there.
+    """
+    for path in (DEFAULT_CONFIG, HOME / DEFAULT_CONFIG):
+        if path.is_file():
+            return path
+    logger.warning(
+        "no %s in %s or %s: settings have the defaults of --help", DEFAULT_CONFIG, Path.cwd(), HOME
+    )
+    return None
+
+
 def trained_settings(arguments: list[str]) -> dict[str, Any]:
-    """The settings in config.yaml of the run that the arguments name, as flat dotted keys."""
+    """The settings in config.yaml of the run that the arguments name, as flat dotted keys.
+
+    Raises:
+        ValueError: they are of another version of this project.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", default=str(DEFAULT_CONFIG))
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--run")
     known, _ = parser.parse_known_args(arguments)
     folder = known.run
-    if folder is None and Path(known.config).is_file():
-        folder = read_settings(Path(known.config)).get("run")
+    if folder is None:
+        path = known.config or default_config()
+        folder = read_settings(path).get("run") if path and path.is_file() else None
     trained = Path(folder or Config.run) / "config.yaml"
     if not trained.is_file():
         return {}
     settings = _flat(read_settings(trained))
     settings.pop("limit", None)
+    if unknown := settings.keys() - _flat(asdict(Config())):
+        raise ValueError(
+            f"{trained} is of another version, whose settings {', '.join(sorted(unknown))} do not "
+            "exist here; train the run again"
+        )
     return settings
 
 

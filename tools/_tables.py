@@ -13,7 +13,7 @@ from files.text import read_text
 
 # Numbers of windows whose recall is shown, beside all of them.
 BUDGETS = (200, 500, 1000)
-ONE_TEST = ("network", "features", "proposals", "train_split", "test_split", "scales")
+ONE_TEST = ("features", "proposals", "train_split", "test_split", "scales")
 TITLES = ("network", "features", "windows", "train", "test", "scales")
 LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
 # Stages that are no part of training, or windows, which many trainings share.
@@ -26,6 +26,16 @@ PAPER = {
     ("fc6", "false"): {"1": 52.3, "5": 53.7, "rcnn": 53.1},
     ("fc7", "false"): {"1": 54.5, "5": 55.2, "rcnn": 54.2},
     ("fc7", "true"): {"1": 58.0, "5": 59.2, "rcnn": 58.5},
+}
+
+
+# Of tools/benchmark.py: which R-CNN is compared with which SPP-net.
+RATIOS = {
+    "ratios_like_for_like": "like for like: float32, no shortcuts",
+    "ratios_same_precision": "both bfloat16; fc6 of rank 256",
+    "ratios_whole_fc": "SPP-net bfloat16, R-CNN float32",
+    "ratios": "SPP-net bfloat16, fc6 of rank 256; R-CNN float32",
+    "ratios_paper": "the paper, on a GPU",
 }
 
 
@@ -70,9 +80,9 @@ def best(table: Path, combination: Path) -> str:
     """
     found: dict[str, tuple[float, str]] = {}
     for row in rows_of(table):
-        network = re.sub(r"_(conv\d|boxes|float32|bfloat16|rank\d|vote\d).*", "", row["network"])
+        network = row["network"]
         scores = row["layer"] + (" + bb" if row["bbox"] == "true" else "")
-        how = f"{row['network']}, {scores}, {SCALES[row['scales']]}, windows of {row['proposals']}"
+        how = f"{labelled(row)}, {scores}, {SCALES[row['scales']]}, windows of {row['proposals']}"
         found[network] = max(found.get(network, (0.0, "")), (float(row["map"]), how))
     for row in rows_of(combination):
         count = row["runs"].count(" + ") + 1
@@ -85,6 +95,19 @@ def best(table: Path, combination: Path) -> str:
         ("network", "best mAP", "how"),
         [(name, f"{100 * value:.1f}", how) for name, (value, how) in ordered],
     )
+
+
+def labelled(row: Mapping[str, str]) -> str:
+    """A network in a table, with how it was trained and what a test changed."""
+    parts = (
+        row["network"],
+        "" if row["train_from"] == "fc" else f"from {row['train_from']}",
+        {"": "", "learned": "box layer", "ridge": "box loss"}[row["boxes"]],
+        row["precision"],
+        row["fc_rank"] and f"fc rank {row['fc_rank']}",
+        row["vote_iou"] and f"box voting at {row['vote_iou']}",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def maps_of(rows: Iterable[Mapping[str, str]], **same: str) -> list[float]:
@@ -110,7 +133,9 @@ def paper(table: Path) -> str:
                 spread(
                     maps_of(
                         rows,
-                        network=network,
+                        network="alexnet",
+                        train_from=train_from,
+                        **dict.fromkeys(("boxes", "precision", "fc_rank", "vote_iou"), ""),
                         features="spp",
                         proposals="selective_search",
                         train_split="train",
@@ -120,7 +145,7 @@ def paper(table: Path) -> str:
                         bbox=bbox,
                     )
                 )
-                for network in ("alexnet", "alexnet_conv3")
+                for train_from in ("fc", "conv3")
                 for scales in SCALES
             ]
             theirs = PAPER.get((layer, bbox), {})
@@ -138,13 +163,13 @@ def named(layer: str, bbox: str) -> str:
 
 
 def rcnn(table: Path) -> str:
-    """SPP-net beside R-CNN where both were trained on the same pictures, with the paper's numbers.
+    """SPP-net beside R-CNN where both were trained on the same images, with the paper's numbers.
 
     mAP without and with box regression.
     """
     found: dict[tuple[str, ...], dict[str, list[dict[str, str]]]] = {}
     for row in rows_of(table):
-        same = tuple(row[name] for name in ("network", "layer", "train_split", "test_split"))
+        same = (labelled(row), row["layer"], row["train_split"], row["test_split"])
         way = "rcnn" if row["features"] == "rcnn" else row["scales"]
         found.setdefault(same, {}).setdefault(way, []).append(row)
     lines = []
@@ -163,7 +188,8 @@ def tests(table: Path) -> str:
     for row in rows_of(table):
         # R-CNN has no scales.
         row["scales"] = row["scales"] if row["features"] == "spp" else "-"
-        scored = cells.setdefault(tuple(row[name] for name in ONE_TEST), {})
+        test = (labelled(row), *(row[name] for name in ONE_TEST))
+        scored = cells.setdefault(test, {})
         scored.setdefault((row["layer"], row["bbox"]), []).append(100 * float(row["map"]))
     lines = []
     for facts, scored in cells.items():
@@ -219,12 +245,12 @@ def cost(found: Iterable[Path]) -> str:
                 f"[{path.stem}](results/{path.name})",
                 f"{100 * result['map']:.1f}",
                 f"{sum(one['seconds'] for one in training) / 60:.0f}",
-                f"{test['seconds'] / test['pictures']:.2f}" if test else "-",
+                f"{test['seconds'] / test['images']:.2f}" if test else "-",
                 f"{test.get('workers', '-')}",
                 f"{max(one['peak_memory_mb'] for one in training) / 1000:.1f}",
             )
         )
-    titles = ("training, minutes", "test, seconds a picture", "processes", "peak GB")
+    titles = ("training, minutes", "test, seconds an image", "processes", "peak GB")
     return markdown(("test", "mAP", *titles), lines)
 
 
@@ -259,20 +285,24 @@ def seconds(benchmark: Path, gpu: Path) -> str:
         other = f"{beside['end_to_end'][name]:.3f}"
         lines.append([f"{name}, file to boxes", *"----", f"{whole:.3f}", other])
     on_gpu = f"total on an {beside['environment']['cuda']}"
-    text = markdown(("seconds a picture", *phases, on_gpu), lines)
+    text = markdown(("seconds an image", *phases, on_gpu), lines)
     machine = found["environment"]["processor"]
     for each, place in ((found, machine), (beside, beside["environment"]["cuda"])):
-        about = f"{each['date']}, {each['pictures']} pictures, {place}"
+        about = f"{each['date']}, {each['images']} images, {place}"
         text += f"\n`{each['command']}`, {about}\n"
     return text
 
 
 def ratios(benchmark: Path) -> str:
-    """How many times faster than R-CNN."""
+    """How many times faster than R-CNN, like for like first."""
     found = results_of(benchmark)
     lines = [
-        [kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values.values())]
-        for kind, values in found.items()
-        if kind.startswith("ratios")
+        [words, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values())]
+        for kind, words in RATIOS.items()
+        if kind in found
     ]
-    return markdown(("times faster than R-CNN", *found["ratios"]), lines)
+    parts = [
+        name.replace("conv_", "convolutions, ").replace("total_", "in all, ")
+        for name in found["ratios"]
+    ]
+    return markdown(("times faster than R-CNN", *(part.replace("_", " ") for part in parts)), lines)

@@ -9,7 +9,6 @@ from torchvision.ops import roi_pool
 
 from detection.config import Detection
 from detection.features.extractor import Precision, SPPExtractor, WindowFeatures
-from detection.features.pyramid import LEVELS
 from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
@@ -18,10 +17,11 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from detection.networks.pyramid import LEVELS
 from detection.networks.truncated import LAYERS, MOST, Responses
 
 CLASSES = 20
-# Of fc6 and fc7; chosen by what it costs in mAP (docs/LOG.md).
+# Of fc6 and fc7; chosen by what it costs in mAP (docs/decisions.md).
 RANK = 256
 
 

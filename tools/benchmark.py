@@ -1,9 +1,9 @@
-"""Time SPP-net at five scales and one beside R-CNN, picture by picture, in one run.
+"""Time SPP-net at five scales and one beside R-CNN, image by image, in one run.
 
     python tools/benchmark.py --data.split test --out docs/results/benchmark.json
 
 Every method sees the same windows, network, fc layers and SVMs (random ones: time does not depend
-on what they learned), the methods taking turns, shuffled anew for each picture. R-CNN runs as its
+on what they learned), the methods taking turns, shuffled anew for each image. R-CNN runs as its
 users run it: float32, batches of the best size, every window. SPP-net runs with its levers:
 bfloat16, and fc6 and fc7 truncated to a rank whose cost in mAP docs/results/voc07_table.csv has;
 ``_whole`` has them whole. ``_plain`` is the like-for-like column: float32, windows on the same
@@ -16,7 +16,7 @@ import logging
 import multiprocessing
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -29,20 +29,22 @@ from _timed_methods import METHODS, make
 from numpy.typing import NDArray
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from detection.data.drawn import draw_voc
+from detection.config import Config, Split
 from detection.data.records import ImageRecord
+from detection.data.synthetic.dataset import write_synthetic_voc
 from detection.data.voc import read_voc
 from detection.evaluation.timing import (
     PHASES,
     convolution_operations,
     matrix_rate,
-    time_picture,
+    time_image,
 )
 from detection.features.extractor import resized_size
 from detection.features.rcnn import CROP
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
 from detection.machine import environment, peak_memory_mb
+from detection.run import Run
 from files.images import read_image
 from files.writing import save_text
 from proposals import Proposals
@@ -57,47 +59,33 @@ PAPER = {
 }
 
 
-@dataclass(frozen=True)
-class Data:
-    """Which pictures.
-
-    Attributes:
-        root: the VOC2007 folder, or the folder above it; drawn pictures are taken where it is
-            missing.
-        split: name of a list in ImageSets/Main.
-    """
-
-    root: Path = Path("data/VOCdevkit")
-    split: str = "test"
-
-
 def main(
-    data: Data = Data(),
-    pictures: int = 10,
+    data: Split = Split(),  # noqa: B008 - frozen
+    limit: int = 10,
     hidden: int = 4096,
     box_layer: Literal["pool5", "fc7"] = "pool5",
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     out: Path | None = None,
 ) -> None:
     """Time the methods and print medians and ratios.
 
     Args:
-        data: which pictures.
-        pictures: how many; the first of the split.
+        data: which images; synthetic ones where data.root is missing.
+        limit: use only the first so many images of the split.
         hidden: width of fc6 and fc7.
         box_layer: what box regression reads.
-        device: where the networks run.
-        proposals: where the windows come from.
+        device: where networks run; 'auto' takes a CUDA device where there is one.
+        proposals: windows, the region proposals.
         out: file for the results.
     """
-    records = some_pictures(data, pictures)
+    records = some_images(data, limit)
     windows, seconds = [], []
     for record in with_progress(records, "windows", len(records)):
         start = time.perf_counter()
         windows.append(proposals(read_image(record.path)))
         seconds.append(time.perf_counter() - start)
-    place = torch.device(device)
+    place = Run(Config(device=device)).device
     detectors = {name: make(name, hidden, box_layer, place) for name in METHODS}
     times = measure(detectors, records, windows)
     times["faster_rcnn_resnet50_fpn"] = {"total": faster_rcnn(records[:3], place)}
@@ -107,7 +95,7 @@ def main(
         "command": " ".join(sys.argv),
         "date": time.strftime("%Y-%m-%d"),
         "environment": environment(),
-        "pictures": len(records),
+        "images": len(records),
         "windows": float(np.mean([len(each) for each in windows])),
         "seconds": times,
         "end_to_end": {
@@ -132,14 +120,14 @@ def main(
         save_text(out, json.dumps(result, indent=2) + "\n")
 
 
-def some_pictures(data: Data, count: int) -> list[ImageRecord]:
-    """The first pictures of the split, or drawn ones where there is no data."""
-    root, split = data.root, data.split
+def some_images(data: Split, count: int) -> list[ImageRecord]:
+    """The first images of the split, or synthetic ones where there is no data."""
+    root, split = Path(data.root), data.split
     if not root.exists():
-        logger.info("no data at %s: pictures are drawn", root)
-        root, split = Path("data/drawn"), "test"
+        logger.info("no data at %s: synthetic images are taken", root)
+        root, split = Path("data/synthetic"), "test"
         if not root.exists():
-            draw_voc(root, train=48, test=24, seed=0)
+            write_synthetic_voc(root, train=48, test=24, seed=0)
     return list(read_voc(root, split, limit=count).records)
 
 
@@ -148,21 +136,21 @@ def measure(
     records: list[ImageRecord],
     windows: list[NDArray[np.float32]],
 ) -> dict[str, dict[str, float]]:
-    """Median seconds a picture of each method's phases; the first picture warms up unmeasured.
+    """Median seconds an image of each method's phases; the first image warms up unmeasured.
 
-    On a GPU every picture does, as cuDNN chooses its algorithms when it first sees a size. Methods
-    are shuffled for each picture: pooling took twice as long where it always followed R-CNN.
+    On a GPU every image does, as cuDNN chooses its algorithms when it first sees a size. Methods
+    are shuffled for each image: pooling took twice as long where it always followed R-CNN.
     """
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     order = [0, *range(len(records))]
     rng = np.random.default_rng(0)
-    for turn, number in enumerate(with_progress(order, "pictures", len(order))):
+    for turn, number in enumerate(with_progress(order, "images", len(order))):
         image = read_image(records[number].path)
         for name in rng.permutation(list(detectors)):
             detector = detectors[name]
             if detector.extractor.device.type == "cuda":
-                time_picture(detector, image, windows[number])
-            found = time_picture(detector, image, windows[number])
+                time_image(detector, image, windows[number])
+            found = time_image(detector, image, windows[number])
             if turn:
                 seconds[name].append(found)
     return {
@@ -187,7 +175,7 @@ def arithmetic(
     times: dict[str, dict[str, float]],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Convolutions' operations a picture, and the share of the matrix product's rate they reach."""
+    """Convolutions' operations an image, and the share of the matrix product's rate they reach."""
     rates = {precision: matrix_rate(precision, device) for precision in ("float32", "bfloat16")}
     found: dict[str, Any] = {f"matrix_gflops_{name}": rate / 1e9 for name, rate in rates.items()}
     for name, detector in detectors.items():
@@ -207,7 +195,7 @@ def arithmetic(
 
 
 def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
-    """Median seconds a picture of torchvision's Faster R-CNN; random weights do for time."""
+    """Median seconds an image of torchvision's Faster R-CNN; random weights do for time."""
     network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval().to(device)
     seconds = []
     with torch.inference_mode():
@@ -220,7 +208,7 @@ def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
 
 
 def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
-    """Median seconds from a picture's file to its detections, windows included."""
+    """Median seconds from an image's file to its detections, windows included."""
     seconds = []
     for record in (records[0], *records):
         start = time.perf_counter()
@@ -230,7 +218,7 @@ def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
 
 
 def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
-    """Largest memory in MB of a fresh process that detects in one picture: on a GPU, of the GPU."""
+    """Largest memory in MB of a fresh process that detects in one image: on a GPU, of the GPU."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (maker, record, windows))
 
@@ -244,7 +232,7 @@ def _peak(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float
 
 def show(result: dict[str, Any]) -> None:
     """Print the medians, then the ratios."""
-    print(f"{'seconds a picture':<26}" + "".join(f"{phase:>9}" for phase in (*PHASES, "total")))
+    print(f"{'seconds an image':<26}" + "".join(f"{phase:>9}" for phase in (*PHASES, "total")))
     for name, phases in result["seconds"].items():
         cells = (f"{phases[p]:9.3f}" if p in phases else f"{'-':>9}" for p in (*PHASES, "total"))
         print(f"{name:<26}" + "".join(cells))

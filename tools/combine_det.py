@@ -1,9 +1,8 @@
 """Combine trained detectors (paper 4.4): their scored windows suppressed together, one mAP.
 
     python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
-    python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/drawn --out runs/a_and_b
+    python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/synthetic --out runs/a_and_b
     python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
-    python tools/combine_det.py runs/a@5 runs/b@1 --choose_weights true --data.test_split held_back
     python tools/combine_det.py runs/a/test_test_5scales/fc6+bb runs/b      # one of several tests
 
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
@@ -17,7 +16,6 @@ results.json go to --out. The last line printed is the mAP.
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ from _cli import WordsParser, run_tool, with_progress
 from _tested_runs import RESULTS, RunTest, read_test
 
 from detection import config
+from detection.config import Split
 from detection.data.records import Dataset
 from detection.data.voc import read_voc
 from detection.detections import Detections
@@ -33,34 +32,21 @@ from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.inference.combination import combine, same_classes, weightings
+from detection.inference.combination import combine, same_classes
+from detection.inference.postprocess import Suppression
 from detection.inference.testing import load_candidates
 from detection.machine import environment
 
 
-@dataclass(frozen=True)
-class Data:
-    """Ground truth in VOC's layout.
-
-    Attributes:
-        root: the folder with Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        test_split: name of the list in ImageSets/Main that the runs were tested on.
-    """
-
-    root: str = "data/VOCdevkit"
-    test_split: str = "test"
-
-
 def main(
     runs: list[str],
-    data: Data = Data(),
+    data: Split = Split(),  # noqa: B008 - frozen
     scales: Literal[1, 5] = 5,
     out: str = "runs/combined",
     csv: Path | None = None,
     limit: int | None = None,
     vote_iou: float | None = None,
     weights: list[float] | None = None,
-    choose_weights: bool = False,
 ) -> None:
     """Combine the detectors of several runs; the last line is the mAP.
 
@@ -70,36 +56,32 @@ def main(
         scales: the number of scales that runs named without one were tested at.
         out: folder for the result files and results.json; none that is read from.
         csv: table to put the result into; made with its header if missing.
-        limit: use the first so many images of the split only.
+        limit: use only the first so many images of the split.
         vote_iou: all models' boxes that overlap a detection by this vote on its box, as
             --detection.vote_iou of a test; none vote by default, as in the paper.
         weights: of the runs, in their order: scores and boxes of the same windows are averaged;
             without them the union is taken, as in the paper. To gain by it the runs must have
             been tested on the same windows.
-        choose_weights: try the weights 1, 2 and 3 of each run and take those of the highest mAP.
-            The split should be one that no run was trained on and no table is about.
     """
-    place = config.Data(root=data.root, test_split=data.test_split)
+    place = config.Data(root=data.root, test_split=data.split)
     tests = [read_test(run, scales, place) for run in runs]
     classes = same_classes({run: test.classes for run, test in zip(runs, tests, strict=True)})
     check_out(Path(out), tests)
-    dataset = read_voc(data.root, data.test_split, classes=classes, limit=limit)
+    dataset = read_voc(data.root, data.split, classes=classes, limit=limit)
     for test in tests:
         dataset = dataset.without(test.unreadable(dataset.records))
-    if choose_weights:
-        weights = best_weights(tests, dataset, vote_iou)
     found, *alone = combine_split(tests, dataset, vote_iou, weights)
     result = evaluated(found, dataset)
     ap50 = coco_ap50(from_images(found, classes), dataset.records, classes)
     singles = [evaluated(own, dataset).map for own in alone]
 
-    write_comp4(out, data.test_split, found, classes)
+    write_comp4(out, data.split, found, classes)
     facts = {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
         "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
-        "test_split": data.test_split,
-        "pictures": len(dataset.records),
+        "test_split": data.split,
+        "images": len(dataset.records),
         "vote_iou": vote_iou,
         "weights": weights,
         "ap50_pycocotools": ap50,
@@ -107,7 +89,7 @@ def main(
     }
     save_result(Path(out) / RESULTS, result, facts)
     if csv is not None:
-        split = data.test_split + (f":{limit}" if limit else "")
+        split = data.split + (f":{limit}" if limit else "")
         names = [test.name for test in tests]
         row = row_of(names, singles, split, result, vote_iou, weights)
         put_row(csv, row, ["runs", "test_split"])
@@ -172,30 +154,9 @@ def combine_split(
         parts = [(models, weights), *(([model], None) for model in models)]
         for place, (chosen, shares) in zip(found, parts, strict=True):
             place[record.image_id] = combine(
-                chosen, record.size, dataset.classes, vote_iou=vote_iou, weights=shares
+                chosen, record.size, dataset.classes, Suppression(vote_iou=vote_iou), weights=shares
             )
     return found
-
-
-def best_weights(tests: Sequence[RunTest], dataset: Dataset, vote_iou: float | None) -> list[float]:
-    """The weights of ``weightings`` with the highest mAP on a split; prints all, best first."""
-    models = [
-        [load_candidates(test.candidates, record) for test in tests] for record in dataset.records
-    ]
-    choices = weightings(len(tests))
-    values = {}
-    for weights in with_progress(choices, "weights", len(choices)):
-        found = {
-            record.image_id: combine(
-                each, record.size, dataset.classes, vote_iou=vote_iou, weights=weights
-            )
-            for record, each in zip(dataset.records, models, strict=True)
-        }
-        values[weights] = evaluated(found, dataset).map
-    ranked = sorted(choices, key=lambda weights: -values[weights])
-    for weights in ranked:
-        print(f"weights {','.join(map(str, weights))}: mAP {values[weights]:.4f}")
-    return [float(each) for each in ranked[0]]
 
 
 if __name__ == "__main__":

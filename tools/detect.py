@@ -2,7 +2,7 @@
 
     python tools/detect.py --run runs/quickstart street.jpg holiday/
     python tools/detect.py --detector detector.safetensors street.jpg --threshold 0
-    python tools/detect.py --run runs/mine --windows edge_boxes --scales 1 holiday/    # quicker
+    python tools/detect.py --run runs/mine --scales 1 --windows edge_boxes holiday/
 
 A folder stands for every image in it and its subfolders, of any format that Pillow opens. A line
 has the image, class, score and box x1, y1, x2, y2, with tabs between. The box is in pixels of the
@@ -52,10 +52,11 @@ def main(
         out: folder for the drawn images; 'detected' beside the detector without it.
         threshold: keep what scores above this, down to the detector's own limit of -1.5; scores
             above 0 say 'object'. Without it -0.7, or 0.5 where softmax scores.
-        windows: where objects are looked for; without it as in training. EdgeBoxes' take a third
-            of selective search's time.
-        scales: 1 for one scale (688), quicker, or 5; without it as in training.
-        precision: bfloat16 is quicker on CPUs that have it; without it as in training.
+        windows: the method that proposes them; EdgeBoxes' take a third of selective search's time.
+            Without it as in training.
+        scales: number of image scales; 1 is quicker than 5. Without it as in training.
+        precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it. Without
+            it as in training.
         strict: stop at the first image that cannot be read.
     """
     path = Path(detector) if detector else Path(run) / "detector.safetensors"
@@ -64,8 +65,8 @@ def main(
     refuse_inputs(drawings.values(), drawings)
     found_by = SPPDetector.load(path, scales=scales, precision=precision)
     if windows is not None:
-        proposals = replace(found_by.proposals, method=windows, file=None)
-        found_by = replace(found_by, proposals=proposals)
+        changed = replace(found_by.proposals, method=windows, file=None)
+        found_by = replace(found_by, proposals=changed)
     skipped: dict[str, str] = {}
     for number, (image, drawing) in enumerate(drawings.items(), start=1):
         try:

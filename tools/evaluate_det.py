@@ -5,14 +5,14 @@ classes are those of the files and of the annotated objects; one without objects
 mean. The last line printed is the mAP.
 
     python tools/evaluate_det.py --detections runs/voc07_alexnet/test_test_5scales/fc7+bb \
-        --data.root data/VOCdevkit --data.test_split test
+        --data.root data/VOCdevkit --data.split test
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from _cli import run_tool
 
+from detection.config import Split
 from detection.data.voc import VOC_CLASSES, read_voc
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import classes_found, read_comp4
@@ -21,31 +21,22 @@ from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 
 
-@dataclass(frozen=True)
-class Data:
-    """Ground truth in VOC's layout.
-
-    Attributes:
-        root: the folder with Annotations and ImageSets, or the VOCdevkit above it.
-        test_split: name of the list in ImageSets/Main, also part of the result files' names.
-    """
-
-    root: str = "data/VOCdevkit"
-    test_split: str = "test"
-
-
-def main(detections: str, data: Data = Data(), out: str | None = None) -> None:
+def main(
+    detections: str,
+    data: Split = Split(),  # noqa: B008 - frozen
+    out: str | None = None,
+) -> None:
     """Score VOC result files; the last line is the mAP.
 
     Args:
         detections: folder of comp4_det_<split>_<class>.txt, one file a class.
-        data: annotations.
+        data: annotations; the list's name is part of the files' names.
         out: folder for results.json and precision_recall.png; none are written without it.
     """
-    split = data.test_split
+    split = data.split
     if out is not None and Path(out).resolve() == Path(detections).resolve():
         raise ValueError(f"--out {out} is the folder of --detections; name another, to keep both")
-    dataset = read_voc(data.root, split, pictures=False)
+    dataset = read_voc(data.root, split, images=False)
     names = {*dataset.classes, *classes_found(detections, split)}
     # Labels point into the annotated classes, so these come first; the table has its own order.
     classes = (*dataset.classes, *sorted(names - set(dataset.classes)))

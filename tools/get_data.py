@@ -2,7 +2,7 @@
 
 Example:
     python tools/get_data.py voc07
-    python tools/get_data.py drawn
+    python tools/get_data.py synthetic
 
 The first fetches VOC 2007 (trainval 439 MB, test 431 MB) into data/VOCdevkit/VOC2007. A call after
 one that was broken off resumes it; a second call sees that all is there. Without network, put the
@@ -16,7 +16,7 @@ from _cli import run_tool
 
 from tqdm import tqdm
 
-from detection.data.drawn import draw_voc
+from detection.data.synthetic.dataset import write_synthetic_voc
 from detection.data.voc_archives import VOC07, Progress, fetch, is_unpacked, unpack
 
 
@@ -24,7 +24,7 @@ def voc07(folder: Path = Path("data"), url: str | None = None) -> None:
     """Fetch the official archives of VOC 2007, trainval and test.
 
     Args:
-        folder: the archives go here, the pictures into VOCdevkit/VOC2007 inside.
+        folder: the archives go here, the images into VOCdevkit/VOC2007 inside.
         url: folder of a mirror that has the archives under their official names.
     """
     for archive in VOC07:
@@ -37,19 +37,19 @@ def voc07(folder: Path = Path("data"), url: str | None = None) -> None:
     print(f"VOC 2007 is in {folder / 'VOCdevkit' / 'VOC2007'}")
 
 
-def drawn(
-    folder: Path = Path("data/drawn"), train: int = 48, test: int = 24, seed: int = 0
+def synthetic(
+    folder: Path = Path("data/synthetic"), train: int = 48, test: int = 24, seed: int = 0
 ) -> None:
-    """Draw pictures of five classes of textured things, in VOC's layout.
+    """Draw images of five classes of textured things, in VOC's layout.
 
     Args:
-        folder: the pictures and annotations go here.
-        train: pictures of the train split.
-        test: pictures of the test split.
-        seed: same seed, same pictures.
+        folder: the images and annotations go here.
+        train: images of the train split.
+        test: images of the test split.
+        seed: same seed, same images.
     """
-    draw_voc(folder, train, test, seed)
-    print(f"{train} train and {test} test pictures are in {folder}")
+    write_synthetic_voc(folder, train, test, seed)
+    print(f"{train} train and {test} test images are in {folder}")
 
 
 def _follow(steps: Iterator[Progress], title: str, unit: str) -> None:
@@ -60,4 +60,4 @@ def _follow(steps: Iterator[Progress], title: str, unit: str) -> None:
 
 
 if __name__ == "__main__":
-    run_tool({"voc07": voc07, "drawn": drawn})
+    run_tool({"voc07": voc07, "synthetic": synthetic})

@@ -17,7 +17,7 @@ import csv as csv_format
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +25,9 @@ from typing import Any
 from _cli import run_tool, with_progress
 
 import numpy as np
+from joblib import cpu_count
 
+from detection.config import Data, Split
 from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
 from detection.evaluation.plots import plot_recall
@@ -42,24 +44,11 @@ TIMED = 20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Which images.
-
-    Attributes:
-        root: the VOC2007 folder, or the folder above it.
-        split: name of a list in ImageSets/Main.
-    """
-
-    root: Path = Path("data/VOCdevkit")
-    split: str = "trainval"
-
-
 def main(
-    data: Data = Data(),
+    data: Split = Split(split=Data.train_split),  # noqa: B008 - frozen
     proposals: Proposals = Proposals(),  # noqa: B008 - frozen
-    cache: Path = Path("data/cache"),
-    workers: int = 1,
+    cache: Path = Path(Data.cache),
+    workers: int = 0,
     limit: int | None = None,
     report: bool = False,
     csv: Path | None = None,
@@ -71,8 +60,8 @@ def main(
         data: which images.
         proposals: the method and its parameters.
         cache: folder the windows are kept under.
-        workers: number of processes.
-        limit: only the first so many images of the split.
+        workers: number of processes, 0 for one a core.
+        limit: use only the first so many images of the split.
         report: print recall, ABO and MABO.
         csv: table to put the rows into; made with its header if missing.
         plot: PNG of the recall of all methods of the table, of this split.
@@ -82,8 +71,10 @@ def main(
     """
     if plot is not None and csv is None:
         raise ValueError("--plot draws the methods of a table: name it with --csv")
+    if workers < 0:
+        raise ValueError(f"workers must be 0 or more, got {workers}")
     dataset = read_voc(data.root, data.split, limit=limit)
-    stores, dataset = windows_of(proposals, dataset, cache, workers)
+    stores, dataset = windows_of(proposals, dataset, cache, workers or cpu_count())
     if report or csv is not None:
         split = data.split + (f":{limit}" if limit else "")
         facts = {"method": label(proposals), "split": split}

@@ -2,7 +2,7 @@
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart
-    python tools/test_det.py --detection.layer fc6 --no-bbox        # another cell, in seconds
+    python tools/test_det.py --detection.layer fc6 --detection.bbox=false  # another cell
 
 The settings are those the run was trained with; flags change them. A test's results go to a folder
 of its own, named by what they depend on: <run>/test_<split>_<n>scales/fc7+bb_vote0.5/. The scored
@@ -43,7 +43,7 @@ from detection.run import Run, log_to, read_events, stage_seconds
 from files.images import read_image
 from files.writing import file_digest, refuse_inputs
 
-PICTURES = "pictures"
+IMAGES = "images"
 
 logger = logging.getLogger("test_det")
 
@@ -73,7 +73,7 @@ def main(config: Config) -> None:
     check_objects(data.records, data.classes)
     windows, data = find_windows(run, config.data.test_split, data)
     folder = folder_of_test(run, detector, windows)
-    written = [folder, folder / PICTURES, config.report.json, config.report.csv]
+    written = [folder, folder / IMAGES, config.report.json, config.report.csv]
     refuse_inputs([each for each in written if each], [record.path for record in data.records])
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
@@ -82,7 +82,7 @@ def main(config: Config) -> None:
 
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
-    draw_pictures(folder / PICTURES, data, found, config.report.pictures, detector)
+    draw_images(folder / IMAGES, data, found, config.report.images, detector)
     stage = stage_name(detector, windows)
     facts = facts_of(run, detector, data, candidates[detector.layer], stage, ap50)
     save_result(folder / "results.json", result, facts)
@@ -90,7 +90,7 @@ def main(config: Config) -> None:
         save_result(config.report.json, result, facts)
     if config.report.csv is not None:
         fill_table(Path(config.report.csv), config, detector, data, candidates)
-    print(f"result files, results.json, precision_recall.png and {PICTURES}/ are in {folder}")
+    print(f"result files, results.json, precision_recall.png and {IMAGES}/ are in {folder}")
     print(format_table(result, ap50))
     end(data.unreadable)
 
@@ -128,13 +128,13 @@ def fill_table(
 ) -> None:
     """A row of the table for each layer, with and without box regression (paper, Table 9)."""
     trained = detector.trained
-    train, test = trained["pictures"], config.limit
+    train, test = trained["images"], config.limit
     for layer, folder in candidates.items():
         for bbox in (False, True):
             cell = replace(detector, detection=replace(detector.detection, bbox=bbox))
             _, result = measure(cell, data, folder)
             facts = {
-                "network": network_name(detector),
+                **network_facts(detector),
                 "features": config.features,
                 "scales": config.scales,
                 "layer": layer,
@@ -150,17 +150,16 @@ def fill_table(
             logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
 
 
-def network_name(detector: SPPDetector) -> str:
-    """The network in tables, with what a test changed: precision, rank of fc layers, votes."""
+def network_facts(detector: SPPDetector) -> dict[str, str]:
+    """How the network was trained, and what a test changed; empty where it changed nothing."""
     trained, detection = detector.trained, detector.detection
-    precision = detector.extractor.precision
-    changed = [
-        trained["network"],
-        precision if precision != trained["precision"] else None,
-        None if detection.fc_rank is None else f"rank{detection.fc_rank}",
-        None if detection.vote_iou is None else f"vote{detection.vote_iou:g}",
-    ]
-    return "_".join(each for each in changed if each)
+    precision, vote_iou = detector.extractor.precision, detection.vote_iou
+    return {
+        **{name: trained[name] for name in ("network", "train_from", "boxes")},
+        "precision": "" if precision == trained["precision"] else precision,
+        "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
+        "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",
+    }
 
 
 def windows_name(trained: str, tested: str) -> str:
@@ -190,7 +189,7 @@ def facts_of(
         "windows": run.config.proposals.name,
         "limit": run.config.limit,
         "test_split": run.config.data.test_split,
-        "pictures": len(data.records),
+        "images": len(data.records),
         "classes": list(detector.classes),
         "candidates": candidates.name,
         "ap50_pycocotools": ap50,
@@ -200,7 +199,7 @@ def facts_of(
     }
 
 
-def draw_pictures(
+def draw_images(
     folder: Path,
     data: Dataset,
     found: Mapping[str, Detections],

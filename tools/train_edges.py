@@ -2,8 +2,8 @@
 
     python tools/train_edges.py --voc data/VOCdevkit/VOC2007 --bsds data/bsds500
 
-It learns from the segmentation masks of VOC's train pictures and, where it is given, from the
-training pictures of BSDS500; never from pictures that anything is measured on.
+It learns from the segmentation masks of VOC's train images and, where it is given, from the
+training images of BSDS500; never from images that anything is measured on.
 """
 
 import hashlib
@@ -32,31 +32,31 @@ def main(
 
     Args:
         voc: folder with JPEGImages, SegmentationObject and ImageSets/Segmentation.
-        bsds: folder with images and boundaries of BSDS500's training pictures.
-        split: list of VOC's pictures with masks.
-        steps: of descent.
+        bsds: folder with images and boundaries of BSDS500's training images.
+        split: list of VOC's images with masks.
+        steps: steps of gradient descent.
         batch: crops a step.
-        seed: of weights and crops.
+        seed: seed of weights and crops.
         out: the file.
     """
-    pictures = read_voc_masks(voc, split)
-    if not pictures:
-        raise ValueError(f"no picture of Segmentation/{split}.txt has a mask under {voc}")
-    masks = len(pictures)
-    pictures += read_bsds(bsds) if bsds else []
-    logger.info("%d pictures of VOC, %d of BSDS500", masks, len(pictures) - masks)
+    images = read_voc_masks(voc, split)
+    if not images:
+        raise ValueError(f"no image of Segmentation/{split}.txt has a mask under {voc}")
+    masks = len(images)
+    images += read_bsds(bsds) if bsds else []
+    logger.info("%d images of VOC, %d of BSDS500", masks, len(images) - masks)
     network = train_edges(
-        pictures,
+        images,
         steps=steps,
         batch=batch,
         seed=seed,
         progress=with_progress,
         report=lambda event: logger.info("step %(step)d  loss %(loss).4f", event),
     )
-    digest = hashlib.sha256(b"".join(picture.image.tobytes() for picture in pictures)).hexdigest()
+    digest = hashlib.sha256(b"".join(image.image.tobytes() for image in images)).hexdigest()
     facts = {
         "training": f"train_edges.py steps {steps}, batch {batch}, seed {seed}",
-        "pictures": f"VOC 2007 {split} {masks}, BSDS500 train {len(pictures) - masks}",
+        "images": f"VOC 2007 {split} {masks}, BSDS500 train {len(images) - masks}",
         "digest": digest,
     }
     save_edges(network, out, facts)

@@ -1,1 +1,1 @@
-"""Annotated pictures from disk, and a drawn miniature of VOC."""
+"""Annotated images from disk, and a drawn miniature of VOC."""

@@ -59,7 +59,7 @@ def read_voc(
     split: str,
     classes: Sequence[str] | None = None,
     limit: int | None = None,
-    pictures: bool = True,
+    images: bool = True,
     *,
     strict: bool = False,
 ) -> Dataset:
@@ -72,7 +72,7 @@ def read_voc(
         classes: class names that labels index. None: the names found in the annotations read, in
             VOC's official order if all are among its 20, else sorted.
         limit: read the first so many ids only.
-        pictures: False looks for no image, for scoring where there are none: a record's path is
+        images: False looks for no image, for scoring where there are none: a record's path is
             what it would be, and its size is the annotation's, which must then give one.
         strict: an image that cannot be read is an error; otherwise it is left out.
 
@@ -98,7 +98,7 @@ def read_voc(
     repairs: list[tuple[str, Path]] = []
     unreadable: dict[str, str] = {}
     for image_id, annotation in zip(image_ids, annotations, strict=True):
-        if pictures:
+        if images:
             path = _find(finder, image_id, list_path(folder, split))
             try:
                 size, cut = image_size(path), cut_short(path)

@@ -69,7 +69,7 @@ def fetch(archive: Archive, folder: Path, base: str | None = None) -> Iterator[P
         base: URL of a mirror's folder; None: the official server.
 
     Raises:
-        RuntimeError: no answer, or it broke off; the same call goes on.
+        RuntimeError: no answer, or it broke off; the same call resumes.
         ValueError: the file is not the official one. A fetched one is deleted, one put there by
             hand is left.
     """
@@ -148,7 +148,7 @@ def _transfer(url: str, part: Path) -> Iterator[Progress]:
     if broken or (total is not None and done != total):
         raise RuntimeError(
             f"{url} broke off after {done} of {total or 'unknown'} bytes "
-            f"({broken or 'connection closed'}); the same command goes on from there"
+            f"({broken or 'connection closed'}); the same command resumes there"
         )
 
 

@@ -94,7 +94,7 @@ def plot_recall(
 def _save_png(canvas: FigureCanvasAgg, path: str | Path) -> None:
     with warnings.catch_warnings(), write_atomic(path) as file:
         # ``fonts_of`` has told which letters no font has.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         canvas.print_png(file)
 
 
@@ -179,7 +179,7 @@ def _format_of(path: str | Path) -> str:
 
 
 def _corners(box: NDArray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """First and last pixel of a half-open box, inside a picture of ``size`` (width, height)."""
+    """First and last pixel of a half-open box, inside an image of ``size`` (width, height)."""
     last_x, last_y = size[0] - 1, size[1] - 1
     left, top = min(max(int(box[0]), 0), last_x), min(max(int(box[1]), 0), last_y)
     right = min(max(math.ceil(box[2]) - 1, left), last_x)
@@ -207,7 +207,7 @@ def _label(
     font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> None:
-    """Text on a plate of the class's colour, above the box or, at the picture's edge, inside it."""
+    """Text on a plate of the class's colour, above the box or, at the image's edge, inside it."""
     left, top, _, _ = _corners(box, size)
     x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=font)
     width, height = math.ceil(x2 - x1) + 6, math.ceil(y2 - y1) + 6

@@ -77,17 +77,17 @@ def ap_columns(result: VOCResult, taken: Iterable[str]) -> dict[str, float | str
     }
 
 
-def format_stages(stages: Mapping[str, Mapping[str, float]], pictures: int) -> str:
-    """Seconds of each stage, pictures a second, peak memory, and the sum, without a last newline.
+def format_stages(stages: Mapping[str, Mapping[str, float]], images: int) -> str:
+    """Seconds of each stage, images a second, peak memory, and the sum, without a last newline.
 
     Args:
         stages: of ``detection.run.stage_seconds``.
-        pictures: that each stage went over.
+        images: that each stage went over.
     """
     width = max(len(name) for name in ("in all", *stages))
-    lines = [f"{'stage':<{width}}" + f"{'seconds':>10}{'pictures/s':>12}{'peak MB':>10}"]
+    lines = [f"{'stage':<{width}}" + f"{'seconds':>10}{'images/s':>12}{'peak MB':>10}"]
     for name, one in stages.items():
-        rate = pictures / max(one["seconds"], 0.1)
+        rate = images / max(one["seconds"], 0.1)
         lines.append(
             f"{name:<{width}}{one['seconds']:>10.1f}{rate:>12.2f}{one['peak_memory_mb']:>10.0f}"
         )

@@ -1,4 +1,4 @@
-"""Where a detector's time goes, picture by picture, and how near its arithmetic is to the limit.
+"""Where a detector's time goes, image by image, and how near its arithmetic is to the limit.
 
 Phases are the paper's (Table 10): conv, fc and the rest; what lies between conv and fc, pooling
 windows for SPP-net and warping them for R-CNN, is told apart as well.
@@ -43,10 +43,10 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def time_picture(
+def time_image(
     detector: SPPDetector, image: NDArray[np.uint8], windows: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Seconds of each phase from a decoded picture and its windows to detections.
+    """Seconds of each phase from a decoded image and its windows to detections.
 
     Args:
         detector: one whose extractor keeps its network in ``trunk``.
@@ -74,7 +74,7 @@ def time_picture(
 
 
 def convolution_operations(trunk: nn.Module, sizes: Sequence[tuple[int, int]]) -> int:
-    """Multiplications and additions of a trunk on pictures of sizes (height, width)."""
+    """Multiplications and additions of a trunk on images of sizes (height, width)."""
     trunk = copy.deepcopy(trunk).float().to("meta")
     with FlopCounterMode(display=False) as counter:
         for size in sizes:

@@ -18,15 +18,15 @@ from torch.fx.experimental.optimization import fuse
 
 from detection.features.map_store import MapStore
 from detection.features.mapping import window_to_cells
-from detection.features.pyramid import pool_pyramid, pool_pyramids
 from detection.features.scales import ScaleChoice
 from detection.networks.backbone import Backbone
+from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from detection.networks.receptive_field import TRACING
-from files.names import key_of
+from files.names import content_key
 
 Precision = Literal["float32", "bfloat16"]
 
-# Part of a feature's key: raised when the same picture would give other numbers.
+# Part of a feature's key: raised when the same image would give other numbers.
 VERSION = 2
 
 # Pixels of a resized image's longer side at most: one of 12,000 x 40, resized to 1200 at the
@@ -206,7 +206,7 @@ class SPPExtractor:
 
     @property
     def _facts_of_maps(self) -> dict[str, Any]:
-        """What determines the map of a picture at a scale."""
+        """What determines the map of an image at a scale."""
         return {
             "version": VERSION,
             "network": self.backbone.name,
@@ -260,7 +260,7 @@ class SPPExtractor:
 
         if self._store is None:
             return compute()
-        trunk = key_of(self._facts_of_maps)
+        trunk = content_key(self._facts_of_maps)
         return self._store.get(trunk, image, scale, compute).to(self.device)
 
     def cells(self, maps: Maps, windows: NDArray) -> NDArray[np.int64]:

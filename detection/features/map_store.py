@@ -1,8 +1,8 @@
 """Maps kept on disk, for training with a network whose convolutions take long.
 
-Training visits every picture three times: for fine-tuning, for the windows that box regression
+Training visits every image three times: for fine-tuning, for the windows that box regression
 learns from, and for the SVMs. With AlexNet, computing its maps again costs less than reading them;
-with VGG-16 a picture's maps take a second of a core and 2.5 MB, which are read in milliseconds.
+with VGG-16 an image's maps take a second of a core and 2.5 MB, which are read in milliseconds.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class MapStore:
-    """Maps of pictures, bit for bit as they were made.
+    """Maps of images, bit for bit as they were made.
 
     Args:
-        folder: where they lie: a folder a trunk, a file a picture and scale.
+        folder: where they lie: a folder a trunk, a file an image and scale.
         limit: bytes of one trunk's maps. Those past them are computed anew each time, so nothing
             fails when it is full.
     """
@@ -43,11 +43,11 @@ class MapStore:
     def get(
         self, trunk: str, image: NDArray[np.uint8], scale: int, compute: Callable[[], Tensor]
     ) -> Tensor:
-        """The map ``(C, H, W)`` of a picture at a scale, channels last; on the CPU where kept.
+        """The map ``(C, H, W)`` of an image at a scale, channels last; on the CPU where kept.
 
         Args:
-            trunk: key of all that determines maps beside the picture and the scale.
-            image: ``(H, W, 3)``; by its content, so that a mirrored picture is another one.
+            trunk: key of all that determines maps beside the image and the scale.
+            image: ``(H, W, 3)``; by its content, so that a mirrored image is another one.
             scale: shorter side in pixels.
             compute: makes the map where it is not kept.
         """
@@ -84,7 +84,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _digest(image: NDArray[np.uint8]) -> str:
-    """32 hex digits of a picture's shape and pixels."""
+    """32 hex digits of an image's shape and pixels."""
     digest = hashlib.sha256(str(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()[:32]

@@ -16,7 +16,7 @@ from detection.features.extractor import Precision, WindowFeatures, prepare, tru
 from detection.features.scales import areas
 from detection.networks.backbone import Backbone
 
-# Part of a feature's key: raised when the same picture would give other numbers.
+# Part of a feature's key: raised when the same image would give other numbers.
 VERSION = 1
 
 CROP = 227
@@ -59,20 +59,20 @@ def enlarge(windows: NDArray) -> NDArray[np.int64]:
     return np.hstack((first, last)).astype(np.int64)
 
 
-def warp(picture: Tensor, enlarged: Tensor) -> Tensor:
-    """Crops of a preprocessed picture, bilinear without antialiasing, each side for itself.
+def warp(image: Tensor, enlarged: Tensor) -> Tensor:
+    """Crops of a preprocessed image, bilinear without antialiasing, each side for itself.
 
-    What of an enlarged window lies inside the picture is resized to its share of the crop and put
+    What of an enlarged window lies inside the image is resized to its share of the crop and put
     at its place there; the rest of the crop is 0, the mean.
 
     Args:
-        picture: ``(1, 3, H, W)`` with the mean subtracted.
-        enlarged: ``(B, 4)`` int64 of ``enlarge``, on the picture's device.
+        image: ``(1, 3, H, W)`` with the mean subtracted.
+        enlarged: ``(B, 4)`` int64 of ``enlarge``, on the image's device.
 
     Returns:
         ``(B, 3, 227, 227)``.
     """
-    height, width = picture.shape[2:]
+    height, width = image.shape[2:]
     x1, y1, x2, y2 = enlarged.T
     shape = (len(enlarged), CROP, CROP)
     columns = _positions(x1, x2, width)[:, None, :].expand(shape)
@@ -80,7 +80,7 @@ def warp(picture: Tensor, enlarged: Tensor) -> Tensor:
     # One call for all crops takes a third less time than F.interpolate on each, whose hundreds of
     # small calls also wait for threads, or for a GPU.
     return F.grid_sample(
-        picture.expand(len(enlarged), -1, -1, -1),
+        image.expand(len(enlarged), -1, -1, -1),
         torch.stack((columns, rows), dim=-1),
         mode="bilinear",
         padding_mode="zeros",
@@ -89,7 +89,7 @@ def warp(picture: Tensor, enlarged: Tensor) -> Tensor:
 
 
 def _positions(first: Tensor, last: Tensor, limit: int) -> Tensor:
-    """Where along one side of the picture each pixel of a crop is taken from.
+    """Where along one side of the image each pixel of a crop is taken from.
 
     The share of the crop and its place are rounded, halves up, to at least one pixel. Samples do
     not see across the edge of the enlarged window, as it is cut out before it is resized.
@@ -97,10 +97,10 @@ def _positions(first: Tensor, last: Tensor, limit: int) -> Tensor:
     Args:
         first: ``(B,)`` first pixel of enlarged windows.
         last: ``(B,)`` pixel after their last.
-        limit: pixels of the picture's side.
+        limit: pixels of the image's side.
 
     Returns:
-        ``(B, 227)`` as ``grid_sample`` wants them: -1 and 1 are the picture's edges.
+        ``(B, 227)`` as ``grid_sample`` wants them: -1 and 1 are the image's edges.
     """
     side = last - first
     start = first.clamp(0, limit - 1)
@@ -124,7 +124,7 @@ class RCNNExtractor:
             and of the features. Warping is float32.
 
     Attributes:
-        scales: none, as pictures are not resized.
+        scales: none, as images are not resized.
     """
 
     def __init__(self, backbone: Backbone, precision: Precision = "float32") -> None:

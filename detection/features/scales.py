@@ -1,7 +1,7 @@
 """Which of the scales of an image a window is pooled from.
 
 An image is resized so that its shorter side is one of the scales; a window is taken from the scale
-at which it has about the size of a picture the network was trained on (paper, section 4.1).
+at which it has about the size of an image the network was trained on (paper, section 4.1).
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def choose_scale_released(
     """The scale nearest to the one that makes a window's mean side the standard (released code).
 
     That one, ``standard_side * shorter side / sqrt(area)``, is rounded to whole pixels first,
-    halves up. The standard side is the cells of a 224-pixel picture's conv5 map times the
+    halves up. The standard side is the cells of a 224-pixel image's conv5 map times the
     network's stride. Other arguments, result and error as ``choose_scale_paper``.
     """
     sides = np.asarray(scales, np.float64)

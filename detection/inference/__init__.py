@@ -1,1 +1,1 @@
-"""From a picture to detections, and the combination of models."""
+"""From an image to detections, and the combination of models."""

@@ -9,19 +9,23 @@ together; the same holds.
 
 The union takes the surer model's word for a window, however weak that model is. With weights the
 models' scores of the same window are averaged instead, which the paper does not do: a window that
-all of them like comes before one that a single model raves about (docs/LOG.md).
+all of them like comes before one that a single model raves about (docs/decisions.md).
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import product
-from math import gcd
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detection.detections import Detections
-from detection.inference.postprocess import Candidates, by_score, postprocess, suppress
+from detection.inference.postprocess import (
+    RELEASED,
+    Candidates,
+    Suppression,
+    by_score,
+    postprocess,
+    suppress,
+)
 
 
 def same_classes(classes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -49,11 +53,8 @@ def combine(
     candidates: Sequence[Candidates],
     image_size: tuple[int, int],
     classes: tuple[str, ...],
+    limits: Suppression = RELEASED,
     *,
-    score_threshold: float = -1.5,
-    nms_iou: float = 0.3,
-    top_k: int = 100,
-    vote_iou: float | None = None,
     weights: Sequence[float] | None = None,
 ) -> Detections:
     """Detections of several models together in one image.
@@ -63,10 +64,7 @@ def combine(
             SVMs trained alike are. The order of models matters only between equal scores.
         image_size: (height, width).
         classes: names of the K classes, the same for all models (``same_classes``).
-        score_threshold: strict, for each model.
-        nms_iou: a box falls when its IoU with a better one of any model is above this (strict).
-        top_k: boxes of a class kept of each model, and again of all together.
-        vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
+        limits: of suppression, for each model and again for all together.
         weights: of each model in the mean of scores and boxes (``averaged``); None for the union.
 
     Returns:
@@ -79,18 +77,12 @@ def combine(
     """
     if not candidates:
         raise ValueError("combination needs the candidates of at least one model, got none")
-    limits: dict[str, Any] = {
-        "score_threshold": score_threshold,
-        "nms_iou": nms_iou,
-        "top_k": top_k,
-        "vote_iou": vote_iou,
-    }
     if weights is not None:
-        mean = averaged(candidates, weights, score_threshold)
-        return postprocess(mean, image_size, classes, **limits)
-    if vote_iou is not None:
-        return postprocess(together(candidates), image_size, classes, **limits)
-    single = [postprocess(model, image_size, classes, **limits) for model in candidates]
+        mean = averaged(candidates, weights, limits.score_threshold)
+        return postprocess(mean, image_size, classes, limits)
+    if limits.vote_iou is not None:
+        return postprocess(concatenated(candidates), image_size, classes, limits)
+    single = [postprocess(model, image_size, classes, limits) for model in candidates]
     union = Detections(
         np.concatenate([found.boxes for found in single]),
         np.concatenate([found.scores for found in single]),
@@ -100,11 +92,12 @@ def combine(
     kept = [np.zeros(0, np.int64)]
     for label in range(len(classes)):
         rows = np.flatnonzero(union.labels == label)
-        kept.append(rows[suppress(union.boxes[rows], union.scores[rows], nms_iou)[:top_k]])
+        best = suppress(union.boxes[rows], union.scores[rows], limits.nms_iou)
+        kept.append(rows[best[: limits.top_k]])
     return by_score(union[np.concatenate(kept)])
 
 
-def together(candidates: Sequence[Candidates]) -> Candidates:
+def concatenated(candidates: Sequence[Candidates]) -> Candidates:
     """All models' candidates as one list, in its order; equal ones by the order of models.
 
     Raises:
@@ -132,7 +125,7 @@ def averaged(
     there, and its box is the mean of the others'.
 
     Args:
-        candidates: of each model, of the same picture and, to gain by it, of the same windows.
+        candidates: of each model, of the same image and, to gain by it, of the same windows.
         weights: of each model, above 0.
         floor: no score is below it.
 
@@ -166,15 +159,6 @@ def averaged(
         labels[order],
         num_classes,
     )
-
-
-def weightings(models: int, most: int = 3) -> list[tuple[int, ...]]:
-    """Whole weights from 1 to ``most`` of so many models, no two in the same proportions.
-
-    Those of the smallest sum come first, so that the first of equally good ones is the simplest.
-    """
-    all_of_them = product(range(1, most + 1), repeat=models)
-    return sorted((each for each in all_of_them if gcd(*each) == 1), key=sum)
 
 
 def _classes_of_all(candidates: Sequence[Candidates]) -> int:

@@ -17,7 +17,7 @@ from detection.features.extractor import Extractor, Precision, WindowFeatures
 from detection.features.scales import SCALES
 from detection.inference.detector_file import read_detector, write_detector
 from detection.inference.layers import LayerFeatures
-from detection.inference.postprocess import Candidates, postprocess, select_candidates
+from detection.inference.postprocess import Candidates, Suppression, postprocess, select_candidates
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
@@ -31,14 +31,14 @@ from proposals.methods import Proposals
 # Scores by the SVMs of two layers, which err differently; both see features of mean norm 20.
 BOTH = "fc6+fc7"
 # At 0 the SVMs show a quarter of VOC's objects; here nearly half, and seven in ten detections are
-# right (docs/LOG.md).
+# right (docs/decisions.md).
 DISPLAY_THRESHOLD = -0.7
 DISPLAY_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True)
 class SPPDetector:
-    """Everything between a picture and its detections (paper section 4).
+    """Everything between an image and its detections (paper section 4).
 
     Attributes:
         classes: names of the K classes.
@@ -46,9 +46,9 @@ class SPPDetector:
         features: fc6 and fc7 on these, each layer's features at mean norm 20.
         svms: of each layer that has them, one linear SVM a class.
         regressor: box regression.
-        proposals: how windows are made for a picture that comes without.
+        proposals: how windows are made for an image that comes without.
         detection: which layer scores, suppression and limits.
-        trained: what it was trained on, for the record: split, pictures, seed, precision.
+        trained: what it was trained on, for the record: split, images, seed, precision.
         box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
     """
 
@@ -151,7 +151,7 @@ class SPPDetector:
     ) -> dict[str, Candidates]:
         """The best windows of each class before suppression, by each layer's scores.
 
-        They are what a run keeps of a picture. Arguments and errors as ``score``.
+        They are what a run keeps of an image. Arguments and errors as ``score``.
         """
         return self.select(windows, *self.score(image, windows, layers))
 
@@ -179,10 +179,10 @@ class SPPDetector:
         windows: NDArray[np.float32] | None = None,
         score_threshold: float | None = None,
     ) -> Detections:
-        """Find objects in a picture.
+        """Find objects in an image.
 
         Args:
-            image: RGB uint8 ``(H, W, 3)``, or a picture's path.
+            image: RGB uint8 ``(H, W, 3)``, or an image's path.
             windows: ``(P, 4)`` candidate regions; None proposes them.
             score_threshold: keep detections that score above this (strict); None takes
                 ``display_threshold``. SVM scores above 0 say "object", the measured mAP goes down
@@ -192,7 +192,7 @@ class SPPDetector:
             Detections of all classes, best first.
 
         Raises:
-            FileNotFoundError, ValueError: the picture is missing or unreadable.
+            FileNotFoundError, ValueError: the image is missing or unreadable.
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image)
@@ -216,10 +216,15 @@ class SPPDetector:
             candidates,
             (image_size[0], image_size[1]),
             self.classes,
-            score_threshold=self.detection.score_threshold,
-            nms_iou=self.detection.nms_iou,
-            top_k=self.detection.top_k,
-            vote_iou=self.detection.vote_iou,
+            self.limits,
+        )
+
+    @property
+    def limits(self) -> Suppression:
+        """Of suppression, by the settings."""
+        settings = self.detection
+        return Suppression(
+            settings.score_threshold, settings.nms_iou, settings.top_k, settings.vote_iou
         )
 
     def save(self, path: str | Path) -> None:

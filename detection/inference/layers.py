@@ -90,8 +90,8 @@ class LayerFeatures:
         """The rows in one or two parts, with rows of zeros added to the last.
 
         oneDNN prepares a bfloat16 product anew for every number of rows, which takes half as long
-        as the product itself (docs/LOG.md), so that pictures should share a few. Only the last rows
-        are copied: copying all takes a ninth of fc6's time.
+        as the product itself (docs/decisions.md), so that images should share a few. Only the last
+        rows are copied: copying all takes a ninth of fc6's time.
         """
         if self._dtype != torch.bfloat16:
             return [pooled]

@@ -26,6 +26,26 @@ ARRAYS = ("windows", "boxes", "scores", "labels")
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """Limits from scored windows to detections; the defaults are the released code's.
+
+    Attributes:
+        score_threshold: strict.
+        nms_iou: a window or box falls when its IoU with a better one is above this (strict).
+        top_k: windows of a class kept after the first suppression, and boxes after the second.
+        vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
+    """
+
+    score_threshold: float = -1.5
+    nms_iou: float = 0.3
+    top_k: int = 100
+    vote_iou: float | None = None
+
+
+RELEASED = Suppression()
+
+
+@dataclass(frozen=True)
 class Candidates:
     """The best windows of each class in one image, before suppression.
 
@@ -170,11 +190,7 @@ def postprocess(
     candidates: Candidates,
     image_size: tuple[int, int],
     classes: tuple[str, ...],
-    *,
-    score_threshold: float = -1.5,
-    nms_iou: float = 0.3,
-    top_k: int = 100,
-    vote_iou: float | None = None,
+    limits: Suppression = RELEASED,
 ) -> Detections:
     """Detections of one image, in the released order of steps (module's head).
 
@@ -182,10 +198,7 @@ def postprocess(
         candidates: of the image.
         image_size: (height, width).
         classes: names of the K classes.
-        score_threshold: strict.
-        nms_iou: a window or box falls when its IoU with a better one is above this (strict).
-        top_k: windows of a class kept after the first suppression.
-        vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
+        limits: of suppression.
 
     Returns:
         Detections inside the image, area above 0, from high score to low; among equal scores the
@@ -200,14 +213,18 @@ def postprocess(
         )
     kept, of_kept = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for label in range(len(classes)):
-        rows = np.flatnonzero((candidates.labels == label) & (candidates.scores > score_threshold))
-        if vote_iou is None:
+        rows = np.flatnonzero(
+            (candidates.labels == label) & (candidates.scores > limits.score_threshold)
+        )
+        if limits.vote_iou is None:
             windows, scores = candidates.windows[rows], candidates.scores[rows]
-            rows = rows[suppress(windows, scores, nms_iou)[:top_k]]
+            rows = rows[suppress(windows, scores, limits.nms_iou)[: limits.top_k]]
         boxes, scores = clip_boxes(candidates.boxes[rows], image_size), candidates.scores[rows]
-        best = suppress(boxes, scores, nms_iou)[:top_k]
+        best = suppress(boxes, scores, limits.nms_iou)[: limits.top_k]
         kept.append(rows[best])
-        of_kept.append(boxes[best] if vote_iou is None else vote(boxes, scores, best, vote_iou))
+        of_kept.append(
+            boxes[best] if limits.vote_iou is None else vote(boxes, scores, best, limits.vote_iou)
+        )
     rows, boxes = np.concatenate(kept), np.concatenate(of_kept)
     detections = Detections(boxes, candidates.scores[rows], candidates.labels[rows], classes)
     return by_score(detections[((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)])

@@ -5,9 +5,10 @@ together with another run's, without touching the network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from joblib import delayed
@@ -21,8 +22,8 @@ from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.run import Run
 from files.images import read_image
-from files.names import check_file_name, key_of, short_name
-from files.writing import file_digest
+from files.names import check_file_name, content_key, short_name
+from files.writing import content_digest, file_digest
 from proposals.store import Windows
 
 VERSION = 4
@@ -69,7 +70,7 @@ def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
     """Where the candidates by a layer's scores lie, named by what determines them."""
     rank = detector.detection.fc_rank
-    key = key_of(
+    key = content_key(
         {
             "version": VERSION,
             "detector": file_digest(run.detector_path),
@@ -89,20 +90,9 @@ def candidates_file(folder: Path, record: ImageRecord) -> tuple[Path, str]:
 
     An edited image is scored anew, and a file moved from elsewhere is refused.
     """
-    parts = {"folder": folder.name, "id": record.image_id, "image": _digest(record.path)}
-    key = key_of(parts)
+    parts = {"folder": folder.name, "id": record.image_id, "image": content_digest(record.path)}
+    key = content_key(parts)
     return folder / f"{short_name(record.image_id, key)}.safetensors", key
-
-
-def _digest(image: Path) -> str:
-    """An image's digest; that of an unchanged file is kept, as it names one file a layer."""
-    now = image.stat()
-    return _digest_at(image, now.st_mtime_ns, now.st_size)
-
-
-@lru_cache(maxsize=100_000)
-def _digest_at(image: Path, time: int, size: int) -> str:
-    return file_digest(image)
 
 
 def load_candidates(folder: Path, record: ImageRecord) -> Candidates:
@@ -112,6 +102,25 @@ def load_candidates(folder: Path, record: ImageRecord) -> Candidates:
         FileNotFoundError, DamagedArtefact: as ``Candidates.load``.
     """
     return Candidates.load(*candidates_file(folder, record))
+
+
+@dataclass(frozen=True)
+class DetectorSource:
+    """What another process loads a run's detector from.
+
+    Attributes:
+        path: the detector's file.
+        digest: of its bytes; tells one training from the next.
+        scales: number of test scales.
+        precision: of the network.
+        detection: settings of the test.
+    """
+
+    path: Path
+    digest: str
+    scales: Literal[1, 5]
+    precision: Precision
+    detection: Detection
 
 
 def score_split(
@@ -166,12 +175,9 @@ def _score_all(
     if run.shares_network:
         yield from pool(delayed(_score)(detector, *job) for job in jobs)
         return
-    source = (
-        run.detector_path,
-        file_digest(run.detector_path),
-        run.config.scales,
-        run.config.precision,
-        detector.detection,
+    digest = file_digest(run.detector_path)
+    source = DetectorSource(
+        run.detector_path, digest, run.config.scales, run.config.precision, detector.detection
     )
     yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
 
@@ -188,20 +194,23 @@ def _score(
 
 
 def _score_in_process(
-    source: tuple[Any, ...],
+    source: DetectorSource,
     record: ImageRecord,
     windows: NDArray[np.float32],
     folders: Mapping[str, Path],
 ) -> None:
-    _score(_detector_of_process(*source), record, windows, folders)
+    _score(_detector_of_process(source), record, windows, folders)
 
 
 @lru_cache(maxsize=1)
-def _detector_of_process(
-    path: Path, digest: str, scales: Literal[1, 5], precision: Precision, detection: Detection
-) -> SPPDetector:
-    """A run's detector, loaded once a process; the digest tells one training from the next."""
-    return SPPDetector.load(path, scales=scales, precision=precision, detection=detection)
+def _detector_of_process(source: DetectorSource) -> SPPDetector:
+    """A run's detector, loaded once in a process."""
+    return SPPDetector.load(
+        source.path,
+        scales=source.scales,
+        precision=source.precision,
+        detection=source.detection,
+    )
 
 
 def split_detections(

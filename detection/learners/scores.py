@@ -11,7 +11,7 @@ def linear_scores(
     """Scores ``(n, K)`` of features ``(n, D)`` by weights ``(K, D)`` and bias ``(K,)``; float32.
 
     numpy's threads are others than the network's, and go on spinning for 20 ms when they are done,
-    at the cost of the next picture's convolutions (docs/LOG.md).
+    at the cost of the next image's convolutions (docs/decisions.md).
     """
     rows = torch.from_numpy(features.astype(np.float32, copy=False))
     return np.asarray((rows @ torch.from_numpy(weights).T).numpy() + bias)

@@ -28,6 +28,24 @@ ON_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
+class HingeLoss:
+    """What an SVM minimises; the module's head has the formula, and the defaults are released.
+
+    Attributes:
+        C: weight of the loss; higher fits the samples more closely.
+        positive_weight: factor on the loss of positives.
+        bias: constant feature B; higher regularises the intercept less.
+    """
+
+    C: float = 1e-3
+    positive_weight: float = 2.0
+    bias: float = 10.0
+
+
+RELEASED = HingeLoss()
+
+
+@dataclass(frozen=True)
 class SVMObjective:
     """The value the solver minimised, and its three parts (they add up to ``total``).
 
@@ -72,10 +90,7 @@ def svm_objective(
     intercept: float,
     positive_scores: NDArray,
     negative_scores: NDArray,
-    *,
-    C: float,
-    bias: float,
-    positive_weight: float,
+    loss: HingeLoss,
 ) -> SVMObjective:
     """The objective at given weights.
 
@@ -84,14 +99,12 @@ def svm_objective(
         intercept: added to every score already.
         positive_scores: ``(n,)`` scores of the positives.
         negative_scores: ``(m,)`` scores of the negatives.
-        C: weight of the loss.
-        bias: the constant feature B; the intercept is regularised as ``0.5 (intercept / B)^2``.
-        positive_weight: factor on the loss of positives.
+        loss: its weights; the intercept is regularised as ``0.5 (intercept / B)^2``.
     """
-    positive = positive_weight * C * float(np.maximum(0.0, 1.0 - positive_scores).sum())
-    negative = C * float(np.maximum(0.0, 1.0 + negative_scores).sum())
+    positive = loss.positive_weight * loss.C * float(np.maximum(0.0, 1.0 - positive_scores).sum())
+    negative = loss.C * float(np.maximum(0.0, 1.0 + negative_scores).sum())
     regularisation = (
-        0.5 * float(np.einsum("d,d->", weights, weights)) + 0.5 * (intercept / bias) ** 2
+        0.5 * float(np.einsum("d,d->", weights, weights)) + 0.5 * (intercept / loss.bias) ** 2
     )
     return SVMObjective(positive + negative + regularisation, positive, negative, regularisation)
 
@@ -139,10 +152,8 @@ def _solved(
 def fit_svm(
     positives: NDArray,
     negatives: NDArray,
+    loss: HingeLoss = RELEASED,
     *,
-    C: float = 1e-3,
-    bias: float = 10.0,
-    positive_weight: float = 2.0,
     seed: int = 0,
     tol: float = 1e-4,
     max_iter: int = MAX_ITER,
@@ -155,9 +166,7 @@ def fit_svm(
     Args:
         positives: ``(n, D)`` float32 at mean norm 20, n > 0.
         negatives: ``(m, D)`` float32, m > 0.
-        C: weight of the loss; higher fits the samples more closely.
-        bias: constant feature B; higher regularises the intercept less.
-        positive_weight: factor on the loss of positives.
+        loss: what is minimised.
         seed: of the solver's order of samples.
         tol: the solver's stopping tolerance. At 1e-4 scores are within 1e-4 of the optimum's, at
             1e-3 within 1e-3, for at most a quarter of the time less.
@@ -173,9 +182,9 @@ def fit_svm(
     solver = _solved(
         samples,
         targets,
-        positive_weight,
-        C=C,
-        intercept_scaling=bias,
+        loss.positive_weight,
+        C=loss.C,
+        intercept_scaling=loss.bias,
         random_state=seed,
         tol=tol,
         max_iter=max_iter,
@@ -184,11 +193,10 @@ def fit_svm(
     # einsum rather than matmul: no BLAS, so the number of threads cannot change the last bit.
     scores = np.einsum("nd,d->n", samples, weights) + intercept
     of_positives, of_negatives = np.split(scores, [len(positives)])
-    loss = {"C": C, "bias": bias, "positive_weight": positive_weight}
     return LinearSVM(
         weights,
         intercept,
-        svm_objective(weights, intercept, of_positives, of_negatives, **loss),
+        svm_objective(weights, intercept, of_positives, of_negatives, loss),
         of_negatives,
         int((targets * scores <= 1.0 + ON_MARGIN).sum()),
         int(solver.n_iter_),

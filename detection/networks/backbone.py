@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detection.networks.pyramid import BINS
 from detection.networks.receptive_field import TRACING, receptive_field
 
-BINS = 50
 # What the reduction's tensors begin with, beside the trunk's.
 REDUCTION = "reduction."
 
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
 
     Args:
         name: of the network.
-        trunk: preprocessed pictures ``(B, 3, H, W)`` to conv5 ``(B, C, h, w)``, values >= 0.
+        trunk: preprocessed images ``(B, 3, H, W)`` to conv5 ``(B, C, h, w)``, values >= 0.
         preprocessing: what the trunk expects.
         shrink: pixels by which a side of a window moves inwards before it is mapped to cells
             (``offset`` in the released code, chosen there by hand).
@@ -49,7 +49,7 @@ class Backbone(nn.Module):
 
     Attributes:
         reduction: brings the map to fewer channels (``reduction.py``), or None.
-        standard_cells: side of the conv5 map of a 224-pixel picture; times the stride it is the
+        standard_cells: side of the conv5 map of a 224-pixel image; times the stride it is the
             side the released scale rule aims at.
         field_size: pixels one cell sees.
         stride: pixels between cells.
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
         return self.mean.device
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """A picture as the trunk wants it, on the backbone's device.
+        """An image as the trunk wants it, on the backbone's device.
 
         Args:
             image: ``(H, W, 3)`` uint8, RGB.
@@ -118,9 +118,9 @@ class Backbone(nn.Module):
             pixels = pixels.flip(1)
         return pixels.float().sub_(self.mean).div_(self.std)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """The map ``(B, C, h, w)`` of preprocessed pictures ``(B, 3, H, W)``."""
-        found = self.trunk(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        """The map ``(B, C, h, w)`` of preprocessed images ``(B, 3, H, W)``."""
+        found = self.trunk(images)
         return found if self.reduction is None else self.reduction(found)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -159,7 +159,7 @@ def reduction_of(weight: Tensor, bias: Tensor) -> Reduction:
 
 
 def map_shape(trunk: nn.Module) -> tuple[int, int]:
-    """Channels, and cells of a side, of the map of a 224-pixel picture; nothing is computed.
+    """Channels, and cells of a side, of the map of a 224-pixel image; nothing is computed.
 
     Raises:
         ValueError: the trunk's output is no map.

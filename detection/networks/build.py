@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from detection.networks.backbone import Backbone
-from detection.networks.catalogue import network_named
 from detection.networks.weights import Weights, load_weights
+from detection.networks.zoo.catalogue import network_named
 
 
 def build_backbone(

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.networks.linear import Linear, linear
-
-PYRAMID_BINS = 50
-FINE_LEVEL = 6
+from detection.networks.pyramid import BINS, LEVELS
 
 
 class Head(nn.Module):
@@ -93,8 +91,8 @@ class Head(nn.Module):
         Raises:
             ValueError: when the shapes do not fit this head.
         """
-        channels = self.fc6.in_features // PYRAMID_BINS
-        fine = channels * FINE_LEVEL**2
+        channels = self.fc6.in_features // BINS
+        fine = channels * LEVELS[-1] ** 2
         if classifier["fc6.weight"].shape != (self.fc6.out_features, fine):
             raise ValueError(
                 f"ImageNet's fc6 is {tuple(classifier['fc6.weight'].shape)}, this head needs "

@@ -19,7 +19,7 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``rows @ weight.T + bias``, ``(P, out)``, as ``torch.nn.functional.linear``.
 
     Float32 on the CPU goes to oneDNN: PyTorch gives it to MKL, which leaves the wide instructions
-    of AMD's processors unused and takes twice as long there (docs/LOG.md).
+    of AMD's processors unused and takes twice as long there (docs/decisions.md).
 
     Args:
         rows: ``(P, in)``.

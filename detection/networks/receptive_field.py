@@ -1,7 +1,7 @@
 """What the cells of any network's map see of its input, derived from its layers.
 
 The network is traced, and every step's kernel, stride, padding and dilation add up along each way
-from the picture to the map. Ways that meet (a sum, a product, a concatenation) must have the same
+from the image to the map. Ways that meet (a sum, a product, a concatenation) must have the same
 stride; the widest of them counts.
 """
 
@@ -75,7 +75,7 @@ def receptive_field(trunk: nn.Module) -> ReceptiveField:
         if node.op == "output":
             break
     if field is None:
-        raise ValueError("the network's output does not depend on places in the picture")
+        raise ValueError("the network's output does not depend on places in the image")
     return field
 
 

@@ -1,9 +1,9 @@
 """Maps of many channels brought to fewer by PCA over their cells, so that windows stay short.
 
 ResNet-50's conv5 has 2,048 channels, 102,400 numbers a window; the 128 directions in which cells
-of the training pictures vary most, each as its positive and its negative part, make it the paper's
+of the training images vary most, each as its positive and its negative part, make it the paper's
 12,800. The parts are a 1x1 convolution and a ReLU: pooling takes maxima, and of a direction left
-whole it would never see the negative end (Shang et al. 2016; docs/LOG.md).
+whole it would never see the negative end (Shang et al. 2016; docs/decisions.md).
 """
 
 import torch

@@ -5,7 +5,7 @@ Responses of a layer to windows lie near a plane of few dimensions. With the pla
 layers, ``r (in + out)`` multiplications a window instead of ``in * out`` (Zhang, Zou, He and Sun,
 "Accelerating Very Deep Convolutional Networks", 2015, without their account of the ReLU).
 Truncating the weights alone (Fast R-CNN, section 3.1) needs no windows, and errs twice as much
-(docs/LOG.md).
+(docs/decisions.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ class TruncatedHead(nn.Module):
         head: the head; it is left as it is.
         responses: of its fc6 and fc7.
         rank: of fc6, and half of fc7's, where there are so many directions: what fc7 loses costs
-            ten times as much mAP (docs/LOG.md). A layer with as few outputs is taken whole.
+            ten times as much mAP (docs/decisions.md). A layer with as few outputs is taken whole.
 
     Raises:
         ValueError: a higher rank than there are directions.

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from detection.networks.catalogue import network_named
 from detection.networks.index_weights import download_filters
-from detection.networks.resnet50_caffe import read_tfjs
+from detection.networks.zoo.catalogue import network_named
+from detection.networks.zoo.resnet50_caffe import read_tfjs
 from files.writing import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
 
 def random_weights(name: str) -> Weights:
     """He initialisation, biases zero, the same at every call; the features mean nothing."""
-    log.warning("%s starts from random weights: its features know nothing of pictures", name)
+    log.warning("%s starts from random weights: its features know nothing of images", name)
     generator = torch.Generator().manual_seed(0)
     state = {}
     for key, shape in trunk_shapes(name).items():

@@ -1,0 +1,1 @@
+"""A miniature of VOC made of textured shapes."""

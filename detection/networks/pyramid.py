@@ -1,0 +1,221 @@
+"""Spatial pyramid pooling: any window of a map to 50 bins a channel (paper, section 2.2)."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.ops import roi_pool
+
+LEVELS = (1, 2, 3, 6)
+# 50 bins a channel.
+BINS = sum(level**2 for level in LEVELS)
+
+HALF = (torch.bfloat16, torch.float16)
+
+# Of level 6 of the windows pooled together: with its copies it stays in a core's own cache.
+CHUNK_BYTES = 384 << 10
+
+
+def pool_pyramid(map: Tensor, cells: Tensor) -> Tensor:
+    """Maxima over the bins of windows: levels 1x1, 2x2, 3x3 and 6x6, in this order.
+
+    Bin i of n over a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, so that bins of
+    a window smaller than its level repeat cells; equal, bit for bit, to ``adaptive_max_pool2d``
+    of every window in any type, as maxima do not round. Differentiable with respect to the map.
+
+    Two ways lead to the same numbers. Where a gradient is wanted, or the map is not on the CPU,
+    torchvision's ``roi_pool`` makes level 6: it knows its gradient and has a CUDA kernel. Anywhere
+    else tables of maxima do (``_pool_by_tables``), several times faster than ``roi_pool`` there.
+
+    Args:
+        map: ``(C, H, W)`` float32, float64, bfloat16 or float16.
+        cells: ``(P, 4)`` integers, inclusive (left, top, right, bottom), inside the map.
+
+    Returns:
+        ``(P, 50 * C)`` in the map's type; the levels one after the other, inside a level channel,
+        row, column.
+    """
+    return pool_pyramids([map], [cells])
+
+
+def pool_pyramids(maps: Sequence[Tensor], cells: Sequence[Tensor]) -> Tensor:
+    """``pool_pyramid`` of several maps with their windows, one after the other, in one tensor."""
+    parts = list(zip(maps, cells, strict=True))
+    if any(map.device.type != "cpu" or wants_gradient(map) for map in maps):
+        return torch.cat([_pool_by_operator(map, places) for map, places in parts])
+    count, length = sum(len(places) for places in cells), 50 * len(maps[0])
+    if count == 0:
+        return maps[0].new_zeros((0, length))
+    # Filled in place: putting parts together afterwards would cost a third of the pooling. NumPy
+    # takes huge pages, which a fresh tensor of torch does not.
+    room = np.empty((count, length * maps[0].element_size()), np.uint8)
+    rows = torch.from_numpy(room).view(maps[0].dtype)
+    first = 0
+    for each, places in parts:
+        _pool_by_tables(each.detach(), places, rows[first : first + len(places)])
+        first += len(places)
+    return rows
+
+
+def wants_gradient(map: Tensor) -> bool:
+    """Whether what is computed from a map must be differentiable."""
+    return map.requires_grad and torch.is_grad_enabled()
+
+
+def _pool_by_operator(map: Tensor, cells: Tensor) -> Tensor:
+    """``pool_pyramid`` by ``roi_pool``."""
+    if len(cells) == 0:
+        return map.new_zeros((0, 50 * len(map)))
+    count, channels = len(cells), len(map)
+    # Half precision holds neither all numbers of cells nor sums of gradients.
+    single = map.float() if map.dtype in HALF else map
+    rois = torch.cat([cells.new_zeros((count, 1)), cells], dim=1).to(map.device, single.dtype)
+    six = roi_pool(single[None], rois, output_size=6, spatial_scale=1.0)  # [P, C, 6, 6]
+    # Bins 2i and 2i + 1 of six unite to bin i of three, and so on: the other levels nest in this.
+    columns = torch.maximum(six[..., 0::2], six[..., 1::2])
+    three = torch.maximum(columns[..., 0::2, :], columns[..., 1::2, :])
+    two = six.view(count, channels, 2, 3, 2, 3).amax(dim=(3, 5))
+    one = two.amax(dim=(2, 3))
+    pooled = torch.cat([level.reshape(count, -1) for level in (one, two, three, six)], dim=1)
+    return pooled.to(map.dtype)
+
+
+def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
+    """``pool_pyramid`` on the CPU, without a gradient, into ``out`` ``(P, 50 * C)``.
+
+    A bin is the union of four rectangles in its corners whose sides are powers of two, and one
+    table holds the maxima of all rectangles of one size: four look-ups make a bin of any size.
+
+    In NumPy, with threads over groups of windows: steps this short, each divided among torch's
+    threads, wait for the slowest thread so often that a busy machine makes them many times slower.
+    """
+    if len(cells) == 0:
+        return
+    columns = map.shape[2]
+    table = _table(map)
+    if map.dtype in HALF and table.view(np.uint16).max() > 0x8000:  # the bits of -0
+        single = torch.empty(out.shape)
+        _pool_by_tables(map.float(), cells, single)
+        out.copy_(single)
+        return
+    left, top, right, bottom = cells.to("cpu", torch.int64).numpy().T
+    x, x_power = _corners(left, right)
+    y, y_power = _corners(top, bottom)
+    pooled = (out.view(torch.int16) if map.dtype in HALF else out).numpy()
+
+    def pool(job: tuple[NDArray, NDArray[np.int64]]) -> None:
+        """Fill the rows of some windows from the table of their rectangles."""
+        maxima, windows = job
+        pooled[windows] = _levels(_level_six(maxima, y[:, windows] * columns, x[:, windows]))
+
+    jobs = _jobs(table, columns, y_power, x_power)
+    if torch.get_num_threads() == 1:
+        for job in jobs:
+            pool(job)
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(pool, jobs))
+
+
+def _table(map: Tensor) -> NDArray:
+    """The cells of a map ``(C, H, W)`` row by row: ``(H * W, C)``, half precision as its bits.
+
+    As integers these order like the numbers where none is negative, and their maxima are quick.
+    """
+    rows = map.flatten(1).t()
+    return np.ascontiguousarray((rows.view(torch.int16) if map.dtype in HALF else rows).numpy())
+
+
+def _corners(
+    first: NDArray[np.int64], last: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where the two rectangles that cover a bin of level 6 begin, along one axis.
+
+    A window's bins have no more than a cell above the least of them, the first. So one size, the
+    power of two not above the least, has two rectangles cover any of them.
+
+    Args:
+        first: ``(P,)`` first cells of windows.
+        last: ``(P,)`` last cells.
+
+    Returns:
+        ``(2, P, 6)`` cells, and ``(P,)`` the exponent of the rectangles' size.
+    """
+    side = last - first + 1
+    exponent = np.frexp(-(-side // 6))[1] - 1
+    bins, side = np.arange(6), side[:, None]
+    start = first[:, None] + bins * side // 6
+    stop = first[:, None] - (-(bins + 1) * side // 6)
+    return np.stack((start, stop - (1 << exponent)[:, None])), exponent
+
+
+def _jobs(
+    table: NDArray, columns: int, y_power: NDArray[np.int32], x_power: NDArray[np.int32]
+) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
+    """Tables of maxima, each with numbers of windows to be looked up in it, no more than a chunk.
+
+    Row r of a table is the maximum over the rectangle of ``2 ** y_power`` by ``2 ** x_power`` cells
+    that begins at cell r. Rectangles that would cross the map's right border are wrong, and unused.
+    """
+    size = max(1, CHUNK_BYTES // (36 * table[0].nbytes))
+    tall = table
+    for i in range(y_power.max() + 1):
+        if i > 0:
+            below = columns << (i - 1)
+            tall = np.maximum(tall[:-below], tall[below:])
+        high, wide = y_power == i, tall
+        for j in range(x_power[high].max(initial=-1) + 1):
+            if j > 0:
+                beside = 1 << (j - 1)
+                wide = np.maximum(wide[:-beside], wide[beside:])
+            windows = np.flatnonzero(high & (x_power == j))
+            for begin in range(0, len(windows), size):
+                yield wide, windows[begin : begin + size]
+
+
+def _level_six(maxima: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray:
+    """Level 6 ``(B, 6, 6, C)`` of windows.
+
+    Args:
+        maxima: ``(cells, C)`` over the rectangle that begins at a cell.
+        rows: ``(2, B, 6)`` rectangles that cover a bin, as the number of their row's first cell.
+        columns: ``(2, B, 6)`` the same along the other axis, as columns.
+    """
+    corners = [row[:, :, None] + column[:, None, :] for row in rows for column in columns]
+    six = maxima.take(corners[0], axis=0)
+    for corner in corners[1:]:
+        np.maximum(six, maxima.take(corner, axis=0), out=six)
+    return six
+
+
+def _levels(six: NDArray) -> NDArray:
+    """All levels ``(B, 50 * C)`` from level 6 ``(B, 6, 6, C)``, in the order of the result."""
+    count, channels = len(six), six.shape[3]
+    pairs = np.maximum(six[:, :, 0::2], six[:, :, 1::2])
+    three = np.maximum(pairs[:, 0::2], pairs[:, 1::2])
+    # Columns 0 to 2 are a pair and one more, as are 3 to 5; then the same along rows.
+    halves = np.maximum(pairs[:, :, 0::2], six[:, :, 2:4])
+    two = np.maximum(np.maximum(halves[:, 0::4], halves[:, 1::4]), halves[:, 2:4])
+    one = np.maximum(two[:, 0:1], two[:, 1:2])
+    one = np.maximum(one[:, :, 0:1], one[:, :, 1:2])
+    levels = np.empty((count, 50 * channels), six.dtype)
+    begin = 0
+    for n, level in zip(LEVELS, (one, two, three, six), strict=True):
+        end = begin + n * n * channels
+        part = levels[:, begin:end].reshape(count, channels, n, n)  # shares memory
+        part[...] = level.transpose(0, 3, 1, 2)
+        begin = end
+    return levels
+
+
+class SpatialPyramidPooling(nn.Module):
+    """The pyramid as a layer: whole maps of any size to one length, as in classification."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, 50 * C)`` of maps ``(B, C, H, W)``, order as ``pool_pyramid``."""
+        last = (maps.shape[3] - 1, maps.shape[2] - 1)
+        whole = torch.tensor([[0, 0, *last]], device=maps.device)
+        return torch.cat([pool_pyramid(one, whole) for one in maps])

@@ -1,0 +1,278 @@
+"""Features of the training windows that the linear learners need, kept on disk.
+
+Each image is visited once: of its windows those are kept, as float16, that box regression learns
+from, at the head of them the trainable ground truth, which are the SVMs' positives; and a few drawn
+at random, for the mean feature norm.
+
+An image has one artefact, with the rows and with what they are.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.data.records import ImageRecord
+from detection.features.extractor import Extractor
+from detection.training.labels import WindowLabels, label_windows
+from files.artefacts import data_offset, read_artefact, write_artefact
+from files.images import read_image
+from files.names import content_key, short_name
+from files.writing import content_digest
+
+VERSION = 3
+RANDOM_WINDOWS = 8
+REGRESSION_WINDOWS = 100
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is kept of a training image.
+
+    Attributes:
+        difficult: objects marked difficult are trainable.
+        regression_iou: least IoU of a box-regression window; None where box regression does not
+            learn from pooled windows, so that of these only the objects are kept.
+        seed: of the random windows.
+    """
+
+    difficult: bool = False
+    regression_iou: float | None = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """Some rows of a float16 matrix in an artefact, read when asked for.
+
+    Thousands of these can exist at once: nothing is open between two reads.
+
+    Attributes:
+        path: the file.
+        offset: byte at which the matrix begins.
+        length: D, numbers in a row.
+        first: first row.
+        count: number of rows.
+    """
+
+    path: Path
+    offset: int
+    length: int
+    first: int
+    count: int
+
+    @classmethod
+    def of(cls, path: Path, name: str, matrix: NDArray[np.float16]) -> "RowFile":
+        """All rows of an artefact's array, which was read and found whole as ``matrix``."""
+        return cls(path, data_offset(path, name), matrix.shape[1], 0, len(matrix))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def part(self, first: int, count: int) -> "RowFile":
+        """``count`` of these rows, from the one numbered ``first`` on."""
+        return replace(self, first=self.first + first, count=count)
+
+    def read(self, row: int = 0, count: int | None = None) -> NDArray[np.float16]:
+        """``(count, D)`` from one of these rows on; all of them by default."""
+        count = self.count if count is None else count
+        start = self.offset + 2 * self.length * (self.first + row)
+        numbers = np.fromfile(self.path, np.float16, count * self.length, offset=start)
+        return numbers.reshape(count, self.length)
+
+
+@dataclass(frozen=True)
+class CachedWindows:
+    """The rows of one image.
+
+    Attributes:
+        rows: all of them.
+        objects: number of ground-truth boxes at their head.
+        windows: ``(B, 4)`` the box-regression windows, the ground truth first.
+        targets: ``(B, 4)`` the object each should move to.
+        classes: ``(B,)`` that object's class.
+    """
+
+    rows: RowFile
+    objects: int
+    windows: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+    @property
+    def regression_rows(self) -> RowFile:
+        """B windows that box regression learns from."""
+        return self.rows.part(0, len(self.windows))
+
+    @property
+    def object_rows(self) -> RowFile:
+        """The ground-truth boxes."""
+        return self.rows.part(0, self.objects)
+
+    @property
+    def object_classes(self) -> NDArray[np.int64]:
+        """``(objects,)`` their classes."""
+        return self.classes[: self.objects]
+
+    @property
+    def random_rows(self) -> RowFile:
+        """Windows drawn at random."""
+        return self.rows.part(len(self.windows), len(self.rows) - len(self.windows))
+
+
+class StackedRows:
+    """Rows of many files as if they were one matrix.
+
+    Args:
+        parts: rows of one length.
+
+    Attributes:
+        shape: (sum of the parts' rows, D).
+    """
+
+    def __init__(self, parts: Sequence[RowFile]) -> None:
+        counts = [len(part) for part in parts]
+        self.parts = parts
+        self.shape = (sum(counts), parts[0].length)
+        self._part = np.repeat(np.arange(len(parts)), counts)
+        self._row = np.concatenate([np.arange(count) for count in counts])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Rows by index, ``(len(rows), D)``, in the order asked for."""
+        gathered = np.empty((len(rows), self.shape[1]), np.float16)
+        for place, row in enumerate(rows):
+            gathered[place] = self.parts[self._part[row]].read(int(self._row[row]), 1)[0]
+        return gathered
+
+
+def image_key(record: ImageRecord) -> str:
+    """An image's id and a digest of its bytes and annotation."""
+    return f"{record.image_id}_{record_digest(record)}"
+
+
+def record_digest(record: ImageRecord) -> str:
+    """16 hex digits of an image's bytes and annotation."""
+    digest = hashlib.sha256(content_digest(record.path).encode())
+    for array in (record.boxes, record.labels, record.difficult):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def regression_rows(labels: WindowLabels, min_iou: float | None) -> NDArray[np.int64]:
+    """Windows that box regression learns from: every object, then others of IoU >= min_iou.
+
+    At most REGRESSION_WINDOWS an image, those evenly spread over the list. None asks for the
+    objects alone.
+    """
+    objects = np.arange(len(labels.boxes))
+    if min_iou is None:
+        return objects
+    others = np.flatnonzero(labels.overlap >= min_iou)
+    others = others[others >= len(objects)]
+    room = max(REGRESSION_WINDOWS - len(objects), 0)
+    if len(others) > room:
+        others = others[np.linspace(0, len(others) - 1, room).round().astype(int)]
+    return np.concatenate([objects, others])
+
+
+class FeatureCache:
+    """The features of a set of images' training windows.
+
+    Args:
+        cache: folder under which banks live.
+        extractor: makes the features; what is in the bank can be read without it.
+        windows_key: what made the proposals.
+        classes: names of the K classes.
+        sampling: which windows are kept.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        extractor: Extractor,
+        windows_key: str,
+        classes: Sequence[str],
+        sampling: Sampling,
+    ) -> None:
+        self.extractor: Extractor | None = extractor
+        self.num_classes = len(classes)
+        self.sampling = sampling
+        self.key = content_key(
+            {
+                "version": VERSION,
+                "features": extractor.facts,
+                "windows": windows_key,
+                "classes": list(classes),
+                "sampling": vars(sampling),
+            }
+        )
+        self.folder = cache / "bank" / self.key
+
+    def served_by(self, extractor: Extractor | None) -> "FeatureCache":
+        """The same bank with another object of the same extractor, or to be sent without one."""
+        bank = copy(self)
+        bank.extractor = extractor
+        return bank
+
+    def has(self, record: ImageRecord) -> bool:
+        """Whether an image's windows are there already."""
+        return self._place(record)[0].exists()
+
+    def add(self, record: ImageRecord, proposals: NDArray[np.float32]) -> None:
+        """Compute and store the features of an image's windows."""
+        path, key = self._place(record)
+        write_artefact(path, key, self._rows(record, proposals, key.rsplit(" ", 1)[1]))
+
+    def load(self, record: ImageRecord) -> CachedWindows:
+        """The rows of an image.
+
+        Raises:
+            FileNotFoundError: ``add`` was not called.
+            DamagedArtefact: the file is not what ``add`` wrote.
+        """
+        path, key = self._place(record)
+        arrays = read_artefact(path, key).arrays
+        return CachedWindows(
+            RowFile.of(path, "rows", arrays["rows"]),
+            int(arrays["objects"]),
+            arrays["windows"],
+            arrays["targets"],
+            arrays["classes"],
+        )
+
+    def _place(self, record: ImageRecord) -> tuple[Path, str]:
+        """The file of an image's rows, and its key."""
+        digest = record_digest(record)
+        name = short_name(record.image_id, digest)
+        return self.folder / f"{name}.safetensors", f"{self.key} {digest}"
+
+    def _rows(
+        self, record: ImageRecord, proposals: NDArray[np.float32], digest: str
+    ) -> dict[str, NDArray]:
+        # Seeded by the image itself: neither order nor number of images matters.
+        rng = np.random.default_rng([self.sampling.seed, int(digest, 16)])
+        labels = label_windows(
+            record, proposals, self.num_classes, difficult=self.sampling.difficult
+        )
+        regression = regression_rows(labels, self.sampling.regression_iou)
+        count = min(RANDOM_WINDOWS, len(proposals))
+        spread = len(labels.boxes) + rng.choice(len(proposals), count, replace=False)
+        windows = labels.windows[np.concatenate([regression, spread])]
+        if self.extractor is None:
+            raise RuntimeError("this bank was sent without its extractor; give it one first")
+        features = self.extractor.features(read_image(record.path), windows)
+        nearest = labels.nearest[regression]
+        return {
+            "rows": features.pooled.half().cpu().numpy()[features.index],
+            "objects": np.array(len(labels.boxes)),
+            "windows": labels.windows[regression],
+            "targets": labels.boxes[nearest].reshape(-1, 4),
+            "classes": labels.labels[nearest].reshape(-1),
+        }

@@ -1,0 +1,1 @@
+"""Fine-tuning on windows: batches, the loop, its checkpoints."""

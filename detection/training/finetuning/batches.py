@@ -1,0 +1,151 @@
+"""Batches for fine-tuning: some windows of some images, drawn anew every time (paper 4.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import flip_boxes
+from detection.config import Finetune
+from detection.data.records import ImageRecord
+from detection.features.scales import ScaleChoice
+from detection.training.finetuning.jitter import jitter_light
+from detection.training.labels import WindowLabels, label_windows
+from files.images import read_image
+from proposals.store import Windows
+
+
+@dataclass(frozen=True)
+class View:
+    """An image, mirrored or not, with the windows that a batch takes from it.
+
+    Attributes:
+        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so.
+        windows: ``(B, 4)`` half-open pixels of it.
+        labels: ``(B,)`` int64 class of each, K for background.
+        boxes: ``(B, 4)`` the object that each overlaps most.
+        scale: which of the scales all of them are pooled from.
+    """
+
+    image: NDArray[np.uint8]
+    windows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scale: int
+
+
+class WindowBatches:
+    """Draws the batches of a training; ``draw(step)`` is a function of seed and step alone.
+
+    So a resumed training draws what an undisturbed one draws. Images come in an endless sequence
+    of permutations, ``settings.images`` of them a batch.
+
+    Args:
+        records: annotated images; those without trainable objects are never drawn.
+        store: the windows of each.
+        num_classes: K.
+        choice: the scales, and the rule by which an object chooses one.
+        settings: batch size, share of positives, choice of scale, jitter.
+        difficult: objects marked difficult are trainable.
+        seed: of every draw.
+
+    Raises:
+        ValueError: no image has a trainable object.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        store: Windows,
+        num_classes: int,
+        choice: ScaleChoice,
+        settings: Finetune,
+        *,
+        difficult: bool,
+        seed: int,
+    ) -> None:
+        self.records = [each for each in records if trainable(each, difficult)]
+        self.store = store
+        self.num_classes = num_classes
+        self.choice = choice
+        self.settings = settings
+        self.difficult = difficult
+        self.seed = seed
+        if not self.records:
+            raise ValueError(
+                f"fine-tuning found no objects in {len(records)} images; expected annotated "
+                "objects that are not all marked difficult: look at the Annotations, or set "
+                "--data.difficult true"
+            )
+
+    def images(self, step: int) -> list[int]:
+        """Indices of the images of a batch; one can come twice where permutations meet."""
+        count = len(self.records)
+        places = np.arange(step * self.settings.images, (step + 1) * self.settings.images)
+        orders = {
+            int(epoch): np.random.default_rng([self.seed, 1, epoch]).permutation(count)
+            for epoch in np.unique(places // count)
+        }
+        return [int(orders[int(place // count)][place % count]) for place in places]
+
+    def draw(self, step: int) -> list[View]:
+        """The views of batch number ``step``."""
+        rng = np.random.default_rng([self.seed, 0, step])
+        return [self._view(self.records[image], rng) for image in self.images(step)]
+
+    def _view(self, record: ImageRecord, rng: np.random.Generator) -> View:
+        labels = label_windows(
+            record, self.store.load(record.path), self.num_classes, difficult=self.difficult
+        )
+        rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
+        image, windows = read_image(record.path), labels.windows[rows]
+        boxes = labels.boxes[labels.nearest[rows]]
+        scale = self._scale(labels, record.size, rng)
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+            windows, boxes = (flip_boxes(each, image.shape[1]) for each in (windows, boxes))
+        image = jitter_light(image, self.settings.jitter, rng)
+        return View(image, windows, classes, boxes, scale)
+
+    def _quota(self) -> tuple[int, int]:
+        """Positives and windows in all that an image gives."""
+        count = self.settings.batch // self.settings.images
+        return max(1, round(count * self.settings.positive_share)), count
+
+    def _scale(
+        self, labels: WindowLabels, image_size: tuple[int, int], rng: np.random.Generator
+    ) -> int:
+        count = len(self.choice.scales)
+        if self.settings.scale == "random":
+            return int(rng.integers(count))
+        chosen = rng.integers(len(labels.boxes))
+        scale = int(self.choice.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+        if self.settings.scale == "near":
+            scale = min(max(scale + int(rng.choice((-1, 0, 0, 1))), 0), count - 1)
+        return scale
+
+
+def trainable(record: ImageRecord, difficult: bool) -> bool:
+    """Whether an image shows an object to train on; ``difficult`` ones count where it says so."""
+    return bool((difficult | ~record.difficult).any())
+
+
+def draw_rows(
+    labels: WindowLabels, quota: tuple[int, int], num_classes: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Windows of one view: indices and labels ``(B,)``, K for background, no window twice.
+
+    Args:
+        labels: of an image with a trainable object.
+        quota: most positives (IoU in [0.5, 1]), and windows in all; background (IoU in [0.1, 0.5))
+            fills up what is left.
+        num_classes: K.
+        rng: of the draw.
+    """
+    most, count = quota
+    positives = rng.permutation(np.flatnonzero(labels.positive))[:most]
+    negatives = rng.permutation(np.flatnonzero(labels.background))[: count - len(positives)]
+    classes = np.full(len(positives) + len(negatives), num_classes, np.int64)
+    classes[: len(positives)] = labels.labels[labels.nearest[positives]]
+    return np.concatenate([positives, negatives]).astype(np.int64), classes

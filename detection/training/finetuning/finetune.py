@@ -1,0 +1,239 @@
+"""Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1)."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from detection.config import Finetune
+from detection.networks.head import Head
+from detection.run import Progress, silent
+from detection.training.finetuning import checkpoint as checkpoints
+from detection.training.finetuning.batches import View, WindowBatches
+from detection.training.finetuning.box_layer import box_loss, box_targets
+from detection.training.finetuning.prefetch import Prefetcher
+from detection.training.finetuning.pyramid_network import PyramidNetwork
+from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
+
+VERSION = 6
+CURVE_EVERY = 100
+CURVE_BATCHES = 16
+
+
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        pooled: ``(B, D)`` windows, with their graph where convolutions are trained.
+        labels: ``(B,)`` classes, K for background.
+        targets: ``(B, 4)`` of the box layer; None where there is none.
+    """
+
+    pooled: Tensor
+    labels: Tensor
+    targets: Tensor | None = None
+
+
+def learning_rate_at(step: int, settings: Finetune) -> float:
+    """The rate of a step: constant, a tenth from 2/3 of the steps on, a hundredth from 9/10 on."""
+    done = step / settings.steps
+    return settings.learning_rate * (1.0 if done < 2 / 3 else 0.1 if done < 0.9 else 0.01)
+
+
+def finetune_head(
+    network: PyramidNetwork,
+    batches: WindowBatches,
+    held_back: WindowBatches | None,
+    settings: Finetune,
+    *,
+    checkpoint: Path,
+    key: str,
+    autocast: bool = False,
+    readers: int = 1,
+    report: Callable[[Mapping[str, Any]], None] = lambda event: None,
+    progress: Progress = silent,
+) -> Head:
+    """Train the head, and the network's chosen convolutions, by gradient descent on windows.
+
+    The last step's weights are kept: nothing is selected on the held-back images, which only
+    draw the learning curve. The head that comes back takes pooled windows as they are.
+
+    Args:
+        network: initialised; trained in place.
+        batches: draws the views of every step.
+        held_back: draws those of the curve; None for no curve.
+        settings: schedule and penalties.
+        checkpoint: file to resume from and to write every ``checkpoint_every`` steps.
+        key: what determines this training; a checkpoint of another key is not resumed.
+        autocast: multiply in bfloat16.
+        readers: of the images of the next steps; several are processes.
+        report: called with the events of the curve.
+        progress: wraps the steps.
+
+    Raises:
+        RuntimeError: the loss is not finite; its parts are in the message.
+    """
+    optimizer = make_optimizer(network, settings)
+    first = checkpoints.resume(checkpoint, key, network, optimizer)
+    losses: list[float] = []
+    steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
+    for step, batch in drawn(steps, network, batches, autocast, readers):
+        rate = learning_rate_at(step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        # Dropout's masks depend on the step alone, so that a resumed run repeats them.
+        with seeded(batches.seed * 1_000_003 + step, batch.pooled.device):
+            loss = train_step(network, optimizer, batch, settings.box_loss, step, autocast)
+        losses.append(loss)
+        done = step + 1
+        if done % CURVE_EVERY == 0 or done == settings.steps:
+            event = {"step": done, "train_loss": float(np.mean(losses))}
+            report(event | curve_point(network, held_back, autocast))
+            losses = []
+        if done % settings.checkpoint_every == 0 and done < settings.steps:
+            checkpoints.save(checkpoint, key, done, network, optimizer)
+    return network.head.shift_input(network.mean).eval()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """PyTorch's global generators of the CPU and the device seeded, and put back afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def drawn(
+    steps: Iterable[int],
+    network: PyramidNetwork,
+    batches: WindowBatches,
+    autocast: bool,
+    readers: int,
+) -> Iterator[tuple[int, Batch]]:
+    """Steps with their batches, on the network's device; ``readers`` read images ahead.
+
+    While convolutions are trained a batch is of the step's own images, through whose features
+    the gradient goes; otherwise of many steps' images.
+    """
+    device = network.head.fc8.weight.device
+
+    def pooled_of(view: View) -> Tensor:
+        """A view's features, in the training's precision."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            return network.pooled(view)
+
+    with Prefetcher(batches, readers) as ahead:
+        if network.convolutions:
+            for step in steps:
+                views = ahead.draw(step)
+                labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
+                targets = None if network.boxes is None else box_targets(views).to(device)
+                pooled = torch.cat([pooled_of(view) for view in views])
+                yield step, Batch(pooled, labels.to(device), targets)
+            return
+        pool = ShuffleBuffer(batches, ahead.draw, pooled_of, batches.num_classes)
+        for step in steps:
+            pooled, labels = pool.draw(step)
+            yield step, Batch(pooled.to(device), labels.to(device))
+
+
+def train_step(
+    network: PyramidNetwork,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    box_weight: float,
+    step: int,
+    autocast: bool,
+) -> float:
+    """One step of descent on a batch; returns its classification loss.
+
+    Raises:
+        RuntimeError: the loss is not finite.
+    """
+    network.head.train()
+    with torch.autocast(batch.pooled.device.type, torch.bfloat16, enabled=autocast):
+        fc7 = network.fc7(batch.pooled)
+        logits = network.head.fc8(fc7)
+        moves = None if network.boxes is None else network.boxes(fc7)
+    loss = finite_loss(logits.float(), batch.labels, network.head.fc8.out_features - 1, step)
+    total = loss
+    if moves is not None and batch.targets is not None:
+        total = loss + box_weight * box_loss(moves, batch.targets, batch.labels)
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def logits_of(
+    network: PyramidNetwork, views: Sequence[View], autocast: bool
+) -> tuple[Tensor, Tensor]:
+    """Logits ``(B, K + 1)`` float32 and labels ``(B,)`` of all windows of some views."""
+    device = network.head.fc8.weight.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        logits = network(views)
+    labels = np.concatenate([view.labels for view in views])
+    return logits.float(), torch.from_numpy(labels).to(device)
+
+
+def make_optimizer(network: PyramidNetwork, settings: Finetune) -> torch.optim.Optimizer:
+    """Gradient descent with momentum, plain or scaled by AdamW; biases do not decay."""
+    fc: list[torch.nn.Module] = [network.head.fc6, network.head.fc7, network.head.fc8]
+    if network.boxes is not None:
+        fc.append(network.boxes)
+    groups: list[dict[str, Any]] = []
+    for layers, share in ((fc, 1.0), (network.convolutions, settings.conv_rate)):
+        for kind, decay in (("weight", settings.weight_decay), ("bias", 0.0)):
+            parameters = [getattr(layer, kind) for layer in layers]
+            if parameters:
+                groups.append({"params": parameters, "weight_decay": decay, "share": share})
+    rate, momentum = settings.learning_rate, settings.momentum
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(momentum, 0.999), fused=True)
+
+
+def finite_loss(logits: Tensor, labels: Tensor, background: int, step: int) -> Tensor:
+    """Mean cross-entropy of a batch.
+
+    Raises:
+        RuntimeError: it is not finite; the message has the parts of objects and background.
+    """
+    losses = cross_entropy(logits, labels, reduction="none")
+    loss = losses.mean()
+    if not torch.isfinite(loss):
+        objects = labels != background
+        raise RuntimeError(
+            f"fine-tuning diverged at step {step}: loss {loss.item()} "
+            f"(objects {losses[objects].mean().item()}, background "
+            f"{losses[~objects].mean().item()}, largest logit "
+            f"{logits.abs().max().item()}); try a lower --finetune.learning_rate"
+        )
+    return loss
+
+
+@torch.no_grad()
+def curve_point(
+    network: PyramidNetwork, held_back: WindowBatches | None, autocast: bool
+) -> dict[str, float]:
+    """Loss, error and error on objects of the same held-back batches each time."""
+    if held_back is None:
+        return {}
+    network.head.eval()
+    found = [
+        logits_of(network, held_back.draw(step), autocast)
+        for step in range(min(CURVE_BATCHES, len(held_back.records)))
+    ]
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    miss = logits.argmax(dim=1) != labels
+    objects = labels < logits.shape[1] - 1
+    return {
+        "held_back_loss": cross_entropy(logits, labels).item(),
+        "held_back_error": miss.float().mean().item(),
+        "held_back_object_error": miss[objects].float().mean().item(),
+    }

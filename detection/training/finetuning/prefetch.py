@@ -1,0 +1,74 @@
+"""Batches that are read while the ones before are computed."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context, parent_process
+
+import torch
+
+from detection.training.finetuning.batches import View, WindowBatches
+
+# Of a reader process.
+_batches: WindowBatches
+
+
+class Prefetcher:
+    """Draws batches of rising numbers, the next ones being read meanwhile.
+
+    One reader is a thread. Several are processes: as threads beside the one that drives a GPU they
+    kept it waiting, probably for the interpreter that all share (docs/decisions.md).
+
+    Args:
+        batches: gives the views.
+        readers: how many threads or processes, and how many batches ahead they are.
+    """
+
+    def __init__(self, batches: WindowBatches, readers: int) -> None:
+        self.readers = readers
+        self._coming: dict[int, Future[list[View]]] = {}
+        alone = readers == 1
+        self._executor: Executor = ThreadPoolExecutor(1) if alone else _processes(batches, readers)
+        self._draw: Callable[[int], list[View]] = batches.draw if alone else _draw_in_process
+
+    def __enter__(self) -> "Prefetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def draw(self, step: int) -> list[View]:
+        """``batches.draw(step)``."""
+        for each in range(step, step + self.readers + 1):
+            if each not in self._coming:
+                self._coming[each] = self._executor.submit(self._draw, each)
+        return self._coming.pop(step).result()
+
+
+def _processes(batches: WindowBatches, readers: int) -> ProcessPoolExecutor:
+    """Processes that draw from the batches; a GPU's own process must not be forked."""
+    context = get_context("spawn")
+    return ProcessPoolExecutor(readers, context, initializer=_become_reader, initargs=(batches,))
+
+
+def _become_reader(batches: WindowBatches) -> None:
+    """Keep the batches for ``_draw_in_process``, on one core, for as long as the training lives."""
+    global _batches
+    _batches = batches
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which ends this.
+    threading.Thread(target=_end_with_training, daemon=True).start()
+
+
+def _end_with_training() -> None:
+    """End this process with the one that started it, however that ends."""
+    training = parent_process()
+    assert training is not None
+    training.join()
+    os._exit(1)
+
+
+def _draw_in_process(step: int) -> list[View]:
+    return _batches.draw(step)

@@ -1,0 +1,285 @@
+"""Hard negatives for the SVMs: one pass over the images (released spp_train, after R-CNN).
+
+Of each image a class takes the negative windows that score above -1.0001; with more than 2,000
+new ones it is refitted on all it holds, and then lets go of those that score below -1.2. A class
+without a model takes every negative of the image and is fitted at once, which is what the
+released code does on its first image.
+
+Windows are named by image and row, and each image is visited once, so none is held twice.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.learners.class_svms import ClassSVMs
+from detection.learners.scores import linear_scores
+from detection.learners.svm import RELEASED, HingeLoss, LinearSVM, fit_svm
+from detection.training.mining.negative_cache import NegativeCache
+
+# Part of an artefact's key: raised when the same inputs would give other SVMs.
+VERSION = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What tells whether a window is hard, at one moment of the mining.
+
+    Attributes:
+        weights: ``(K, D)`` of the SVMs.
+        bias: ``(K,)``.
+        fitted: ``(K,)`` bool; a class without an SVM finds every window hard.
+        threshold: strict.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    fitted: NDArray[np.bool_]
+    threshold: float
+
+    def hard(self, features: NDArray) -> NDArray[np.bool_]:
+        """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``.
+
+        Raises:
+            ValueError: a feature is not finite.
+        """
+        scores = linear_scores(features, self.weights, self.bias)
+        if not np.isfinite(scores).all():
+            raise ValueError("features are not finite")
+        return (scores > self.threshold) | ~self.fitted
+
+
+class HardNegativeMiner:
+    """Trains K SVMs image by image, in bounded memory whatever the number of images.
+
+    ``start`` with the positives, ``add_image`` once an image, ``finish``. Between images,
+    ``state`` and ``load_state`` carry a killed run on to the same bytes. All fits are
+    deterministic.
+
+    Args:
+        classes: names of the K classes.
+        dimension: length D of the features.
+        loss: what every SVM minimises.
+        threshold: a negative is hard when it scores above this (strict).
+        evict_below: after a refit, negatives that score below this are let go (strict).
+        refit_every: a class is refitted with more new negatives than this (strict).
+        max_negatives: a class keeps at most so many after a refit, the highest scores, earlier ones
+            first among equals. With 2,000 new ones 20 classes of 4,096 numbers hold less than
+            1.5 GB of float16 even when no window is shared between classes.
+        seed: of the solver.
+        on_refit: called after each refit with the figures that are logged, as keywords.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        dimension: int,
+        loss: HingeLoss = RELEASED,
+        *,
+        threshold: float = -1.0001,
+        evict_below: float = -1.2,
+        refit_every: int = 2000,
+        max_negatives: int = 7000,
+        seed: int = 0,
+        on_refit: Callable[..., None] | None = None,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.dimension = dimension
+        self.threshold = threshold
+        self.evict_below = evict_below
+        self.refit_every = refit_every
+        self.max_negatives = max_negatives
+        self.loss = loss
+        self.seed = seed
+        self.on_refit = on_refit
+
+    def start(self, positives: Sequence[NDArray]) -> "HardNegativeMiner":
+        """Begin with each class's ground-truth features, K arrays ``(n_k, D)``, n_k > 0.
+
+        Raises:
+            ValueError: a class has no positives, or features of another shape.
+        """
+        if len(positives) != len(self.classes):
+            raise ValueError(
+                f"expected positives of {len(self.classes)} classes, got {len(positives)}"
+            )
+        for name, features in zip(self.classes, positives, strict=True):
+            if features.ndim != 2 or features.shape[1] != self.dimension:
+                raise ValueError(
+                    f"positives of class '{name}' must have shape (n, {self.dimension}), "
+                    f"got {features.shape}"
+                )
+            if not len(features):
+                raise ValueError(
+                    f"class '{name}' has no positive windows, so no SVM can be trained for it; "
+                    f"leave it out of the classes or give images that show it"
+                )
+        count = len(self.classes)
+        self._positives = list(positives)
+        self._cache = NegativeCache(count, self.dimension)
+        self._coef = np.zeros((count, self.dimension), np.float32)
+        self._intercept = np.zeros(count, np.float32)
+        self._fitted = np.zeros(count, np.bool_)
+        self._new = np.zeros(count, np.int64)
+        self._visited: set[int] = set()
+        self._settings = self._digest()
+        return self
+
+    def add_image(
+        self, image_index: int, features: NDArray[np.float16], negative: NDArray[np.bool_]
+    ) -> None:
+        """Take an image's hard negatives, and refit the classes that have enough new ones.
+
+        Args:
+            image_index: the image's number; each may be given once.
+            features: ``(U, D)`` float16 at mean norm 20, no row twice.
+            negative: ``(U, K)`` bool, the row is a negative of the class.
+
+        Raises:
+            ValueError: the image was given before, shapes differ, or a feature is not finite.
+        """
+        if image_index in self._visited:
+            raise ValueError(f"image {image_index} was mined already; give each image once")
+        expected = (len(features), len(self.classes))
+        if features.shape[1:] != (self.dimension,) or negative.shape != expected:
+            raise ValueError(
+                f"image {image_index}: expected features (U, {self.dimension}) and negatives "
+                f"(U, {len(self.classes)}), got {features.shape} and {negative.shape}"
+            )
+        try:
+            taken = negative & self.model().hard(features)
+        except ValueError as error:
+            raise ValueError(f"image {image_index}: {error}") from error
+        self._visited.add(image_index)
+        self._cache.add(features, taken)
+        self._new += taken.sum(axis=0)
+        enough = np.where(self._fitted, self.refit_every, 0)
+        self._refit(np.flatnonzero(self._new > enough).tolist())
+
+    def model(self) -> Model:
+        """The SVMs as they are now; later refits do not change it."""
+        return Model(self._coef.copy(), self._intercept.copy(), self._fitted.copy(), self.threshold)
+
+    def finish(self) -> ClassSVMs:
+        """Refit every class with new negatives; the SVMs.
+
+        Raises:
+            ValueError: a class met no negative in any image.
+        """
+        self._refit(np.flatnonzero(self._new > 0).tolist())
+        if not self._fitted.all():
+            name = self.classes[int(np.flatnonzero(~self._fitted)[0])]
+            raise ValueError(
+                f"class '{name}' met no negative window in {len(self._visited)} images, "
+                f"so no SVM can be trained for it; give images with more windows"
+            )
+        return ClassSVMs.from_arrays(self._coef, self._intercept)
+
+    def _refit(self, labels: list[int]) -> None:
+        """Fit classes on all they hold, then let go of what they find easy."""
+        for label in labels:
+            svm = fit_svm(
+                self._positives[label],
+                self._cache.gather(label),
+                self.loss,
+                seed=self.seed,
+            )
+            self._coef[label] = svm.weights
+            self._intercept[label] = svm.bias
+            self._fitted[label] = True
+            kept = self._kept(svm.negative_scores)
+            self._cache.keep(label, kept)
+            self._report(label, svm, kept)
+            self._new[label] = 0
+        if labels:
+            self._cache.compact()
+
+    def _kept(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+        kept = scores >= self.evict_below
+        if kept.sum() > self.max_negatives:
+            kept[np.argsort(-scores, kind="stable")[self.max_negatives :]] = False
+        return kept
+
+    def _report(self, label: int, svm: LinearSVM, kept: NDArray[np.bool_]) -> None:
+        easy = int((svm.negative_scores < self.evict_below).sum())
+        event = {
+            "class": self.classes[label],
+            "images": len(self._visited),
+            "positives": len(self._positives[label]),
+            "negatives": len(kept),
+            "new": int(self._new[label]),
+            "evicted": easy,
+            "over_bound": int((~kept).sum()) - easy,
+            "objective": svm.objective.total,
+            "positive_loss": svm.objective.positive_loss,
+            "negative_loss": svm.objective.negative_loss,
+            "regularisation": svm.objective.regularisation,
+            "support_vectors": svm.support_vectors,
+            "seconds": svm.seconds,
+        }
+        logger.debug(
+            "SVM %(class)s after %(images)d images: %(positives)d positives, %(negatives)d "
+            "negatives (%(new)d new, %(evicted)d evicted, %(over_bound)d over the bound), "
+            "objective %(objective).6g = %(positive_loss).6g positives + %(negative_loss).6g "
+            "negatives + %(regularisation).6g regularisation, %(support_vectors)d support vectors, "
+            "%(seconds).1f s",
+            event,
+        )
+        if self.on_refit:
+            self.on_refit(**event)
+
+    def state(self) -> dict[str, NDArray]:
+        """Everything mined so far but the positives, to be written and given to ``load_state``.
+
+        What is mined later does not change it.
+        """
+        return {
+            **self._cache.state(),
+            "coef": self._coef.copy(),
+            "intercept": self._intercept.copy(),
+            "fitted": self._fitted.copy(),
+            "new": self._new.copy(),
+            "visited": np.array(sorted(self._visited), dtype=np.int64),
+            "settings": self._settings,
+        }
+
+    def load_state(self, state: dict[str, NDArray]) -> "HardNegativeMiner":
+        """Go on from a state, after ``start`` with the same settings and positives.
+
+        Raises:
+            ValueError: the state was made with other settings or positives.
+        """
+        if not np.array_equal(state["settings"], self._settings):
+            raise ValueError(
+                "this state of the hard-negative miner was made with other classes, settings or "
+                "positives; delete it and mine again"
+            )
+        self._cache = NegativeCache(len(self.classes), self.dimension)
+        self._cache.load(state)
+        self._coef = state["coef"].copy()
+        self._intercept = state["intercept"].copy()
+        self._fitted = state["fitted"].copy()
+        self._new = state["new"].copy()
+        self._visited = set(state["visited"].tolist())
+        return self
+
+    def visited(self) -> set[int]:
+        """Numbers of the images mined so far."""
+        return set(self._visited)
+
+    def _digest(self) -> NDArray[np.uint8]:
+        """SHA-256, 32 bytes, of what a state depends on: settings and positives."""
+        settings = [self.classes, self.dimension, self.threshold, self.evict_below]
+        settings += [self.refit_every, self.max_negatives, self.loss.C, self.loss.bias]
+        settings += [self.loss.positive_weight, self.seed]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for features in self._positives:
+            digest.update(repr(features.shape).encode() + features.tobytes())
+        return np.frombuffer(digest.digest(), np.uint8)

@@ -1,0 +1,303 @@
+"""Hard negatives of several layers in one pass over the images (paper 4.1).
+
+Images come in blocks. Those of a block are shared out to processes, each of which sends back only
+the windows that are hard for the SVMs as they were when the block began; the miners, one a layer,
+check them against their newest SVMs, take them, and refit while the next images are computed.
+What a block holds depends on the images done before it alone, so neither the number of processes
+nor a kill changes the result.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from joblib import delayed
+from numpy.typing import NDArray
+
+from detection.config import Svm
+from detection.data.records import Dataset, ImageRecord
+from detection.features.build import ExtractorSpec, extractor_of_process
+from detection.features.extractor import Extractor, Precision
+from detection.inference.layers import LayerFeatures
+from detection.learners.class_svms import ClassSVMs
+from detection.learners.svm import HingeLoss
+from detection.run import Run
+from detection.training.extractors import extractor_spec
+from detection.training.feature_cache import CachedWindows
+from detection.training.labels import label_windows
+from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
+from files.images import read_image
+from proposals.store import Windows
+
+# The first SVMs find nearly every window hard, so blocks begin at one image and double.
+BLOCK = 32
+# Negatives of all classes that a layer's miner holds, in bytes of float16, were no window shared.
+NEGATIVE_BYTES = 2.3e9
+MOST_NEGATIVES = 7000
+
+logger = logging.getLogger(__name__)
+
+
+class Hard(NamedTuple):
+    """Hard windows of an image at one layer: features ``(R, D)`` and ``(R, K)`` of which class."""
+
+    features: NDArray[np.float16]
+    negative: NDArray[np.bool_]
+
+
+class HeadFile(NamedTuple):
+    """The artefact of fine-tuning, with its key."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Where another process finds what makes the features.
+
+    Attributes:
+        extractor: of windows.
+        head: fc6 and fc7; None where only pool5 is asked for.
+        factors: of each layer, to mean norm 20.
+        precision: of the products.
+    """
+
+    extractor: ExtractorSpec
+    head: HeadFile | None
+    factors: tuple[tuple[str, float], ...]
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class MiningJob:
+    """An image to be searched for hard windows.
+
+    Attributes:
+        record: the image.
+        proposals: ``(P, 4)`` its windows.
+        models: the SVMs of each layer.
+        negative_iou: a window is a negative of a class below this overlap with all its objects.
+        difficult: as for ``label_windows``.
+    """
+
+    record: ImageRecord
+    proposals: NDArray[np.float32]
+    models: Mapping[str, Model]
+    negative_iou: float
+    difficult: bool
+
+
+class Mining:
+    """One pass over the images.
+
+    Args:
+        run: its folder, seed and processes.
+        settings: of the SVMs.
+        data: the training images.
+        windows: of each.
+        extractor: features of windows.
+        features: the layers' features.
+        head: where the head lies, for processes to read it from.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        settings: Svm,
+        data: Dataset,
+        windows: Windows,
+        extractor: Extractor,
+        features: LayerFeatures,
+        head: HeadFile,
+    ) -> None:
+        self.run = run
+        self.settings = settings
+        self.data = data
+        self.windows = windows
+        self.extractor = extractor
+        self.features = features
+        self.head = head
+        self.checkpoint = run.folder / "stages" / "svms.checkpoint"
+
+    def train(
+        self, layers: Sequence[str], entries: Sequence[CachedWindows], key: str
+    ) -> dict[str, ClassSVMs]:
+        """SVMs of each layer; ``key`` is what determines them, for the checkpoint."""
+        miners = self._start(layers, entries)
+        done = resume(self.checkpoint, key, miners)
+        records, saved = self.data.records, done
+        total = len(records) - done
+        for _ in self.run.progress(self._mine(miners, done), "SVMs", total):
+            done += 1
+            if block_ends(done) and done - saved >= self.settings.checkpoint_every:
+                save(self.checkpoint, key, done, miners)
+                saved = done
+        return {layer: miner.finish() for layer, miner in miners.items()}
+
+    def _start(
+        self, layers: Sequence[str], entries: Sequence[CachedWindows]
+    ) -> dict[str, HardNegativeMiner]:
+        """A miner for each layer, given its positives."""
+        settings, count = self.settings, len(self.data.classes)
+        miners = {}
+        for layer, positives in object_features(entries, self.features, layers, count).items():
+            length = positives[0].shape[1]
+            new, kept = negatives_held(count, length, settings.refit_every)
+            miners[layer] = HardNegativeMiner(
+                self.data.classes,
+                length,
+                HingeLoss(settings.C, settings.positive_weight, settings.bias),
+                refit_every=new,
+                max_negatives=kept,
+                seed=self.run.config.seed,
+                on_refit=partial(self.run.event, "svm", layer=layer),
+            ).start(positives)
+        return miners
+
+    def _mine(self, miners: dict[str, HardNegativeMiner], done: int) -> Iterator[ImageRecord]:
+        """Give the miners every image from number ``done`` on; yields each when it is taken."""
+        records, call = self.data.records, self._call()
+        with self.run.pool("generator") as pool:
+            while done < len(records):
+                block = records[done : done + block_size(done)]
+                models = {layer: miner.model() for layer, miner in miners.items()}
+                found = pool(delayed(call)(self._job(record, models)) for record in block)
+                for index, (record, hard) in enumerate(zip(block, found, strict=True), start=done):
+                    for layer, rows in hard.items():
+                        miners[layer].add_image(index, rows.features, rows.negative)
+                    yield record
+                done += len(block)
+
+    def _call(self) -> Callable[[MiningJob], dict[str, Hard]]:
+        """What a job is given to: in other processes it loads its network there, once."""
+        spec = extractor_spec(self.run, self.extractor)
+        if spec is None:
+            return partial(hard_windows, self.extractor, self.features)
+        head = None if self.features.head is None else self.head
+        factors = tuple(self.features.factors.items())
+        source = FeatureSource(spec, head, factors, self.run.config.precision)
+        return partial(_hard_windows_in_process, source)
+
+    def _job(self, record: ImageRecord, models: Mapping[str, Model]) -> MiningJob:
+        config = self.run.config
+        proposals = self.windows.load(record.path)
+        return MiningJob(
+            record, proposals, models, self.settings.negative_iou, config.data.difficult
+        )
+
+
+def negatives_held(classes: int, length: int, refit_every: int) -> tuple[int, int]:
+    """New negatives that bring on a class's refit, and how many it keeps after one.
+
+    At most ``refit_every`` and MOST_NEGATIVES; fewer where so many of all classes, of ``length``
+    numbers each, would not fit in NEGATIVE_BYTES.
+    """
+    room = int(NEGATIVE_BYTES / (2 * classes * length))
+    new = min(refit_every, max(room // 2, 1))
+    return new, min(MOST_NEGATIVES, max(room - new, 1))
+
+
+def block_size(done: int) -> int:
+    """Images of the block that begins after ``done`` ones: 1, 1, 2, 4, ..., 32, 32, ..."""
+    return min(BLOCK, max(1, done))
+
+
+def block_ends(done: int) -> bool:
+    """Whether a block ends after ``done`` images: at powers of two, then multiples of 32."""
+    return done % BLOCK == 0 if done >= BLOCK else done & (done - 1) == 0
+
+
+def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) -> dict[str, Hard]:
+    """The windows of an image that a layer's SVM of some class finds hard, by layer.
+
+    Windows on the same cells are one row, with the largest of their overlaps: it is a negative
+    only if all of them are.
+
+    Args:
+        extractor: features of windows.
+        features: the layers' features.
+        job: the image and what is hard in it.
+    """
+    num_classes = len(next(iter(job.models.values())).bias)
+    labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
+    found = extractor.features(read_image(job.record.path), labels.windows)
+    overlap = np.zeros((len(found.pooled), num_classes), np.float32)
+    np.maximum.at(overlap, found.index, labels.class_overlap)
+    rows = features(found.pooled, list(job.models))
+    hard = {}
+    for layer, model in job.models.items():
+        negative = (overlap < job.negative_iou) & model.hard(rows[layer])
+        kept = negative.any(axis=1)
+        hard[layer] = Hard(rows[layer][kept].astype(np.float16), negative[kept])
+    return hard
+
+
+def _hard_windows_in_process(source: FeatureSource, job: MiningJob) -> dict[str, Hard]:
+    return hard_windows(extractor_of_process(source.extractor), _features_of_process(source), job)
+
+
+@lru_cache(maxsize=1)
+def _features_of_process(source: FeatureSource) -> LayerFeatures:
+    """The layers' features, made once in a process."""
+    path, key = (None, "") if source.head is None else source.head
+    return LayerFeatures.load(path, key, dict(source.factors), source.precision)
+
+
+def object_features(
+    entries: Sequence[CachedWindows],
+    features: LayerFeatures,
+    layers: Sequence[str],
+    num_classes: int,
+) -> dict[str, list[NDArray[np.float16]]]:
+    """Features of every trainable ground-truth box, by layer and class: the SVMs' positives."""
+    parts: dict[str, list[NDArray[np.float16]]] = {layer: [] for layer in layers}
+    shown = [entry for entry in entries if entry.objects]
+    for entry in shown:
+        pooled = torch.from_numpy(entry.object_rows.read().astype(np.float32))
+        for layer, rows in features(pooled, layers).items():
+            parts[layer].append(rows.astype(np.float16))
+    classes = np.concatenate([entry.object_classes for entry in shown])
+    return {
+        layer: [rows[classes == label] for label in range(num_classes)]
+        for layer, rows in ((layer, np.concatenate(each)) for layer, each in parts.items())
+    }
+
+
+def save(path: Path, key: str, done: int, miners: dict[str, HardNegativeMiner]) -> None:
+    """Write what the miners hold after ``done`` images, whole or not at all."""
+    arrays = {
+        f"{layer}.{name}": value
+        for layer, miner in miners.items()
+        for name, value in miner.state().items()
+    }
+    write_artefact(path, key, arrays, {"images": done})
+
+
+def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
+    """Load a checkpoint of the same mining, if there is one; returns the images already done.
+
+    Raises:
+        DamagedArtefact: the file is not whole.
+        ValueError: it is of other settings or positives.
+    """
+    if not path.exists():
+        return 0
+    if key_in(path) != key:
+        logger.info("%s is of another mining and is left aside", path)
+        return 0
+    found = read_artefact(path, key)
+    try:
+        for layer, miner in miners.items():
+            miner.load_state(strip_prefix(found.arrays, f"{layer}."))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be resumed: {error}") from error
+    done = int(found.facts["images"])
+    logger.info("SVMs resume at image %d", done)
+    return done

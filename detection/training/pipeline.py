@@ -1,0 +1,113 @@
+"""A training from its images to its detector: the seven stages, in the paper's order (section 4).
+
+Each stage leaves an artefact named by a key of everything that determines it, so a second call does
+what is missing, and a run killed anywhere and started again ends with the same bytes.
+"""
+
+import logging
+from pathlib import Path
+
+from detection.config import Config
+from detection.data.records import Dataset
+from detection.data.windows import find_windows
+from detection.inference.detector import SPPDetector
+from detection.learners.bbox_regression import BoxRegressor
+from detection.networks.weights import load_weights
+from detection.run import Run
+from detection.training.box_regression_stage import box_regression_stage
+from detection.training.extractors import make_extractor
+from detection.training.feature_cache import Sampling
+from detection.training.finetuning.box_layer import regressor_of
+from detection.training.finetuning.stage import finetune_stage
+from detection.training.labels import check_classes
+from detection.training.network_stage import network_stage
+from detection.training.scaling import scaled_layers
+from detection.training.svm_stage import svm_stage
+from detection.training.window_features import window_features_stage
+from files.writing import file_digest
+
+logger = logging.getLogger(__name__)
+
+
+def train_detector(run: Run, data: Dataset) -> Dataset:
+    """Run every stage, and save the detector in the run's folder.
+
+    Args:
+        run: its settings are the training's.
+        data: annotated images.
+
+    Returns:
+        What of the data was used: images that cannot be read fall out.
+
+    Raises:
+        ValueError: a class has no object to learn from, or a stage refuses what it is given.
+    """
+    config, split = run.config, run.config.data.train_split
+    check_classes(data, split, difficult=config.data.difficult)
+    weights = load_weights(config.network.name, config.network.weights, Path(config.network.folder))
+    logger.info("%s weights: %s", config.network.name, weights.source)
+
+    # 1. Windows of every image.
+    windows, data = find_windows(run, split, data)
+    check_classes(data, split, difficult=config.data.difficult)
+    # 2. The network, whose maps may be reduced.
+    backbone = network_stage(run, config.network, data, weights)
+    # 3. Fine-tuning on windows; the backbone is trained in place.
+    finetuned = finetune_stage(run, data, windows, weights, backbone)
+    # 4. Features of the windows that the linear parts learn from.
+    extractor = make_extractor(run, backbone)
+    cache = window_features_stage(run, sampling_of(config), data, windows, extractor)
+    entries = [cache.load(record) for record in data.records]
+    # 5. Their scale: mean norm 20.
+    features = scaled_layers(config.svm.layers, config.precision, entries, finetuned.head)
+    # 6. SVMs with hard negatives.
+    svms = svm_stage(run, config.svm, data, windows, entries, extractor, features, finetuned.key)
+    # 7. Box regression.
+    regressor: BoxRegressor
+    if config.bbox.layer == "fc7" and finetuned.boxes is not None:
+        regressor = regressor_of(finetuned.boxes, features.factors.get("fc7", 1.0))
+    else:
+        factor = features.factors["pool5"]
+        regressor = box_regression_stage(run, config.bbox, data, cache, entries, factor)
+
+    detector = SPPDetector(
+        data.classes,
+        extractor,
+        features,
+        svms,
+        regressor,
+        config.proposals,
+        config.detection,
+        training_facts(config, data),
+        config.bbox.layer,
+    )
+    detector.save(run.detector_path)
+    run.event("detector", digest=file_digest(run.detector_path))
+    return data
+
+
+def sampling_of(config: Config) -> Sampling:
+    """Which windows of an image are kept for SVMs and box regression."""
+    least = config.bbox.min_iou if config.bbox.layer == "pool5" else None
+    return Sampling(config.data.difficult, least, config.seed)
+
+
+def training_facts(config: Config, data: Dataset) -> dict[str, str | int | bool]:
+    """What a detector was trained on and how, for the record and for tables.
+
+    ``boxes`` tells of a training with a loss on boxes whether the layer that learned them is used,
+    or ridge regression in its place; it is empty without one.
+    """
+    boxes = ""
+    if config.finetune.box_loss:
+        boxes = "learned" if config.bbox.layer == "fc7" else "ridge"
+    return {
+        "network": config.network.name,
+        "train_from": config.finetune.train_from,
+        "boxes": boxes,
+        "split": config.data.train_split,
+        "images": len(data.records),
+        "limited": config.limit is not None,
+        "seed": config.seed,
+        "precision": config.precision,
+    }

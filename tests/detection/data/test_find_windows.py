@@ -1,0 +1,108 @@
+"""The stage of windows: made once, images that cannot be read fall out, others' windows seen to."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_world import CLASSES, events_of, made_world
+
+from detection.config import Data
+from detection.data.records import Dataset
+from detection.data.windows import find_windows
+from files.images import UnreadableImage
+from proposals.methods import Proposals
+from proposals.selective_search import SelectiveSearch
+
+
+@pytest.fixture
+def world(tmp_path):
+    return made_world(tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Data(cache=str(tmp_path / "cache"))
+
+
+def break_images(world, *places):
+    """Images whose headers are whole and whose pixels are not; both of the same bytes."""
+    for place in places:
+        path = world.data.records[place].path
+        content = path.read_bytes()
+        path.write_bytes(world.data.records[0].path.read_bytes()[: len(content) // 4])
+
+
+def test_windows_are_made_once(world, cache, caplog):
+    caplog.set_level(logging.INFO)
+    run = world.run(data=cache)
+    few = Dataset(world.data.records[:2], CLASSES)
+    find_windows(run, "train", few)
+    windows, data = find_windows(run, "train", world.data)
+    assert data is world.data
+    assert windows.method == run.config.proposals.selective_search
+    found = windows.load(data.records[4].path)
+    assert found.shape[1:] == (4,)
+    assert len(found)
+    find_windows(run, "train", world.data)
+    said = [line for line in caplog.messages if line.startswith("windows: ")]
+    counts = ((0, 2), (2, 6), (6, 6))
+    assert said == [f"windows: {done} of {n} images were done before" for done, n in counts]
+    # A call with nothing to do is no stage.
+    made = [event["stage"] for event in events_of(run, "stage")]
+    assert made == ["windows of train by selective_search"] * 2
+
+
+@pytest.mark.parametrize("method", ["selective_search", "both"])
+def test_images_that_cannot_be_read_are_left_out(world, cache, method, caplog):
+    break_images(world, 1, 4)
+    proposals = Proposals(method, SelectiveSearch(min_side=4))
+    run = world.run(data=cache, proposals=proposals)
+    for _ in range(2):  # again: they are tried again, and fail again
+        windows, data = find_windows(run, "train", world.data)
+        assert [record.image_id for record in data.records] == [
+            *("000000", "000002", "000003", "000005")
+        ]
+        assert set(data.unreadable) == {"000001", "000004"}
+        assert "000001.png is not a readable image" in data.unreadable["000001"]
+        for record in data.records:
+            assert len(windows.load(record.path))
+
+
+def test_strict_stops_at_the_first(world, cache):
+    break_images(world, 1)
+    with pytest.raises(UnreadableImage, match=r"000001.png is not a readable image"):
+        find_windows(world.run(data=cache, strict=True), "train", world.data)
+
+
+def test_windows_of_a_file(world, cache, tmp_path):
+    arrays = {
+        record.image_id: np.array([[1, 2, 30, 40.0]], np.float32) for record in world.data.records
+    }
+    np.savez(tmp_path / "all.npz", **arrays)
+    del arrays["000003"]
+    np.savez(tmp_path / "lacking.npz", **arrays)
+
+    def found(name):
+        proposals = Proposals("file", file=str(tmp_path / name))
+        return find_windows(world.run(data=cache, proposals=proposals), "train", world.data)
+
+    windows, data = found("all.npz")
+    assert windows.load(data.records[2].path).tolist() == [[1, 2, 30, 40]]
+    with pytest.raises(ValueError, match=r"lacking.npz has no windows of 1 of 6 images: .*000003"):
+        found("lacking.npz")
+    broken = world.data.records[5]
+    content = broken.path.read_bytes()
+    broken.path.write_bytes(content[: len(content) // 4])
+    _, data = found("all.npz")
+    assert set(data.unreadable) == {"000005"}
+
+
+def test_the_same_image_under_two_names(world, cache):
+    first = world.data.records[0]
+    other = first.path.with_name("copy.rf.1.png")
+    other.write_bytes(first.path.read_bytes())
+    records = (first, replace(first, image_id="copy.rf.1", path=other))
+    windows, data = find_windows(world.run(data=cache), "train", Dataset(records, CLASSES))
+    one, two = (windows.load(record.path) for record in data.records)
+    np.testing.assert_array_equal(one, two)

@@ -1,0 +1,230 @@
+"""The detector as a user has it, given images and windows: its scores, boxes and layers."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_detector import (
+    ALL,
+    CLASSES,
+    LAYERS,
+    SIZE,
+    assert_same,
+    made_detector,
+    made_image,
+    made_windows,
+    scoring_by,
+)
+from PIL import Image
+
+from detection.config import Detection
+from detection.features.extractor import SPPExtractor
+from detection.inference.detector import SPPDetector
+from detection.learners.bbox_regression import BoxRegressor
+from detection.networks.build import build_backbone
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return build_backbone("alexnet", "random")
+
+
+@pytest.fixture(scope="module")
+def detector(backbone):
+    return made_detector(SPPExtractor(backbone, (96, 128)))
+
+
+@pytest.fixture(scope="module")
+def headless(backbone):
+    """SVMs on pool5, and no fc layer."""
+    return made_detector(SPPExtractor(backbone, (96,)), hidden=None)
+
+
+def test_it_finds_something(detector):
+    found = detector.detect(made_image(), made_windows(), ALL)
+    assert len(found) > 10
+    assert (np.diff(found.scores) <= 0).all()
+    assert set(found.labels) == {0, 1, 2}
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2] <= SIZE[1]).all()
+    assert (found.boxes[:, 3] <= SIZE[0]).all()
+    # The boxes are regressed: no window has all four sides of one.
+    assert not (found.boxes[:, None] == made_windows()).all(axis=2).any()
+
+
+def test_scores_by_hand(detector):
+    image, windows = made_image(), made_windows()
+    scores, boxes = detector.score(image, windows, LAYERS)
+    assert list(scores) == list(LAYERS)
+    assert boxes.shape == (40, 3, 4)
+    found = detector.extractor.features(image, windows)
+    head = detector.features.head
+    for row in (0, 7, 39):
+        pooled = found.pooled[found.index[row]][None]
+        for layer in ("pool5", "fc6", "fc7"):
+            features = detector.features(pooled, [layer])[layer][0]
+            svms = detector.svms[layer]
+            expected = svms.coef_ @ features + svms.intercept_
+            np.testing.assert_allclose(scores[layer][row], expected, rtol=1e-4, atol=1e-4)
+        expected = (scores["fc6"][row] + scores["fc7"][row]) / 2
+        np.testing.assert_allclose(scores["fc6+fc7"][row], expected, rtol=1e-4, atol=1e-4)
+        with torch.no_grad():
+            expected = head(pooled).softmax(dim=1)[0, :3]
+        np.testing.assert_allclose(scores["softmax"][row], expected, rtol=1e-4)
+        expected = detector.regressor.predict(pooled.numpy(), windows[row][None])[0]
+        np.testing.assert_allclose(boxes[row], expected, rtol=1e-4, atol=1e-3)
+    for layer in LAYERS:
+        assert scores[layer].shape == (40, 3)
+        assert scores[layer].std() > 0
+        one = detector.score(image, windows[7:8], [layer])[0]
+        assert list(one) == [layer]
+        np.testing.assert_allclose(one[layer][0], scores[layer][7], rtol=1e-4, atol=1e-4)
+
+
+def test_boxes_of_fc7(detector, tmp_path, rng):
+    """Whatever layer scores, box regression reads fc7, also after saving."""
+    hidden = detector.features.head.fc7.out_features
+    weights = rng.standard_normal((3, hidden + 1, 4)).astype(np.float32) / 500
+    reads_fc7 = replace(detector, regressor=BoxRegressor.from_arrays(weights), box_layer="fc7")
+    reads_fc7.save(tmp_path / "fc7.safetensors")
+    image, windows = made_image(), made_windows()
+    found = detector.extractor.features(image, windows)
+    rows = detector.features(found.pooled, ["fc7"])["fc7"][found.index]
+    expected = reads_fc7.regressor.predict(rows, windows)
+    for one in (reads_fc7, SPPDetector.load(tmp_path / "fc7.safetensors")):
+        for layers in (["fc6"], ["fc7"], ["pool5", "softmax"]):
+            scores, boxes = one.score(image, windows, layers)
+            assert list(scores) == layers
+            np.testing.assert_allclose(boxes, expected, rtol=1e-4, atol=1e-2)
+    assert len(reads_fc7.detect(image, windows, ALL))
+
+
+def test_the_layer_of_the_settings_scores(detector):
+    image, windows = made_image(), made_windows()
+    assert detector.layers == LAYERS
+    assert list(detector.score(image, windows)[0]) == ["fc7"]
+    every = detector.candidates(image, windows, LAYERS)
+    assert list(every) == list(LAYERS)
+    seen = []
+    for layer in LAYERS:
+        chosen = scoring_by(detector, layer)
+        (own,) = chosen.candidates(image, windows).values()
+        # One pass for all layers gives what each would find.
+        np.testing.assert_allclose(own.scores, every[layer].scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(own.labels, every[layer].labels)
+        np.testing.assert_array_equal(own.windows, every[layer].windows)
+        found = chosen.detect(image, windows, ALL)
+        assert_same(found, chosen.finish(own, SIZE))
+        seen.append(found.scores[:10].tolist())
+    assert len({tuple(scores) for scores in seen}) == len(LAYERS)
+
+
+def test_without_box_regression_the_windows_are_the_boxes(detector):
+    plain = scoring_by(detector, "fc7", bbox=False)
+    found = plain.detect(made_image(), made_windows(), ALL)
+    assert len(found) > 10
+    assert (found.boxes[:, None] == made_windows()).all(axis=2).any(axis=1).all()
+    # The candidates are those with box regression: it is the end of the way that differs.
+    candidates = detector.candidates(made_image(), made_windows())["fc7"]
+    before = candidates.boxes.copy()
+    assert_same(plain.finish(candidates, SIZE), found)
+    np.testing.assert_array_equal(candidates.boxes, before)
+    assert_same(
+        detector.finish(candidates, SIZE), detector.detect(made_image(), made_windows(), ALL)
+    )
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7", "fc6+fc7", "softmax"])
+def test_a_layer_that_was_not_trained(headless, layer):
+    assert headless.layers == ("pool5",)
+    parts = " and ".join(layer.split("+"))
+    message = re.escape(f"scores by pool5, not by {layer}: train it with {parts} in --svm.layer")
+    with pytest.raises(ValueError, match=message):
+        headless.score(made_image(), made_windows(), ["pool5", layer])
+    with pytest.raises(ValueError, match=message):
+        headless.candidates(made_image(), made_windows(), [layer])
+    with pytest.raises(ValueError, match=message):
+        scoring_by(headless, layer).detect(made_image(), made_windows())
+
+
+def test_some_layers_only(detector, tmp_path):
+    some = replace(detector, svms={"fc6": detector.svms["fc6"]})
+    assert some.layers == ("fc6", "softmax")
+    assert some.layer == "fc6"
+    assert scoring_by(some, "softmax").display_threshold == 0.5
+    with pytest.raises(ValueError, match=r"scores by fc6, softmax, not by fc7"):
+        scoring_by(some, "fc7").detect(made_image(), made_windows())
+    some.save(tmp_path / "detector")
+    loaded = SPPDetector.load(tmp_path / "detector", detection=Detection(layer="fc6"))
+    assert loaded.layers == ("fc6", "softmax")
+    expected = scoring_by(detector, "fc6").detect(made_image(), made_windows(), ALL)
+    assert_same(loaded.detect(made_image(), made_windows(), ALL), expected)
+
+
+@pytest.mark.parametrize("kind", ["png", "grey.png", "alpha.png"])
+def test_a_path_is_its_image(detector, tmp_path, kind):
+    image = made_image()
+    path = tmp_path / f"image.{kind}"
+    if kind == "grey.png":
+        image = np.repeat(image[:, :, :1], 3, axis=2)
+        Image.fromarray(image[:, :, 0]).save(path)
+    elif kind == "alpha.png":
+        Image.fromarray(image).convert("RGBA").save(path)
+    else:
+        Image.fromarray(image).save(path)
+    expected = detector.detect(image, score_threshold=ALL)
+    assert len(expected)
+    assert_same(detector.detect(path, score_threshold=ALL), expected)
+    assert_same(detector.detect(str(path), score_threshold=ALL), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 30), (1, 40), (50, 3)])
+def test_small_images(detector, size):
+    if min(size) * 20 < max(size):  # the shorter side becomes 96 pixels, the longer 40 times that
+        detector = replace(detector, extractor=SPPExtractor(detector.extractor.backbone, (64,)))
+    found = detector.detect(np.full((*size, 3), 90, np.uint8), score_threshold=ALL)
+    assert (found.boxes[:, 2:] <= np.array(size[::-1])).all()
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+
+
+def test_no_windows(detector):
+    found = detector.detect(made_image(), np.zeros((0, 4), np.float32), ALL)
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+    assert found.classes == CLASSES
+
+
+def test_thresholds(detector):
+    every = detector.detect(made_image(), made_windows(), ALL)
+    middle = float(np.median(every.scores))
+    some = detector.detect(made_image(), made_windows(), middle)
+    assert_same(some, every[every.scores > middle])
+    assert 0 < len(some) < len(every)
+    shown = detector.detect(made_image(), made_windows())
+    assert_same(shown, every[every.scores > -0.7])
+
+
+def test_order_of_windows_is_no_matter(detector, rng):
+    # One window of each set of cells: equal scores are decided by the order.
+    cells = detector.extractor.cells(detector.extractor.maps(made_image()), made_windows())
+    windows = made_windows()[np.unique(cells, axis=0, return_index=True)[1]]
+    assert len(windows) > 15
+    one = detector.detect(made_image(), windows, ALL)
+    other = detector.detect(made_image(), windows[rng.permutation(len(windows))], ALL)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+
+
+def test_bad_images(detector, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no image at"):
+        detector.detect(tmp_path / "none.jpg")
+    (tmp_path / "words.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"words\.jpg is not a readable image"):
+        detector.detect(tmp_path / "words.jpg")
+    for wrong in (made_image()[:, :, 0], made_image() / 255):
+        with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
+            detector.detect(wrong)
+        with pytest.raises(ValueError, match=r"must be uint8 \(H, W, 3\)"):
+            detector.detect(wrong, made_windows())

@@ -1,0 +1,92 @@
+"""The pool of pooled windows: what a batch is drawn from, and that only its step decides it."""
+
+import numpy as np
+import pytest
+import torch
+
+from detection.config import Finetune
+from detection.training.finetuning import shuffle_buffer as window_pool
+from detection.training.finetuning.batches import View
+from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
+
+BACKGROUND = 3
+SETTINGS = Finetune(batch=16, images=2, positive_share=0.25)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(window_pool, "STEPS_HELD", 5)
+
+
+class Batches:
+    """Two views a step; a window's corners are its step, view, number and label."""
+
+    settings, seed = SETTINGS, 7
+
+    def __init__(self, labels=(0, 2, 3, 3, 3, 3)):
+        self.labels = np.array(labels, np.int64)
+        self.drawn = []
+
+    def draw(self, step):
+        self.drawn.append(step)
+        return [self.view(step, number) for number in range(2)]
+
+    def view(self, step, number):
+        windows = [(step, number, row, label) for row, label in enumerate(self.labels)]
+        return View(
+            np.zeros((1, 1, 3), np.uint8),
+            np.array(windows, np.float32),
+            self.labels,
+            np.array(windows, np.float32),
+            0,
+        )
+
+
+def made_pool(batches=None):
+    batches = batches or Batches()
+    return ShuffleBuffer(
+        batches, batches.draw, lambda view: torch.from_numpy(view.windows), BACKGROUND
+    )
+
+
+def test_a_batch_mixes_the_windows_of_the_steps_ahead():
+    pool, seen = made_pool(), set()
+    for step in range(40):
+        pooled, labels = pool.draw(step)
+        assert pooled.shape == (16, 4)
+        assert pooled.dtype == torch.float32
+        assert labels.dtype == torch.int64
+        assert (labels != BACKGROUND).sum() == 4
+        assert torch.equal(pooled[:, 3].long(), labels)
+        assert len(torch.unique(pooled, dim=0)) == 16
+        assert set(pooled[:, 0].int().tolist()) <= set(range(step, step + 5))
+        seen |= {tuple(row[:3]) for row in pooled.int().tolist()}
+    # Nearly every image is drawn from: 2 of each of 40 steps and of 4 ahead.
+    assert len({row[:2] for row in seen}) > 80
+
+
+def test_every_image_is_read_once_and_forgotten():
+    batches = Batches()
+    pool = made_pool(batches)
+    for step in range(10):
+        pool.draw(step)
+        assert sorted(pool._rows) == list(range(step, step + 5))
+    assert batches.drawn == list(range(14))
+
+
+def test_a_batch_is_a_function_of_its_step():
+    going = made_pool()
+    for step in range(12):
+        pooled, labels = going.draw(step)
+        alone = made_pool().draw(step)
+        assert torch.equal(pooled, alone[0])
+        assert torch.equal(labels, alone[1])
+
+
+def test_background_stands_in_for_objects_that_are_missing():
+    pooled, labels = made_pool(Batches((3,) * 6)).draw(0)
+    assert len(pooled) == 16
+    assert (labels == BACKGROUND).all()
+    _, labels = made_pool(Batches((1, 3))).draw(0)
+    assert (labels == 1).sum() == 4
+    assert len(labels) == 14  # all 10 of background

@@ -1,0 +1,304 @@
+"""The hard-negative pass: a slow twin, its limits, and that it goes on from its state."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detection.learners.class_svms import ClassSVMs
+from detection.learners.svm import HingeLoss, fit_svm
+from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from detection.training.mining.negative_cache import NegativeCache
+
+CLASSES = ("cat", "dog", "sheep")
+DIMENSION = 12
+Image = tuple[NDArray[np.float16], NDArray[np.bool_]]
+
+
+def draw(seed: int, images: int = 6) -> tuple[list[NDArray[np.float16]], list[Image]]:
+    """Positives of three classes, and images of 0 to 60 windows, most of them negatives."""
+    rng = np.random.default_rng(seed)
+
+    def features(count: int) -> NDArray[np.float16]:
+        drawn = np.maximum(rng.standard_normal((count, DIMENSION)), 0)
+        return (drawn * 7).astype(np.float16)
+
+    positives = [features(int(count)) for count in rng.integers(5, 20, 3)]
+    for label, rows in enumerate(positives):
+        rows[:, label] += 10
+    sizes = [40, 0, *rng.integers(20, 60, images - 2)]
+    return positives, [(features(n), rng.random((n, 3)) < 0.8) for n in sizes]
+
+
+def mine(
+    miner: HardNegativeMiner, positives: list[NDArray[np.float16]], images: Sequence[Image]
+) -> ClassSVMs:
+    miner.start(positives)
+    for index, (features, negative) in enumerate(images):
+        miner.add_image(index, features, negative)
+    return miner.finish()
+
+
+def collected() -> tuple[list[dict[str, Any]], Callable[..., None]]:
+    """The events of refits, and what takes them: their figures come as keywords."""
+    events: list[dict[str, Any]] = []
+    return events, lambda **event: events.append(event)
+
+
+class SlowMiner:
+    """The released procedure with lists: a class, its cache, and nothing shared."""
+
+    def __init__(self, refit_every: int, max_negatives: int, threshold: float, evict: float):
+        self.limits = refit_every, max_negatives, threshold, evict
+        self.refits: list[tuple[int, int, int, int]] = []
+
+    def run(self, positives: list[NDArray], images: Sequence[Image]) -> tuple[NDArray, NDArray]:
+        refit_every, _, threshold, _ = self.limits
+        self.positives = positives
+        self.w = [np.zeros(DIMENSION, np.float32) for _ in positives]
+        self.b = [np.float32(0) for _ in positives]
+        self.cache: list[list[NDArray]] = [[] for _ in positives]
+        self.new = [0 for _ in positives]
+        seen = [False for _ in positives]
+        for number, (features, negative) in enumerate(images):
+            due = []
+            for k in range(len(positives)):
+                for row, is_negative in zip(features, negative[:, k], strict=True):
+                    if is_negative and (
+                        not seen[k] or np.float32(row) @ self.w[k] + self.b[k] > threshold
+                    ):
+                        self.cache[k].append(row)
+                        self.new[k] += 1
+                if (not seen[k] and self.cache[k]) or self.new[k] > refit_every:
+                    seen[k] = True
+                    due.append(k)
+            for k in due:
+                self.refit(number, k)
+        for k in range(len(positives)):
+            if self.new[k]:
+                self.refit(len(images) - 1, k)
+        return np.stack(self.w), np.array(self.b)
+
+    def refit(self, number: int, k: int) -> None:
+        _, max_negatives, _, evict = self.limits
+        svm = fit_svm(self.positives[k], np.stack(self.cache[k]))
+        self.w[k], self.b[k] = svm.weights.astype(np.float32), np.float32(svm.bias)
+        self.refits.append((number, k, len(self.cache[k]), self.new[k]))
+        pairs = [(s, i) for i, s in enumerate(svm.negative_scores) if not s < evict]
+        hardest = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:max_negatives]
+        self.cache[k] = [self.cache[k][i] for i in sorted(i for _, i in hardest)]
+        self.new[k] = 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("refit_every", "max_negatives", "threshold", "evict"),
+    [(20, 1000, -1.0001, -1.2), (5, 25, -0.9, -0.95), (1000, 1000, -1.0001, -1.2)],
+)
+def test_miner_equals_slow_twin(
+    seed: int, refit_every: int, max_negatives: int, threshold: float, evict: float
+) -> None:
+    positives, images = draw(seed)
+    events, on_refit = collected()
+    svms = mine(
+        HardNegativeMiner(
+            CLASSES,
+            DIMENSION,
+            threshold=threshold,
+            evict_below=evict,
+            refit_every=refit_every,
+            max_negatives=max_negatives,
+            on_refit=on_refit,
+        ),
+        positives,
+        images,
+    )
+    twin = SlowMiner(refit_every, max_negatives, threshold, evict)
+    weights, biases = twin.run(positives, images)
+    np.testing.assert_array_equal(svms.coef_, weights)
+    np.testing.assert_array_equal(svms.intercept_, biases)
+    found = [(e["images"] - 1, CLASSES.index(e["class"]), e["negatives"], e["new"]) for e in events]
+    assert found == twin.refits
+
+
+def test_the_pass_refits_and_evicts() -> None:
+    """The twin's settings above do reach every rule."""
+    events, on_refit = collected()
+    miner = HardNegativeMiner(
+        CLASSES,
+        DIMENSION,
+        threshold=-0.9,
+        evict_below=-0.95,
+        refit_every=5,
+        max_negatives=25,
+        on_refit=on_refit,
+    )
+    mine(miner, *draw(0))
+    assert len(events) > 6
+    assert sum(event["evicted"] for event in events) > 0
+    assert sum(event["over_bound"] for event in events) > 0
+    held = [rows for name, rows in miner.state().items() if name.startswith("members.")]
+    members = np.concatenate(held)
+    assert (members.sum(axis=0) <= 25).all()
+    assert members.any(axis=1).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
+    positives, images = draw(seed)
+
+    def new_miner() -> HardNegativeMiner:
+        return HardNegativeMiner(CLASSES, DIMENSION, refit_every=15, max_negatives=40)
+
+    straight = mine(new_miner(), positives, images)
+    miner = new_miner().start(positives)
+    for stop in range(len(images) + 1):
+        state = miner.state()
+        before = {name: array.copy() for name, array in state.items()}
+        other = new_miner().start(positives).load_state(state)
+        assert other.visited() == set(range(stop))
+        for index in range(stop, len(images)):
+            other.add_image(index, *images[index])
+        resumed = other.finish()
+        assert resumed.coef_.tobytes() == straight.coef_.tobytes()
+        assert resumed.intercept_.tobytes() == straight.intercept_.tobytes()
+        for name, array in before.items():
+            np.testing.assert_array_equal(state[name], array)
+        if stop < len(images):
+            miner.add_image(stop, *images[stop])
+            # From here on the miner itself goes on from its own state, each time anew.
+            miner = new_miner().start(positives).load_state(miner.state())
+
+
+def test_a_model_is_a_snapshot() -> None:
+    positives, images = draw(0)
+    miner = HardNegativeMiner(CLASSES, DIMENSION, refit_every=5).start(positives)
+    before = miner.model()
+    assert before.threshold == -1.0001
+    assert not before.fitted.any()
+    assert before.hard(images[0][0]).all()
+    miner.add_image(0, *images[0])
+    first = miner.model()
+    assert first.fitted.all()
+    assert not before.fitted.any()
+    assert not before.weights.any()
+    kept = first.weights.copy(), first.bias.copy()
+    for number, image in enumerate(images[1:], start=1):
+        miner.add_image(number, *image)
+    svms = miner.finish()
+    np.testing.assert_array_equal(first.weights, kept[0])
+    np.testing.assert_array_equal(first.bias, kept[1])
+    assert (svms.coef_ != first.weights).any()
+    np.testing.assert_array_equal(miner.model().weights, svms.coef_)
+
+
+def test_hard_rows_by_hand() -> None:
+    model = Model(
+        np.array([[1, 0], [0, 1], [0, 0]], np.float32),
+        np.array([0, -2, -5], np.float32),
+        np.array([True, True, False]),
+        -1.0,
+    )
+    rows = np.array([[0, 1], [-1, 1.5], [-1.5, 0.5]], np.float16)
+    # Scores of cat 0, -1, -1.5 and of dog -1, -0.5, -1.5; at the threshold is not above it. There
+    # is no SVM for sheep yet.
+    expected = [[True, False, True], [False, True, True], [False, False, True]]
+    assert model.hard(rows).tolist() == expected
+    assert model.hard(rows.astype(np.float32)).tolist() == expected
+    assert model.hard(rows[:0]).shape == (0, 3)
+    for value in (np.nan, np.inf, -np.inf):
+        refused = pytest.raises(ValueError, match="features are not finite")
+        with refused, np.errstate(invalid="ignore"):
+            model.hard(np.array([[0, 0], [value, 0]], np.float16))
+
+
+def test_what_an_older_model_finds_easy_may_be_left_out() -> None:
+    """An image's easy windows change nothing, so that whoever finds them need not send them."""
+    positives, images = draw(1)
+    every = HardNegativeMiner(CLASSES, DIMENSION, refit_every=15).start(positives)
+    some = HardNegativeMiner(CLASSES, DIMENSION, refit_every=15).start(positives)
+    left_out = 0
+    for number, (features, negative) in enumerate(images):
+        hard = negative & some.model().hard(features)
+        rows = hard.any(axis=1)
+        left_out += (~rows).sum()
+        every.add_image(number, features, negative)
+        some.add_image(number, features[rows], hard[rows])
+    assert left_out > 0
+    one, other = every.finish(), some.finish()
+    assert one.coef_.tobytes() == other.coef_.tobytes()
+    assert one.intercept_.tobytes() == other.intercept_.tobytes()
+
+
+def test_refits_are_logged_with_the_parts_of_the_objective(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events, on_refit = collected()
+    with caplog.at_level(logging.DEBUG):
+        mine(HardNegativeMiner(CLASSES, DIMENSION, on_refit=on_refit), *draw(0))
+    assert "SVM cat after 1 images" in caplog.text
+    assert "regularisation" in caplog.text
+    for event in events:
+        parts = event["positive_loss"], event["negative_loss"], event["regularisation"]
+        assert event["objective"] == pytest.approx(sum(parts))
+        assert event["support_vectors"] <= event["positives"] + event["negatives"]
+
+
+def test_a_window_of_several_classes_is_held_once(rng: np.random.Generator) -> None:
+    cache = NegativeCache(3, 4)
+    features = rng.random((5, 4)).astype(np.float16)
+    members = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
+    cache.add(features, members)
+    cache.add(features[:0], members[:0])
+    assert cache.rows() == 4
+    assert cache.counts().tolist() == [2, 2, 2]
+    np.testing.assert_array_equal(cache.gather(1), features[[0, 3]])
+    cache.keep(0, np.array([False, False]))
+    cache.keep(1, np.array([True, False]))
+    cache.compact()
+    assert cache.rows() == 2
+    assert cache.counts().tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(cache.gather(2), features[[0, 4]])
+    again = NegativeCache(3, 4)
+    again.load(cache.state())
+    # Gigabytes are neither written nor read twice.
+    assert cache.state()["features.0"] is again.state()["features.0"]
+    np.testing.assert_array_equal(again.gather(2), features[[0, 4]])
+    assert again.gather(2).dtype == NegativeCache(3, 4).gather(0).dtype == np.float16
+    assert NegativeCache(3, 4).gather(0).shape == (0, 4)
+
+
+def test_classes_without_samples_are_refused() -> None:
+    positives, images = draw(0)
+    miner = HardNegativeMiner(CLASSES, DIMENSION)
+    with pytest.raises(ValueError, match="class 'dog' has no positive windows"):
+        miner.start([positives[0], positives[1][:0], positives[2]])
+    miner.start(positives)
+    features, negative = images[0]
+    miner.add_image(0, features, negative & np.array([True, True, False]))
+    with pytest.raises(ValueError, match="class 'sheep' met no negative window in 1 images"):
+        miner.finish()
+
+
+def test_bad_input_is_refused() -> None:
+    positives, images = draw(0)
+    features, negative = images[0]
+    miner = HardNegativeMiner(CLASSES, DIMENSION)
+    with pytest.raises(ValueError, match="expected positives of 3 classes, got 2"):
+        miner.start(positives[:2])
+    with pytest.raises(ValueError, match=r"'cat' must have shape \(n, 12\), got"):
+        miner.start([rows[:, :5] for rows in positives])
+    miner.start(positives)
+    with pytest.raises(ValueError, match=r"image 4: expected features \(U, 12\)"):
+        miner.add_image(4, features, negative[:, :2])
+    with pytest.raises(ValueError, match="image 4: features are not finite"):
+        miner.add_image(4, np.full_like(features, np.nan), negative)
+    miner.add_image(4, features, negative)
+    with pytest.raises(ValueError, match="image 4 was mined already"):
+        miner.add_image(4, features, negative)
+    other = HardNegativeMiner(CLASSES, DIMENSION, HingeLoss(C=1.0)).start(positives)
+    with pytest.raises(ValueError, match="other classes, settings or positives"):
+        other.load_state(miner.state())

@@ -1,0 +1,163 @@
+"""What the stages of training share, and the small ones: extractor, window bank, reduction."""
+
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from made_network import made_backbone
+from made_world import CLASSES, CONFIG, LAYERS, artefacts, events_of, made_weights, made_world
+
+from detection.config import BoxRegression, Data, Network
+from detection.data.records import Dataset
+from detection.features.extractor import SPPExtractor
+from detection.features.rcnn import RCNNExtractor
+from detection.features.scales import SCALES
+from detection.networks.build import build_backbone
+from detection.networks.weights import Weights, random_weights
+from detection.training.extractors import make_extractor
+from detection.training.network_stage import network_stage
+from detection.training.pipeline import sampling_of
+from detection.training.scaling import mean_norm_factor, scaled_layers
+from detection.training.window_features import data_key, window_features_stage
+
+
+@pytest.fixture
+def world(tmp_path):
+    return made_world(tmp_path)
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    """Weights of a tiny network, at one small scale."""
+    monkeypatch.setitem(SCALES, 1, (32,))
+    return made_weights()
+
+
+def network_of(run, data, weights):
+    return network_stage(run, run.config.network, data, weights)
+
+
+def test_mean_norm_factor():
+    assert mean_norm_factor(np.array([10, 30], np.float32)) == 1.0
+    assert mean_norm_factor(np.array([5], np.float32)) == 4.0
+    with pytest.raises(ValueError, match="all features are 0"):
+        mean_norm_factor(np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("layers", [("fc7",), ("fc6", "pool5"), LAYERS])
+def test_features_have_mean_norm_20(world, layers):
+    # More images than are read at once, and with other norms at the end than at the beginning.
+    entries = [world.entries[number % 2] for number in range(300)] + world.entries
+    head = world.features.head
+    features = scaled_layers(layers, "float32", entries, head)
+    # Box regression always reads pool5.
+    assert set(features.factors) == {"pool5", *layers}
+    assert features.head is head
+    rows = np.concatenate([entry.random_rows.read() for entry in entries]).astype(np.float32)
+    assert len(rows) == 12 * len(entries)
+    for layer, found in features(torch.from_numpy(rows), [*features.factors]).items():
+        norms = np.linalg.norm(found.astype(np.float64), axis=1)
+        assert norms.mean() == pytest.approx(20, rel=1e-5), layer
+        assert norms.std() > 0.1
+
+
+def test_features_without_a_head(world):
+    features = scaled_layers(("pool5",), "float32", world.entries, None)
+    assert features.head is None
+    rows = np.concatenate([entry.random_rows.read() for entry in world.entries])
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    assert features.factors == {"pool5": pytest.approx(20 / norms.mean(), rel=1e-5)}
+
+
+def test_features_that_are_all_0(world):
+    torch.nn.init.zeros_(world.features.head.fc6.weight)
+    with pytest.raises(ValueError, match="all features are 0, so they cannot be scaled"):
+        scaled_layers(LAYERS, "float32", world.entries, world.features.head)
+
+
+def test_keys_of_the_training_data(world):
+    key = data_key(world.bank, world.data)
+    fewer = Dataset(world.data.records[1:], CLASSES)
+    backward = Dataset(world.data.records[::-1], CLASSES)
+    first = replace(world.data.records[0], labels=np.array([1, 1]))
+    relabelled = Dataset((first, *world.data.records[1:]), CLASSES)
+    others = {data_key(SimpleNamespace(key="other"), world.data)}
+    others |= {data_key(world.bank, data) for data in (fewer, backward, relabelled)}
+    assert len(others | {key}) == 5
+
+
+def test_the_extractor_that_the_settings_ask_for(world, weights):
+    backbone = made_backbone()
+    extractor = make_extractor(world.run(precision="bfloat16"), backbone)
+    assert isinstance(extractor, SPPExtractor)
+    assert extractor.scales == (32,)
+    assert extractor.choice.rule == "paper"
+    assert extractor.precision == "bfloat16"
+    rcnn = make_extractor(world.run(features="rcnn"), backbone)
+    assert isinstance(rcnn, RCNNExtractor)
+    assert rcnn.backbone is backbone
+    assert rcnn.precision == "float32"
+
+
+def test_the_bank_is_filled_once(world, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    run = world.run(data=Data(cache=str(tmp_path / "cache")))
+    extractor = SPPExtractor(made_backbone(), (32,))
+    first = Dataset(world.data.records[:2], CLASSES)
+    window_features_stage(run, sampling_of(run.config), first, world.windows, extractor)
+    bank = window_features_stage(run, sampling_of(run.config), world.data, world.windows, extractor)
+    assert all(bank.has(record) for record in world.data.records)
+    assert (
+        bank.key
+        == window_features_stage(
+            run, sampling_of(run.config), world.data, world.windows, extractor
+        ).key
+    )
+    said = [line for line in caplog.messages if line.startswith("training windows: ")]
+    counts = ((0, 2), (2, 6), (6, 6))
+    assert said == [f"training windows: {n} of {of} images were done before" for n, of in counts]
+    assert [event["stage"] for event in events_of(run, "stage")] == ["training windows"] * 2
+    entry = bank.load(world.data.records[0])
+    assert entry.objects == 2
+    assert entry.rows.length == extractor.length
+
+
+def test_the_bank_keeps_objects_alone_where_boxes_are_learned_on_fc7(world, tmp_path):
+    cache, extractor = Data(cache=str(tmp_path / "cache")), SPPExtractor(made_backbone(), (32,))
+    settings = replace(CONFIG.finetune, train_from="conv4", box_loss=1.0)
+    counts = []
+    for layer in ("pool5", "fc7"):
+        run = world.run(data=cache, finetune=settings, bbox=BoxRegression(layer=layer))
+        bank = window_features_stage(
+            run, sampling_of(run.config), world.data, world.windows, extractor
+        )
+        entries = [bank.load(record) for record in world.data.records]
+        counts.append([sum(len(e.windows) for e in entries), sum(e.objects for e in entries)])
+    (samples, objects), fewer = counts
+    assert samples > objects
+    assert fewer == [objects, objects]
+
+
+def test_wide_maps_are_reduced_once(world, tmp_path):
+    weights = random_weights("alexnet")
+    whole = network_of(world.run(), world.data, weights)
+    assert (whole.channels, whole.reduction, whole.digest) == (256, None, weights.digest)
+    same = network_of(world.run(network=Network(pca_channels=256)), world.data, weights)
+    assert same.reduction is None
+    run = world.run(network=Network(pca_channels=8))
+    first, again = (network_of(run, world.data, weights) for _ in range(2))
+    assert (first.channels, first.pooled_length) == (8, 400)
+    assert first.digest == again.digest != weights.digest
+    assert len(artefacts(run, "reduction")) == 1
+    assert [event["stage"] for event in events_of(run, "reused")] == ["reduction"]
+    # It comes out of saved tensors as it went in.
+    loaded = build_backbone("alexnet", Weights(first.tensors(), "saved", first.digest))
+    image = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded(image), first(image))
+    with pytest.raises(
+        ValueError, match="cannot make 300 channels, two for each direction, of 256"
+    ):
+        network_of(world.run(network=Network(pca_channels=300)), world.data, weights)

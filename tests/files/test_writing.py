@@ -1,0 +1,190 @@
+"""Files written whole or not at all, refused in a sentence that helps, and what kills leave."""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from files.writing import (
+    file_digest,
+    path_in_errors,
+    refuse_inputs,
+    remove_leftovers,
+    save_text,
+    write_atomic,
+)
+
+
+def test_digest_is_the_known_one_of_abc(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, example B.1
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(tmp_path / "a") == expected
+
+
+def test_file_appears_only_at_the_end_of_the_block(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.bin"
+    with write_atomic(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+        file.write(b" and half")
+    assert path.read_bytes() == b"half and half"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failed_write_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail():
+        with write_atomic(path) as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
+
+
+@needs_full
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, count):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    made = tempfile.mkstemp
+
+    def on_a_full_disk(**settings):
+        handle, name = made(**settings)
+        os.close(handle)
+        return os.open(FULL, os.O_WRONLY), name
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(OSError, match=f"^{re.escape(str(path))} cannot be written .* make room"):
+        save_text(path, "word " * count)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def refused(path):
+    with pytest.raises(OSError, match="cannot be written") as refusal:
+        save_text(path, "words")
+    assert str(refusal.value).startswith(f"{path} cannot be written (")
+    return str(refusal.value)
+
+
+def test_the_remedy_fits_the_cause(tmp_path):
+    """Room is asked for where there is none, and nowhere else."""
+    (tmp_path / "runs").write_text("")
+    (tmp_path / "folder.txt").mkdir()
+    assert "one of its folders is a file" in refused(tmp_path / "runs/a.txt")
+    assert "one of its folders is a file" in refused(tmp_path / "runs/one/a.txt")
+    assert "name a shorter path" in refused(tmp_path / ("a" * 300))
+    assert "name a shorter path" in refused(tmp_path / ("a" * 300) / "a.txt")
+    assert "there is a folder of this name" in refused(tmp_path / "folder.txt")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "folder.txt"}
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room on its disk"),
+        (errno.EDQUOT, "make room within your quota"),
+        (errno.EROFS, "a disk that can be written to"),
+        (errno.EACCES, "allow writing there"),
+        (errno.EIO, "look at its disk and folder"),
+    ],
+)
+def test_remedies(number, remedy):
+    with pytest.raises(OSError, match=f"^a cannot be written .*{remedy}"), path_in_errors("a"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path):
+    """The temporary name is no longer than the file's own."""
+    path = tmp_path / ("a" * 255)
+    save_text(path, "words")
+    assert path.read_text() == "words"
+
+
+def test_kill_in_the_middle_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    program = (
+        "import os, signal, sys\n"
+        "from files.writing import write_atomic\n"
+        "with write_atomic(sys.argv[1]) as file:\n"
+        "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, path], check=False)
+    assert ended.returncode == -9
+    assert path.read_bytes() == b"old"
+    leftover = [each for each in tmp_path.iterdir() if each != path]
+    assert [each.suffix for each in leftover] == [".part"]
+    save_text(path, "next")
+    assert path.read_text() == "next"
+
+
+def test_only_what_was_left_long_ago_is_deleted(tmp_path):
+    """Made by write_atomic itself, so that the names are the ones it gives."""
+    left = {}
+    for name, age in (("old", 4000), ("young", 3000), ("below/deep/old", 9999)):
+        path = tmp_path / name
+        with write_atomic(path) as file:
+            file.write(b"whole")
+            (temporary,) = set(path.parent.glob(".*.part")) - set(left.values())
+            left[name] = temporary.with_name(f".sppnet-{age}.part")
+            assert temporary.name[:8] == left[name].name[:8]
+        left[name].write_bytes(b"half")
+        for each in (path, left[name]):
+            os.utime(each, (time.time() - age,) * 2)
+    other = tmp_path / "download.tar.part"  # other programs' names are theirs
+    other.touch()
+    os.utime(other, (0, 0))
+    assert set(remove_leftovers(tmp_path)) == {left["old"], left["below/deep/old"]}
+    assert left["young"].exists()
+    assert other.exists()
+    assert (tmp_path / "below/deep/old").read_bytes() == b"whole"
+    assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / "nowhere") == []
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """A folder with an image, and a link to one elsewhere."""
+    for place in ("in/a.png", "store/b.png"):
+        save_text(tmp_path / place, place)
+    (tmp_path / "in/link.png").symlink_to(tmp_path / "store/b.png")
+    return [tmp_path / "in/a.png", tmp_path / "in/link.png"]
+
+
+def test_no_input_is_written_over(tmp_path, inputs, monkeypatch):
+    (tmp_path / "other").symlink_to(tmp_path / "in")
+    os.link(inputs[0], tmp_path / "twin.png")
+    monkeypatch.chdir(tmp_path / "in")
+    forbidden = [*inputs, tmp_path / "store/b.png", tmp_path / "store", tmp_path, Path("a.png")]
+    # As a file system that knows no case does, a hard link gives one file two names.
+    for output in (*forbidden, tmp_path / "other/a.png", tmp_path / "other", tmp_path / "twin.png"):
+        with pytest.raises(ValueError, match="would be written over") as refusal:
+            refuse_inputs([tmp_path / "fine.png", output], inputs)
+        assert str(refusal.value).startswith(f"{output} would")
+    refuse_inputs([tmp_path / "in/c.png", tmp_path / "none", tmp_path / "in/none/a.png"], inputs)
+    refuse_inputs([tmp_path / "x.png"], [tmp_path / "x.png"])  # where nothing is, nothing is lost
+
+
+def test_text_is_utf8(tmp_path):
+    text = json.dumps({"größe": 1}, ensure_ascii=False)
+    save_text(tmp_path / "a.json", text)
+    assert (tmp_path / "a.json").read_bytes() == text.encode()

@@ -1,0 +1,130 @@
+"""Calls of the tools as a user makes them, and what they leave.
+
+Each call runs in a process of its own, forked from one that has done the imports: the imports take
+longer than a small training. A kill is SIGKILL to the process group of the tool, at the moment when
+a file is about to take its name, or has just taken it.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from paths import ROOT
+
+TOOLS = ROOT / "tools"
+
+FLAGS = shlex.split(
+    "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "
+    "--data.test_split test --proposals.selective_search.base_k 400 "
+    "--proposals.selective_search.inc_k 400 --proposals.selective_search.max_windows 60 "
+    "--finetune.hidden 32 --finetune.steps 20 --finetune.batch 32 "
+    "--finetune.images 2 --finetune.checkpoint_every 5 --svm.layers [pool5,fc6,fc7] "
+    "--svm.checkpoint_every 2 --report.images 1"
+)
+
+DRIVER = """
+import json, os, runpy, shutil, signal, sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+tools, calls = sys.argv[1], json.load(sys.stdin)
+sys.path.insert(0, tools)
+import make_proposals, test_det, train_det
+from detection.features.scales import SCALES
+
+SCALES[1] = (240,)  # a tenth of the pixels of 688
+
+
+def kill_at(pattern, number, when):
+    replace, seen = Path.replace, []
+
+    def replacing(self, target):
+        seen.extend([target] * fnmatch(str(target), pattern))
+        if len(seen) == number and when == "before":
+            os.killpg(0, signal.SIGKILL)
+        replace(self, target)
+        if len(seen) == number:
+            os.killpg(0, signal.SIGKILL)
+
+    Path.replace = replacing
+
+
+for call in calls:
+    if call.get("swap"):
+        target, source = call["swap"]
+        shutil.move(target, target + ".whole")
+        shutil.copy(source, target)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(call[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if call["kill"]:
+            kill_at(*call["kill"])
+        sys.argv = [call["tool"], *call["flags"]]
+        status = 0
+        try:
+            runpy.run_path(f"{tools}/{call['tool']}", run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code or 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    if call.get("swap"):
+        shutil.move(target + ".whole", target)
+"""
+
+
+def call_of(tool, folder, name, *flags, kill=None):
+    """A call of a tool; its output goes to files of this name.
+
+    Where it is given ``swap``, a file and another, the second stands in the first one's place.
+    """
+    out, err = (str(folder / f"{name}.{kind}") for kind in ("out", "err"))
+    flags = [str(flag) for flag in flags]
+    return {"tool": tool, "flags": flags, "kill": kill, "out": out, "err": err}
+
+
+def made_calls(folder, calls, threads="1"):
+    """Make the calls one after the other: each one's status, stdout and stderr.
+
+    Args:
+        folder: they are made in.
+        calls: of ``call_of``.
+        threads: OMP_NUM_THREADS; None leaves it unset.
+    """
+    environment = {n: value for n, value in os.environ.items() if n != "OMP_NUM_THREADS"}
+    # Threads that wait for each other must not keep other tests from the cores.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = threads
+    driven = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(TOOLS)],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
+    assert driven.returncode == 0, driven.stderr
+    statuses = [int(line) for line in driven.stdout.split()]
+    return [
+        SimpleNamespace(
+            status=status, out=Path(call["out"]).read_text(), err=Path(call["err"]).read_text()
+        )
+        for status, call in zip(statuses, calls, strict=True)
+    ]
+
+
+def files(folder, pattern):
+    """Bytes of the files of a pattern, by path; without the hidden ones a killed writer leaves."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob(pattern)
+        if path.is_file() and not path.name.startswith(".")
+    }

@@ -1,0 +1,110 @@
+"""Imports run one way: tools, training, inference and evaluation, features, proposals, files."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+
+import pytest
+from paths import ROOT
+
+ORDER = (
+    ("files",),
+    ("networks", "boxes", "detections", "config", "run", "machine", "proposals"),
+    ("features", "learners", "data"),
+    ("inference", "evaluation"),
+    ("training",),
+    ("tools",),
+)
+LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    name_of(path): path
+    for folder in ("detection", "files", "proposals", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def imports_of(name):
+    """Every module that a module imports anywhere in it, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = whole & MODULES.keys()
+            found |= submodules or {node.module}
+    return found
+
+
+def room_of(name):
+    """The room a module of the project stands in; None for others."""
+    first, *rest = name.split(".")
+    if first == "detection":
+        return rest[0] if rest else "detection"
+    return first if first in ("files", "proposals", "tools") else None
+
+
+def test_there_are_modules():
+    assert {
+        "detection",
+        "detection.training.pipeline",
+        "proposals.store",
+        "tools.train_det",
+    } <= set(MODULES)
+    assert {room_of(name) for name in MODULES} == {*LEVELS, "detection"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports(name):
+    imported = imports_of(name)
+    packages = {each.split(".")[0] for each in imported}
+    if room_of(name) == "files":
+        assert not packages & {"torch", "torchvision", "cv2"}
+    if room_of(name) == "proposals":
+        # The edge network is the one exception: it knows nothing of the detector's.
+        own = {"torch"} if name in ("proposals.edge_network", "proposals.edge_training") else set()
+        assert not packages & {"torch", "torchvision", "detection"} - own
+    if name.startswith("detection"):
+        assert "cv2" not in packages
+        assert "tools" not in packages
+    if name == "detection":  # the public names, from every room
+        return
+    for each in imported:
+        room = room_of(each)
+        if room is not None:
+            assert room != "detection", f"{name} imports a public name; name its module"
+            assert LEVELS[room] <= LEVELS[room_of(name)], f"{name} imports {each} from above"
+
+
+def test_the_public_names_need_no_training():
+    program = "import sys, detection; print(*[n for n in sys.modules if '.training' in n])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_rooms_have_no_circles():
+    graph = {}
+    for name in MODULES:
+        if name != "detection":
+            rooms = {room_of(each) for each in imports_of(name)} - {None, room_of(name)}
+            graph.setdefault(room_of(name), set()).update(rooms)
+    TopologicalSorter(graph).prepare()
+
+
+def test_modules_have_no_circles():
+    graph = {name: imports_of(name) & MODULES.keys() for name in MODULES}
+    TopologicalSorter(graph).prepare()
+
+
+def test_rooms_name_nothing():
+    for path in (ROOT / "detection").glob("*/__init__.py"):
+        assert not imports_of(name_of(path)), f"{path} imports"
