@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from damage import WAYS, damaged
 from driven_tools import FLAGS, call_of, made_calls
 
 from detection.data.synthetic.dataset import write_synthetic_voc
@@ -20,19 +21,7 @@ KINDS = {
     "detector": ("run/detector.safetensors", "test_det.py", "run"),
     "candidates": ("run/test_test_1scales/candidates-fc7-*/*", "test_det.py", "run"),
 }
-WAYS = ("half", "zeros", "one bit", "empty", "another's")
-
-
-def damaged(content, way):
-    """Bytes of a file after some damage."""
-    flipped = bytearray(content)
-    flipped[-9] ^= 16
-    return {
-        "half": content[: len(content) // 2],
-        "zeros": content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
-        "one bit": bytes(flipped),
-        "empty": b"",
-    }[way]
+ANOTHERS = "another's"
 
 
 def damages(folder, kind):
@@ -40,11 +29,11 @@ def damages(folder, kind):
     files = sorted(path for path in folder.glob(KINDS[kind][0]) if path.is_file())
     file = files[-1]  # those of train come after those of test
     other = files[-2] if len(files) > 1 else next(folder.glob("run/stages/svms-fc6-*"))
-    for way in WAYS:
+    for way in (*WAYS, ANOTHERS):
         place = folder / f"damage/{kind}-{way}"
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(
-            other.read_bytes() if way == "another's" else damaged(file.read_bytes(), way)
+            other.read_bytes() if way == ANOTHERS else damaged(file.read_bytes(), way)
         )
         yield way, file, place
 

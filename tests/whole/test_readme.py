@@ -104,3 +104,12 @@ def test_the_speed_is_that_of_the_benchmark():
         "the whole is {ratios total_5_scales} and {ratios total_1_scale} times faster than R-CNN",
     ):
         assert sentence.format_map(found) in text
+
+
+def test_the_best_of_others_are_those_of_the_results(tools: Path):
+    tables = runpy.run_path(str(tools / "_tables.py"))
+    made = tables["best"](RESULTS / "voc07_table.csv", RESULTS / "combination.csv")
+    found = dict(re.findall(r"^\| ([\w ]+) \| ([\d.]+) \|", made, flags=re.MULTILINE))
+    text = " ".join(README.read_text().split())
+    assert f"ResNet-50, reaches {found['resnet50_caffe']}" in text
+    assert f"three networks together {found['3 models together']}" in text

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from damage import WAYS, damaged
 from made_extractor import tiny_backbone
 from made_world import CONFIG, artefact_bytes, finetuned, made_weights, made_world
 
@@ -61,12 +62,14 @@ def test_no_more_is_kept_than_the_limit(tmp_path, image):
     assert torch.equal(store.get("trunk", image, 4, lambda: made_map(seed=7)), made_map(seed=7))
 
 
-def test_a_damaged_file_is_made_again(tmp_path, image):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_file_is_made_again(tmp_path, image, way, caplog):
     store = MapStore(tmp_path, 1e6)
     store.get("trunk", image, 60, made_map)
     (file,) = (tmp_path / "trunk").iterdir()
-    file.write_bytes(file.read_bytes()[:200])
+    file.write_bytes(damaged(file.read_bytes(), way))
     assert torch.equal(store.get("trunk", image, 60, made_map), made_map())
+    assert f"{file} is damaged" in caplog.text
     assert torch.equal(store.get("trunk", image, 60, refuse), made_map())
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from damage import WAYS, damaged
 from made_batches import made_records
 from made_network import (
     LAYERS,
@@ -118,19 +119,11 @@ def test_a_checkpoint_without_momentum(train, optimizer, layers):
     assert same(train(settings), undisturbed)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbled", "zeros", "flipped"])
-def test_a_damaged_checkpoint_is_refused(checkpoint, train, damage):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_checkpoint_is_refused(checkpoint, train, way):
     with pytest.raises(Killed):
         train(progress=dies_at(10))
-    whole = checkpoint.read_bytes()
-    damaged = {
-        "cut": whole[:-10],
-        "empty": b"",
-        "garbled": b"x" * 500,
-        "zeros": bytes(len(whole)),
-        "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
-    }
-    checkpoint.write_bytes(damaged[damage])
+    checkpoint.write_bytes(damaged(checkpoint.read_bytes(), way))
     message = rf"{checkpoint} is damaged \(.*\); delete it and run the same command again"
     with pytest.raises(ValueError, match=message):
         train()

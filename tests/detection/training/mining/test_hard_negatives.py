@@ -1,4 +1,4 @@
-"""The hard-negative pass: a slow twin, its limits, and that it goes on from its state."""
+"""The hard-negative pass: a slow twin, its limits, and that it resumes from its state."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -169,7 +169,7 @@ def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
             np.testing.assert_array_equal(state[name], array)
         if stop < len(images):
             miner.add_image(stop, *images[stop])
-            # From here on the miner itself goes on from its own state, each time anew.
+            # From here on the miner itself resumes from its own state, each time anew.
             miner = new_miner().start(positives).load_state(miner.state())
 
 

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from damage import WAYS, damaged
 from made_mining import IMAGES, made_mining, made_mining_world
 from made_world import CLASSES, CONFIG, LAYERS, LENGTH, FakeExtractor, Killed, dies_before
 
@@ -227,19 +228,11 @@ def test_resuming_the_miners(tmp_path):
         mining.resume(path, "key", made_miners(loss=HingeLoss(C=1.0)))
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbled", "zeros", "flipped"])
-def test_a_damaged_checkpoint_is_refused(world, damage):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_checkpoint_is_refused(world, way):
     path = world.run().folder / "stages" / "svms.checkpoint"
     mining.save(path, "key", 1, made_miners())
-    whole = path.read_bytes()
-    damaged = {
-        "cut": whole[:-10],
-        "empty": b"",
-        "garbled": b"x" * 500,
-        "zeros": bytes(len(whole)),
-        "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
-    }
-    path.write_bytes(damaged[damage])
+    path.write_bytes(damaged(path.read_bytes(), way))
     message = rf"{path} is damaged \(.*\); delete it and run the same command again"
     with pytest.raises(ValueError, match=message):
         mining.resume(path, "key", made_miners())
