@@ -90,19 +90,22 @@ def call_of(tool, folder, name, *flags, kill=None):
     return {"tool": tool, "flags": flags, "kill": kill, "out": out, "err": err}
 
 
-def made_calls(folder, calls, threads="1"):
+def made_calls(folder, calls, threads="1", cores="1"):
     """Make the calls one after the other: each one's status, stdout and stderr.
 
     Args:
         folder: they are made in.
         calls: of ``call_of``.
         threads: OMP_NUM_THREADS; None leaves it unset.
+        cores: how many the tools may take, as other tests are at work beside; None for all.
     """
     environment = {n: value for n, value in os.environ.items() if n != "OMP_NUM_THREADS"}
     # Threads that wait for each other must not keep other tests from the cores.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
     if threads is not None:
         environment["OMP_NUM_THREADS"] = threads
+    if cores is not None:
+        environment["LOKY_MAX_CPU_COUNT"] = cores
     driven = subprocess.run(
         [sys.executable, "-c", DRIVER, str(TOOLS)],
         input=json.dumps(calls),

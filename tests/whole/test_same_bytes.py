@@ -8,7 +8,10 @@ from driven_tools import FLAGS, call_of, files, made_calls
 from detection.data.synthetic.dataset import write_synthetic_voc
 
 METHOD = ("--proposals.method", "both", "--proposals.edge_boxes.max_windows", "40")
-TRAINED = ("--finetune.train_from", "conv4", "--finetune.conv_steps", "6", "--finetune.batch", "32")
+TRAINED = (
+    *("--finetune.train_from", "conv4", "--finetune.batch", "32"),
+    *("--finetune.steps", "6", "--finetune.conv_steps", "3"),
+)
 
 
 def training(folder, name, data, workers, cache, *more):
@@ -34,8 +37,8 @@ def compare(folder, data, split, *more):
         *("--proposals.selective_search.max_windows", "60"),
         *(more[more.index("--limit") :][:2] if "--limit" in more else ()),
     )
-    calls = made_calls(folder, [one], threads="1")
-    calls += made_calls(folder, [two, windows, after], threads=None)
+    calls = made_calls(folder, [one], threads="1", cores=None)
+    calls += made_calls(folder, [two, windows, after], threads=None, cores=None)
     for call in calls:
         assert call.status == 0, call.err
     assert "\nwindows: 0 of" not in calls[-1].err
