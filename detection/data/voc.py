@@ -114,11 +114,16 @@ def read_voc(
         record, mended = make_record(annotation, image_id, path, size, known)
         records.append(record)
         repairs += [(kind, annotation.path) for kind in mended.elements()]
-    counted = Counter(kind for kind, _ in repairs)
+    return Dataset(tuple(records), known, _counted(repairs, split)).without(unreadable)
+
+
+def _counted(repairs: list[tuple[str, Path]], split: str) -> Counter[str]:
+    """Repairs by kind, each logged as one warning that names the first file."""
+    counts = Counter(kind for kind, _ in repairs)
     first = dict(reversed(repairs))
-    for kind, count in counted.items():
+    for kind, count in counts.items():
         logger.warning("%s: %d in %s, first in %s", kind, count, split, first[kind])
-    return Dataset(tuple(records), known, counted).without(unreadable)
+    return counts
 
 
 def make_record(

@@ -25,18 +25,21 @@ def window_features_stage(
     run.done_before("training windows", len(data.records) - len(missing), len(data.records))
     if missing:
         with run.stage("training windows"):
-            for _ in run.progress(
-                _cache_all(run, cache, windows, missing), "pooling", len(missing)
-            ):
+            pooled = _cache_all(run, cache, extractor, windows, missing)
+            for _ in run.progress(pooled, "pooling", len(missing)):
                 pass
     return cache
 
 
 def _cache_all(
-    run: Run, cache: FeatureCache, windows: Windows, records: Sequence[ImageRecord]
+    run: Run,
+    cache: FeatureCache,
+    extractor: Extractor,
+    windows: Windows,
+    records: Sequence[ImageRecord],
 ) -> Iterator[None]:
     """Pool images."""
-    spec = extractor_spec(run, cache.extractor) if cache.extractor is not None else None
+    spec = extractor_spec(run, extractor)
     shared = cache if spec is None else cache.served_by(None)
     jobs = (delayed(_pool)(shared, spec, record, windows.load(record.path)) for record in records)
     yield from run.pool("generator_unordered")(jobs)

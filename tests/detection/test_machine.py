@@ -1,4 +1,4 @@
-"""The machine: what is told of it, threads and processes, and what killed ones leave."""
+"""The machine: its description, threads and processes, and what killed ones leave."""
 
 import json
 import os
