@@ -3,6 +3,8 @@
 The public names, which import nothing of training; the modules follow the paper's sections.
 """
 
+from detection.config import Data
+from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
 from detection.detections import Detections
@@ -15,12 +17,14 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
-from detection.networks.pyramid import SpatialPyramidPooling, pool_pyramid
+from detection.networks.pyramid import pool_pyramid
+from detection.networks.spatial_pyramid import SpatialPyramidPooling
 
 __all__ = [
     "Backbone",
     "BoxRegressor",
     "ClassSVMs",
+    "Data",
     "Dataset",
     "Detections",
     "Head",
@@ -32,6 +36,7 @@ __all__ = [
     "combine",
     "evaluate_voc",
     "pool_pyramid",
+    "read_dataset",
     "read_voc",
     "window_to_cells",
 ]

@@ -12,15 +12,15 @@ from proposals.methods import Proposals
 
 # Settings of groups that --help shows; --help=all shows the others too.
 COMMON = (
-    *("data.root", "data.train_split", "data.test_split", "data.split", "data.cache"),
+    *("data.root", "data.train_split", "data.test_split", "data.split", "data.lists", "data.cache"),
     *("proposals.method", "proposals.file"),
     *("network.name", "network.weights", "network.pca_channels"),
     *("finetune.train_from", "finetune.hidden", "finetune.steps", "finetune.conv_steps"),
     *("finetune.batch", "finetune.learning_rate"),
     *("svm.layers", "svm.C"),
     *("detection.layer", "detection.bbox", "detection.fc_rank"),
-    *("detection.score_threshold", "detection.nms_iou", "detection.vote_iou"),
-    *("report.images", "report.csv", "report.json"),
+    "detection.vote_iou",
+    *("report.images", "report.csv"),
 )
 
 
@@ -37,14 +37,26 @@ def require(settings: Any, **allowed: tuple[float, float]) -> None:
             raise ValueError(f"{owner}.{name} must be from {low:g} to {high:g}, got {value}")
 
 
+Format = Literal["auto", "voc", "xml", "coco", "yolo", "csv"]
+
+
 @dataclass(frozen=True)
 class Data:
-    """Annotated images in VOC's layout.
+    """Annotated images.
 
     Attributes:
-        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        train_split: list in ImageSets/Main to train on.
-        test_split: list to test on.
+        root: folder of images and annotations; in VOC's layout, with Annotations, JPEGImages and
+            ImageSets, or the VOCdevkit above it; or XML beside the images or in a folder of its
+            own, COCO's JSON, YOLO's text files, or a CSV table.
+        train_split: split to train on; of VOC's, a list in ImageSets/Main. Data without VOC's lists
+            have train, val and test by their folders or lists, or else train and test made by
+            content, and their train for trainval.
+        test_split: split to test on; in data without VOC's lists, val where there is no test.
+        format: of the annotations; 'auto' recognises it.
+        unlabelled: what becomes of images without annotation, in data without VOC's lists; they are
+            left out, or taken as images without objects.
+        lists: folder of <split>.txt, one image id a line, for data without VOC's lists; None takes
+            the data's own splits, or the run's.
         difficult: train on objects marked difficult too, as the released script does; otherwise
             they are never positives and the windows on them never negatives.
         cache: folder for windows and pooled features, shared by all runs.
@@ -53,21 +65,30 @@ class Data:
     root: str = "data/VOCdevkit"
     train_split: str = "trainval"
     test_split: str = "test"
+    format: Format = "auto"
+    unlabelled: Literal["left_out", "background"] = "left_out"
+    lists: str | None = None
     difficult: bool = False
     cache: str = "data/cache"
 
 
 @dataclass(frozen=True)
 class Split:
-    """One list of annotated images in VOC's layout.
+    """One split of annotated images.
 
     Attributes:
-        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        split: list in ImageSets/Main.
+        root: folder of images and annotations, as of a training.
+        split: its name; of VOC's, a list in ImageSets/Main.
+        format: of the annotations; 'auto' recognises it.
+        unlabelled: what becomes of images without annotation, in data without VOC's lists.
+        lists: folder of <split>.txt, one image id a line, for data without VOC's lists.
     """
 
     root: str = "data/VOCdevkit"
     split: str = "test"
+    format: Format = "auto"
+    unlabelled: Literal["left_out", "background"] = "left_out"
+    lists: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,9 @@ class Finetune:
         train_from: the first layer that is trained, with all after it; 'fc' is the paper's fc6, fc7
             and (K+1)-way layer. From a convolution on, these train through the pyramid (as Fast
             R-CNN showed to pay) in a second phase, after the fc layers alone.
-        hidden: width of fc6 and fc7.
-        steps: batches of the first phase, which trains the fc layers alone.
+        hidden: width of fc6 and fc7; a start detector brings its own.
+        steps: batches of the first phase, which trains the fc layers alone; 0 takes those of the
+            start detector (``Config.start``) as they are, and trains the linear parts only.
         batch: windows a batch.
         images: images that join at every step; batches are sampled from those of the last 100
             steps.
@@ -132,7 +154,6 @@ class Finetune:
             one for each window.
         jitter: largest change of an image's brightness, contrast and saturation, as a share; 0
             leaves images as they are.
-        held_back: share of the training images left out for the learning curve.
         checkpoint_every: steps between checkpoints.
     """
 
@@ -153,14 +174,13 @@ class Finetune:
     dropout: float = 0.5
     scale: Literal["best_fit", "near", "random"] = "near"
     jitter: float = 0.4
-    held_back: float = 0.0
     checkpoint_every: int = 1000
 
     def __post_init__(self) -> None:
         require(
             self,
             hidden=(1, 65536),
-            steps=(1, 10_000_000),
+            steps=(0, 10_000_000),
             batch=(2, 65536),
             images=(1, 65536),
             conv_steps=(1, 10_000_000),
@@ -173,10 +193,14 @@ class Finetune:
             weight_decay=(0, 1),
             dropout=(0, 0.95),
             jitter=(0, 1),
-            held_back=(0, 0.5),
             checkpoint_every=(1, 10_000_000),
         )
         self._check_share("images")
+        if not self.steps and self.train_from != "fc":
+            raise ValueError(
+                "Finetune.steps 0 trains no layer, so Finetune.train_from must be fc, got "
+                f"{self.train_from}; or set the steps to 1 or more"
+            )
         if self.train_from != "fc":
             self._check_share("conv_images")
         elif self.box_loss:
@@ -315,6 +339,8 @@ class Config:
 
     Attributes:
         run: folder of the run; it holds config, log, stage artefacts, detector and results.
+        start: detector to start from, a file or the name of one that comes with the package, such
+            as voc07; its network, fc6 and fc7 take the place of ImageNet's. Classes are the data's.
         seed: seed of every random choice.
         device: where networks run; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a
@@ -322,6 +348,8 @@ class Config:
         limit: use only the first so many images of the split.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
+        held_back: share of the training images that no stage learns from; they draw the learning
+            curve, and calibrate scores to probabilities. 0 trains on all and leaves scores raw.
         features: SPP-net's, or R-CNN's of warped windows; these send every window through the
             network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
@@ -338,11 +366,13 @@ class Config:
     """
 
     run: str = "runs/voc07_alexnet"
+    start: str | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
     limit: int | None = None
     strict: bool = False
+    held_back: float = 0.08
     features: Literal["spp", "rcnn"] = "spp"
     scales: Literal[1, 5] = 5
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -356,9 +386,19 @@ class Config:
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
-        require(self, seed=(0, 2**31 - 1), workers=(0, 1024))
+        require(self, seed=(0, 2**31 - 1), workers=(0, 1024), held_back=(0, 0.5))
         if self.limit is not None:
             require(self, limit=(1, 10**9))
+        if self.start is None and not self.finetune.steps:
+            raise ValueError(
+                "Finetune.steps 0 takes fc6 and fc7 of a trained detector: name one as --start, or "
+                "set the steps to 1 or more"
+            )
+        if self.start is not None and self.features != "spp":
+            raise ValueError(
+                "a start detector's layers are of SPP-net's features, so --start needs --features "
+                f"spp, got {self.features}"
+            )
         if self.bbox.layer == "fc7" and not self.finetune.box_loss:
             raise ValueError(
                 "BoxRegression.layer fc7 is trained by Finetune.box_loss, which is 0; set it to 1, "

@@ -13,7 +13,8 @@ class Detections:
 
     Attributes:
         boxes: ``(N, 4)`` float32, half-open pixels of the original image.
-        scores: ``(N,)`` float32; higher is surer, not a probability.
+        scores: ``(N,)`` float32; higher is surer. Probabilities where a calibrated detector shows
+            them (``SPPDetector.detect``), else raw scores.
         labels: ``(N,)`` int64, index into ``classes``.
         classes: names of the K classes.
 

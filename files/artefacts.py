@@ -30,6 +30,7 @@ TYPES = {
     "int32": "I32",
     "uint16": "U16",
     "uint8": "U8",
+    "int8": "I8",
     "bool": "BOOL",
 }
 

@@ -1,5 +1,6 @@
 """Fixtures: a seed, and the real images where there are any."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,11 @@ def _threads_as_before():
     yield
     if torch.get_num_threads() != before:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before():
+    """A tool called in this process logs in more detail, which other tests do not look for."""
+    before = logging.getLogger("detection").level
+    yield
+    logging.getLogger("detection").setLevel(before)

@@ -1,62 +1,11 @@
-"""Score a folder of VOC result files, ours or anybody's, by the VOC 2007 rule.
+"""Score a folder of VOC result files (commands/evaluate_det.py)."""
 
-The folder holds one comp4_det_<split>_<class>.txt for every class; images are not needed. The
-classes are those of the files and of the annotated objects; one without objects has no part in the
-mean. The last line printed is the mAP.
-
-    python tools/evaluate_det.py --detections runs/voc07_alexnet/test_test_5scales/fc7+bb \
-        --data.root data/VOCdevkit --data.split test
-"""
-
+import sys
 from pathlib import Path
 
-from _cli import run_tool
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from detection.config import Split
-from detection.data.voc import VOC_CLASSES, read_voc
-from detection.evaluation.coco_map import coco_ap50
-from detection.evaluation.comp4 import classes_found, read_comp4
-from detection.evaluation.plots import plot_precision_recall
-from detection.evaluation.report import format_table, save_result
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-
-
-def main(
-    detections: str,
-    data: Split = Split(),  # noqa: B008 - frozen
-    out: str | None = None,
-) -> None:
-    """Score VOC result files; the last line is the mAP.
-
-    Args:
-        detections: folder of comp4_det_<split>_<class>.txt, one file a class.
-        data: annotations; the list's name is part of the files' names.
-        out: folder for results.json and precision_recall.png; none are written without it.
-    """
-    split = data.split
-    if out is not None and Path(out).resolve() == Path(detections).resolve():
-        raise ValueError(f"--out {out} is the folder of --detections; name another, to keep both")
-    dataset = read_voc(data.root, split, images=False)
-    names = {*dataset.classes, *classes_found(detections, split)}
-    # Labels point into the annotated classes, so these come first; the table has its own order.
-    classes = (*dataset.classes, *sorted(names - set(dataset.classes)))
-    found = read_comp4(detections, split, classes)
-    result = evaluate_voc(found, dataset.records, classes)
-    result = VOCResult({name: result.per_class[name] for name in ordered(names)})
-    ap50 = coco_ap50(found, dataset.records, classes)
-    if out is not None:
-        facts = {"detections": detections, "root": data.root, "split": split, "ap50": ap50}
-        save_result(Path(out) / "results.json", result, facts)
-        plot_precision_recall(result, Path(out) / "precision_recall.png")
-    print(format_table(result, ap50))
-
-
-def ordered(names: set[str]) -> list[str]:
-    """Class names in the order that a detector has them in: VOC's, or else sorted."""
-    if names <= set(VOC_CLASSES):
-        return [name for name in VOC_CLASSES if name in names]
-    return sorted(names)
-
+from commands.dispatch import run
 
 if __name__ == "__main__":
-    run_tool(main)
+    run("evaluate_det")

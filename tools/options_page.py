@@ -3,15 +3,17 @@
 python tools/options_page.py
 """
 
+import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from _cli import run_tool
-
 from docstring_parser import parse
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from commands.cli import run_tool
 from detection.config import Config
 from files.writing import save_text
 

@@ -6,14 +6,15 @@ A table stands between the lines ``<!-- table: NAME -->`` and ``<!-- end of tabl
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from _cli import run_tool
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import _tables
-
+from commands import classification_tables, tables
+from commands.cli import run_tool
 from files.text import read_text
 from files.writing import save_text
 
@@ -29,29 +30,37 @@ def main(
     Args:
         results: folder of voc07_table.csv and voc07_minival_*.json (test_det.py), combination.csv
             (combine_det.py), proposal_recall.csv (make_proposals.py), benchmark.json and
-            benchmark_cuda.json (benchmark.py, the second on a GPU).
+            benchmark_cuda.json (benchmark.py, the second on a GPU), classification.csv
+            (transfer_cls.py, test_cls.py), classification_differences.csv (compare_cls.py).
         pages: Markdown files with the marks.
     """
-    makers = tables(results)
+    makers = makers_of(results)
     for page in pages:
         save_text(page, filled(page, read_text(page), makers))
 
 
-def tables(results: Path) -> dict[str, Callable[[], str]]:
+def makers_of(results: Path) -> dict[str, Callable[[], str]]:
     """What makes each table, by the name that stands in its mark."""
     table, combination = results / "voc07_table.csv", results / "combination.csv"
     benchmarks = results / "benchmark.json", results / "benchmark_cuda.json"
     tests = sorted(results.glob("voc07_minival_*.json"))
+    classes = results / "classification.csv"
+    paired = results / "classification_differences.csv"
     return {
-        "best": partial(_tables.best, table, combination),
-        "paper": partial(_tables.paper, table),
-        "rcnn": partial(_tables.rcnn, table),
-        "tests": partial(_tables.tests, table),
-        "combinations": partial(_tables.combinations, combination),
-        "cost": partial(_tables.cost, tests),
-        "windows": partial(_tables.windows, results / "proposal_recall.csv"),
-        "seconds": partial(_tables.seconds, *benchmarks),
-        "ratios": partial(_tables.ratios, benchmarks[0]),
+        "best": partial(tables.best, table, combination),
+        "paper": partial(tables.paper, table),
+        "rcnn": partial(tables.rcnn, table),
+        "tests": partial(tables.tests, table),
+        "combinations": partial(tables.combinations, combination),
+        "cost": partial(tables.cost, tests),
+        "windows": partial(tables.windows, results / "proposal_recall.csv"),
+        "seconds": partial(tables.seconds, *benchmarks),
+        "ratios": partial(tables.ratios, benchmarks[0]),
+        "voc07_cls": partial(classification_tables.transfer, classes, "voc07"),
+        "voc07_short": partial(classification_tables.transfer, classes, "voc07", ["pool5_pyramid"]),
+        "caltech101": partial(classification_tables.transfer, classes, "caltech101"),
+        "scratch": partial(classification_tables.scratch, classes, "clothing15"),
+        "differences": partial(classification_tables.differences, paired, "clothing15"),
     }
 
 

@@ -44,12 +44,14 @@ class Dataset:
         repairs: how many annotations and images were mended on reading, by kind of repair.
         unreadable: images of the split that are left out, by id; each with a sentence that names
             the file and the reason.
+        split: its name in the data, which may be another than was asked for; empty if it has none.
     """
 
     records: tuple[ImageRecord, ...]
     classes: tuple[str, ...]
     repairs: Counter[str] = field(default_factory=Counter)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
 
     def without(self, unreadable: Mapping[str, str]) -> "Dataset":
         """The split with more images left out; each is logged as a warning.

@@ -25,13 +25,12 @@ Corners are inclusive, so xmin = xmax is a box one pixel wide and needs no repai
 """
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from detection.data.records import Dataset, ImageRecord
+from detection.data.annotations import Annotation
+from detection.data.assembly import Labelled, assemble, count_objects
+from detection.data.records import Dataset
 from detection.data.voc_folder import (
     annotation_path,
     find_voc_folder,
@@ -39,8 +38,8 @@ from detection.data.voc_folder import (
     list_path,
     read_split,
 )
-from detection.data.voc_xml import Annotation, mend_boxes, read_annotation
-from files.images import ImageFinder, UnreadableImage, cut_short, image_size
+from detection.data.voc_xml import read_annotation
+from files.images import ImageFinder
 from files.names import check_class_name, folded
 
 VOC_CLASSES = (
@@ -48,8 +47,6 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-
-CUT_SHORT = "image cut short, its rows read to the end"
 
 logger = logging.getLogger(__name__)
 
@@ -90,72 +87,21 @@ def read_voc(
     folder = find_voc_folder(root)
     image_ids = read_split(folder, split)[:limit]
     annotations = _read_annotations(folder, image_ids, split)
-    _count_objects(annotations, split, needed=classes is None)
-    known = _class_names(annotations, classes)
-
+    count_objects(
+        annotations, split, needed=classes is None, expected="<object> with <name> and <bndbox>"
+    )
+    known = class_names(annotations, classes)
     finder = ImageFinder(folder / "JPEGImages")
-    records: list[ImageRecord] = []
-    repairs: list[tuple[str, Path]] = []
-    unreadable: dict[str, str] = {}
-    for image_id, annotation in zip(image_ids, annotations, strict=True):
-        if images:
-            path = _find(finder, image_id, list_path(folder, split))
-            try:
-                size, cut = image_size(path), cut_short(path)
-            except UnreadableImage as error:
-                if strict:
-                    raise
-                unreadable[image_id] = str(error)
-                continue
-            _check_size(annotation, path, size)
-            repairs += [(CUT_SHORT, path)] if cut else []
-        else:
-            path, size = finder.folder / f"{image_id}.jpg", _annotated_size(annotation)
-        record, mended = make_record(annotation, image_id, path, size, known)
-        records.append(record)
-        repairs += [(kind, annotation.path) for kind in mended.elements()]
-    return Dataset(tuple(records), known, _counted(repairs, split)).without(unreadable)
-
-
-def _counted(repairs: list[tuple[str, Path]], split: str) -> Counter[str]:
-    """Repairs by kind, each logged as one warning that names the first file."""
-    counts = Counter(kind for kind, _ in repairs)
-    first = dict(reversed(repairs))
-    for kind, count in counts.items():
-        logger.warning("%s: %d in %s, first in %s", kind, count, split, first[kind])
-    return counts
-
-
-def make_record(
-    annotation: Annotation,
-    image_id: str,
-    path: Path,
-    size: tuple[int, int],
-    classes: Sequence[str],
-) -> tuple[ImageRecord, Counter[str]]:
-    """The record of an annotation, its boxes mended, and the repairs by kind.
-
-    Args:
-        annotation: as read from its file.
-        image_id: the record's name.
-        path: of the record's image; not opened.
-        size: (height, width) the boxes are clipped to.
-        classes: names that labels index.
-
-    Raises:
-        ValueError: an object's class is not in ``classes``.
-    """
-    for name in annotation.names:
-        if name not in classes:
-            alike = [repr(other) for other in classes if folded(other) == folded(name)]
-            raise ValueError(
-                f"{annotation.path} has an object of class '{name}', which is none of the classes "
-                f"{', '.join(classes)}" + (f"; is it {' or '.join(alike)}?" if alike else "")
-            )
-    boxes, kept, repairs = mend_boxes(annotation.corners, size)
-    labels = np.array([classes.index(name) for name in annotation.names], np.int64)
-    difficult = annotation.difficult[kept]
-    return ImageRecord(image_id, path, size, boxes, labels[kept], difficult), repairs
+    listed = list_path(folder, split)
+    labelled = [
+        Labelled(
+            image_id,
+            _find(finder, image_id, listed) if images else finder.folder / f"{image_id}.jpg",
+            annotation,
+        )
+        for image_id, annotation in zip(image_ids, annotations, strict=True)
+    ]
+    return assemble(labelled, split, known, images=images, strict=strict)
 
 
 def _read_annotations(folder: Path, image_ids: Sequence[str], split: str) -> list[Annotation]:
@@ -170,28 +116,14 @@ def _read_annotations(folder: Path, image_ids: Sequence[str], split: str) -> lis
     return annotations
 
 
-def _count_objects(annotations: Sequence[Annotation], split: str, *, needed: bool) -> None:
-    """Say how many images have no object.
-
-    Raises:
-        ValueError: all, and objects are needed to know the classes.
-    """
-    empty = [annotation.path for annotation in annotations if not annotation.names]
-    if needed and len(empty) == len(annotations):
-        raise ValueError(
-            f"no object in the {len(annotations)} annotation files of '{split}'; expected "
-            f"<object> with <name> and <bndbox>: look at {empty[0]}"
-        )
-    if empty:
-        logger.warning(
-            "images without objects: %d of %d in %s, first %s",
-            *(len(empty), len(annotations), split, empty[0]),
-        )
-
-
-def _class_names(
+def class_names(
     annotations: Sequence[Annotation], classes: Sequence[str] | None
 ) -> tuple[str, ...]:
+    """The given classes, or those of the objects: in VOC's order if all are its, else sorted.
+
+    Raises:
+        ValueError: none is given, one is given twice, or one is no name of a class.
+    """
     if classes is None:
         found = {name for annotation in annotations for name in annotation.names}
         if found <= set(VOC_CLASSES):
@@ -224,22 +156,3 @@ def _find(finder: ImageFinder, image_id: str, listed: Path) -> Path:
         return finder.find(image_id)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; add it or take '{image_id}' out of {listed}") from None
-
-
-def _annotated_size(annotation: Annotation) -> tuple[int, int]:
-    if annotation.size is None:
-        raise ValueError(f"{annotation.path} gives no <size>; expected one, as no image is read")
-    return annotation.size
-
-
-def _check_size(annotation: Annotation, path: Path, size: tuple[int, int]) -> None:
-    """The upright image's size must be the annotated one."""
-    if annotation.size in (None, size):
-        return
-    cause = "the boxes were drawn on another version of the image"
-    if annotation.size == size[::-1]:
-        cause = "the boxes were drawn on the image before it was turned, as by its EXIF tag"
-    raise ValueError(
-        f"{annotation.path} says height {annotation.size[0]}, width {annotation.size[1]}, but "
-        f"{path} has height {size[0]}, width {size[1]}; {cause}: bring the two together"
-    )

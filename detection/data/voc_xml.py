@@ -1,43 +1,15 @@
-"""One VOC annotation file: what it says, and its boxes mended."""
+"""One VOC annotation file: what it says, nothing mended."""
 
 import math
 import xml.etree.ElementTree as ET
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import clip_boxes, from_voc
+from detection.data.annotations import Annotation, check_pixels
 from files.names import check_class_name
 from files.text import read_xml
-
-SWAPPED = "corners in the wrong order, swapped"
-CLIPPED = "box partly outside the image, clipped"
-MOSTLY_OUTSIDE = "box mostly outside the image (drawn on another version of it?), dropped"
-DROPPED = "box wholly outside the image, dropped"
-# The part of a box that may be cut away as a slip.
-SLIP = 0.5
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One annotation file as it stands, nothing mended.
-
-    Attributes:
-        path: the XML file.
-        size: (height, width), None where the file gives none or zero.
-        names: class names of the N objects.
-        corners: ``(N, 4)`` float64 xmin, ymin, xmax, ymax, 1-based inclusive.
-        difficult: ``(N,)`` bool.
-    """
-
-    path: Path
-    size: tuple[int, int] | None
-    names: tuple[str, ...]
-    corners: NDArray[np.float64]
-    difficult: NDArray[np.bool_]
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -58,46 +30,12 @@ def read_annotation(path: Path) -> Annotation:
         raise ValueError(f"{path} begins with <{root.tag}>; expected VOC's <annotation>")
     objects = _objects(path, root)
     return Annotation(
-        path,
+        str(path),
         _annotated_size(path, root),
         tuple(_name(path, item) for item in objects),
         _all_corners(path, objects),
         np.array([_difficult(path, item) for item in objects], np.bool_),
     )
-
-
-def mend_boxes(
-    corners: NDArray[np.float64], size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], Counter[str]]:
-    """Half-open boxes inside an image of ``size`` (height, width), from VOC's corners.
-
-    Args:
-        corners: ``(N, 4)`` xmin, ymin, xmax, ymax, 1-based inclusive, in either order.
-        size: (height, width) of the image.
-
-    Returns:
-        Boxes ``(M, 4)`` with area above 0, which of the N they are ``(N,)``, repairs by kind. A box
-        of which more than SLIP would be cut away is dropped: that mends nothing.
-    """
-    ordered = np.concatenate(
-        [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
-    )
-    boxes = from_voc(ordered)
-    clipped = clip_boxes(boxes, size)
-    inside = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
-    mostly = inside & (_areas(clipped) < (1 - SLIP) * _areas(boxes))
-    kept = inside & ~mostly
-    repairs = {
-        SWAPPED: (ordered != corners).any(axis=1) & kept,
-        CLIPPED: (clipped != boxes).any(axis=1) & kept,
-        MOSTLY_OUTSIDE: mostly,
-        DROPPED: ~inside,
-    }
-    return clipped[kept], kept, +Counter({kind: int(hit.sum()) for kind, hit in repairs.items()})
-
-
-def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
 
 
 def _objects(path: Path, root: ET.Element) -> list[ET.Element]:
@@ -129,13 +67,7 @@ def _name(path: Path, item: ET.Element) -> str:
 def _all_corners(path: Path, objects: list[ET.Element]) -> NDArray[np.float64]:
     """Corners ``(N, 4)``, which must be pixels."""
     corners = np.array([_corners(path, item) for item in objects], np.float64).reshape(-1, 4)
-    relative = (corners >= 0) & (corners <= 1)
-    if relative.all() and (corners % 1).any():
-        raise ValueError(
-            f"{path} has the corners of all boxes between 0 and 1, as relative coordinates (YOLO's "
-            "style) are; expected pixels: multiply x by the image's width, y by its height"
-        )
-    return corners
+    return check_pixels(corners, str(path))
 
 
 def _corners(path: Path, item: ET.Element) -> list[float]:

@@ -60,7 +60,7 @@ def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
     figure.suptitle(title, fontsize=11)
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
-    _save_png(canvas, path)
+    save_png(canvas, path)
 
 
 def plot_recall(
@@ -88,10 +88,11 @@ def plot_recall(
         panel.grid(visible=True, alpha=0.3)
         panel.legend(fontsize=8, loc="upper left")
     figure.suptitle(title, fontsize=11, parse_math=False)
-    _save_png(canvas, path)
+    save_png(canvas, path)
 
 
-def _save_png(canvas: FigureCanvasAgg, path: str | Path) -> None:
+def save_png(canvas: FigureCanvasAgg, path: str | Path) -> None:
+    """Write a figure, whole or not at all; letters that no font has are drawn as boxes."""
     with warnings.catch_warnings(), write_atomic(path) as file:
         # ``fonts_of`` has told which letters no font has.
         warnings.filterwarnings("ignore", "Glyph .* missing from")

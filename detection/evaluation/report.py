@@ -30,7 +30,7 @@ def format_table(result: VOCResult, ap50: float | None = None) -> str:
         result: of ``evaluate_voc``.
         ap50: pycocotools' AP at overlap 0.5, when it was computed.
     """
-    width = max(_columns(name) for name in ("class", *result.classes))
+    width = max(columns_of(name) for name in ("class", *result.classes))
     header = ("AP", "AP area", "objects", "detections", "tp", "fp")
     lines = [f"{'class':<{width}}" + "".join(f"  {title:>10}" for title in header)]
     for name, one in result.per_class.items():
@@ -39,7 +39,7 @@ def format_table(result: VOCResult, ap50: float | None = None) -> str:
             f"  {NO_AP if value is None else format(value, '.4f'):>10}" for value in values
         )
         counts = "".join(f"  {n:>10}" for n in (one.npos, len(one.scores), one.ntp, one.nfp))
-        lines.append(name + " " * (width - _columns(name)) + averages + counts)
+        lines.append(name + " " * (width - columns_of(name)) + averages + counts)
     if result.without_objects:
         lines.append(classes_of_mean(result))
     if ap50 is not None:
@@ -49,7 +49,7 @@ def format_table(result: VOCResult, ap50: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def _columns(text: str) -> int:
+def columns_of(text: str) -> int:
     """The columns that a text takes on a terminal: two for each wide letter, as of Chinese."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 

@@ -1,6 +1,6 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +15,35 @@ from detection.detections import Detections
 from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, Precision, WindowFeatures
 from detection.features.scales import SCALES
-from detection.inference.detector_file import read_detector, write_detector
+from detection.inference.detector_file import (
+    Numbers,
+    read_detector,
+    shipped,
+    write_detector,
+)
+from detection.inference.detector_parts import (
+    calibration_of,
+    form_of,
+    layers_of,
+    pack_calibration,
+    pack_layers,
+    pack_regressor,
+    pack_svms,
+    regressor_of,
+    svms_of,
+)
 from detection.inference.layers import LayerFeatures
-from detection.inference.postprocess import Candidates, Suppression, postprocess, select_candidates
+from detection.inference.postprocess import (
+    Candidates,
+    Suppression,
+    by_score,
+    postprocess,
+    select_candidates,
+)
 from detection.learners.bbox_regression import BoxRegressor
+from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
-from detection.networks.head import Head
-from detection.networks.truncated import pack, unpack
 from detection.networks.weights import Weights
 from files.artefacts import strip_prefix
 from files.images import read_image
@@ -50,6 +71,8 @@ class SPPDetector:
         detection: which layer scores, suppression and limits.
         trained: what it was trained on, for the record: split, images, seed, precision.
         box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
+        calibration: of each layer, from its scores to probabilities; empty where no image was held
+            back for it.
     """
 
     classes: tuple[str, ...]
@@ -61,12 +84,13 @@ class SPPDetector:
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
     box_layer: Literal["pool5", "fc7"] = "pool5"
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """What this detector can score by: the layers with SVMs, both fc layers, its softmax."""
         together = (BOTH,) if {"fc6", "fc7"} <= set(self.svms) else ()
-        return (*self.svms, *together, *(() if self.features.head is None else ("softmax",)))
+        return (*self.svms, *together, *(("softmax",) if self.features.has_softmax else ()))
 
     @property
     def layer(self) -> str:
@@ -184,12 +208,12 @@ class SPPDetector:
         Args:
             image: RGB uint8 ``(H, W, 3)``, or an image's path.
             windows: ``(P, 4)`` candidate regions; None proposes them.
-            score_threshold: keep detections that score above this (strict); None takes
-                ``display_threshold``. SVM scores above 0 say "object", the measured mAP goes down
-                to -1.5.
+            score_threshold: keep detections above this (strict): a probability where the detector
+                is calibrated, else a raw score. None takes ``display_threshold``.
 
         Returns:
-            Detections of all classes, best first.
+            Detections of all classes, best first. Their scores are probabilities of being right at
+            IoU 0.5 where the detector is ``calibrated``.
 
         Raises:
             FileNotFoundError, ValueError: the image is missing or unreadable.
@@ -199,14 +223,37 @@ class SPPDetector:
         if windows is None:
             windows = self.proposals(image)
         (candidates,) = self.candidates(image, windows).values()
-        found = self.finish(candidates, image.shape[:2])
-        least = self.display_threshold if score_threshold is None else score_threshold
+        return self.shown(self.finish(candidates, image.shape[:2]), score_threshold)
+
+    def detect_each(
+        self,
+        images: Iterable[NDArray[np.uint8] | str | Path],
+        score_threshold: float | None = None,
+    ) -> Iterator[Detections]:
+        """``detect`` of many images, one after the other: a list, or anything that yields them."""
+        return (self.detect(image, score_threshold=score_threshold) for image in images)
+
+    def shown(self, found: Detections, threshold: float | None = None) -> Detections:
+        """What of ``finish``'s detections is shown to people; arguments and result as ``detect``.
+
+        A sigmoid keeps the order of a class's detections, so average precision is the same by both.
+        """
+        if self.calibrated:
+            scores = self.calibration[self.layer].predict(found.scores, found.labels)
+            found = by_score(replace(found, scores=scores))
+        least = self.display_threshold if threshold is None else threshold
         return found[found.scores > least]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores that are shown are probabilities."""
+        return self.layer in self.calibration
 
     @property
     def display_threshold(self) -> float:
         """The score above which detections are worth drawing."""
-        return DISPLAY_PROBABILITY if self.layer == "softmax" else DISPLAY_THRESHOLD
+        probable = self.calibrated or self.layer == "softmax"
+        return DISPLAY_PROBABILITY if probable else DISPLAY_THRESHOLD
 
     def finish(self, candidates: Candidates, image_size: tuple[int, ...]) -> Detections:
         """Suppress, regress and clip candidates of an image of size (height, width)."""
@@ -227,30 +274,33 @@ class SPPDetector:
             settings.score_threshold, settings.nms_iou, settings.top_k, settings.vote_iou
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write the whole detector, whole or not at all: safetensors, settings as JSON inside."""
-        head, backbone = self.features.head, self.extractor.backbone
-        tensors = {f"trunk.{name}": value for name, value in backbone.tensors().items()}
-        if head is not None:
-            tensors |= {f"head.{name}": value for name, value in head.state_dict().items()}
-        found = pack(self.features.responses)
-        tensors |= {f"responses.{name}": value for name, value in found.items()}
-        for layer, svms in self.svms.items():
-            tensors[f"svm.{layer}.weights"] = torch.from_numpy(svms.coef_)
-            tensors[f"svm.{layer}.bias"] = torch.from_numpy(svms.intercept_)
-        tensors["bbox.weights"] = torch.from_numpy(self.regressor.weights_)
+    def save(self, path: str | Path, numbers: Numbers = "float32") -> None:
+        """Write the detector, whole or not at all: safetensors, settings as JSON inside.
+
+        Args:
+            path: of the file.
+            numbers: int8 makes a small file (``detector_file.py``).
+        """
+        tensors = {
+            **{f"trunk.{name}": each for name, each in self.extractor.backbone.tensors().items()},
+            **pack_layers(self.features),
+            **pack_svms(self.svms),
+            **pack_regressor(self.regressor),
+            **pack_calibration(self.calibration),
+        }
         settings = {
             "classes": self.classes,
             **self.extractor.facts,
-            "hidden": None if head is None else head.fc7.out_features,
+            "head": form_of(self.features.head),
             "layers": list(self.svms),
             "factors": self.features.factors,
             "box_layer": self.box_layer,
+            "calibrated": list(self.calibration),
             "proposals": asdict(self.proposals),
             "detection": asdict(self.detection),
             "trained": dict(self.trained),
         }
-        write_detector(path, settings, tensors)
+        write_detector(path, settings, tensors, numbers)
 
     @classmethod
     def load(
@@ -265,7 +315,8 @@ class SPPDetector:
         """Read a detector written by ``save``.
 
         Args:
-            path: a run's detector.safetensors.
+            path: a run's detector.safetensors, or the name of a detector that comes with the
+                package: "voc07".
             device: where the network runs.
             scales: 1 or 5 test scales; None keeps those of training.
             precision: None keeps that of training.
@@ -278,9 +329,10 @@ class SPPDetector:
         if scales is not None and scales not in SCALES:
             known = " or ".join(map(str, SCALES))
             raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
-        settings, tensors = read_detector(Path(path))
+        path = shipped(path)
+        settings, tensors = read_detector(path)
         try:
-            return cls._made_of(settings, tensors, Path(path), device, scales, precision, detection)
+            return cls._made_of(settings, tensors, path, device, scales, precision, detection)
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(
                 f"{path} is not a detector of this version ({type(error).__name__}: {error}); "
@@ -308,32 +360,16 @@ class SPPDetector:
             settings.get("scale_rule", "paper"),
             precision,
         )
-        head = None
-        if settings["hidden"] is not None:
-            head = Head(extractor.length, len(settings["classes"]), settings["hidden"], dropout=0.0)
-            head.load_state_dict(strip_prefix(tensors, "head."))
-            head.to(device)
         detection = detection or Detection(**settings["detection"])
         return cls(
             tuple(settings["classes"]),
             extractor,
-            LayerFeatures(
-                head,
-                settings["factors"],
-                precision,
-                detection.fc_rank,
-                unpack(strip_prefix(tensors, "responses.")),
-            ),
-            {layer: svms_of(tensors, layer) for layer in settings["layers"]},
-            BoxRegressor.from_arrays(tensors["bbox.weights"].numpy()),
+            layers_of(tensors, settings, precision, detection.fc_rank, device, extractor.length),
+            svms_of(tensors, settings["layers"]),
+            regressor_of(tensors),
             Proposals.from_dict(settings["proposals"]),
             detection,
             settings["trained"],
-            settings.get("box_layer", "pool5"),
+            settings["box_layer"],
+            calibration_of(tensors, settings["calibrated"]),
         )
-
-
-def svms_of(tensors: Mapping[str, Tensor], layer: str) -> ClassSVMs:
-    """The SVMs of a layer from a detector file's tensors."""
-    weights, bias = (tensors[f"svm.{layer}.{name}"].numpy() for name in ("weights", "bias"))
-    return ClassSVMs.from_arrays(weights, bias)

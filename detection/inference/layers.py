@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from detection.features.extractor import Precision
 from detection.networks.head import Head
-from detection.networks.truncated import Responses, TruncatedHead
+from detection.networks.truncated import Responses, TruncatedHead, head_from
 from files.artefacts import read_artefact, strip_prefix
 
 # Rows that a bfloat16 product is rounded up to.
@@ -26,7 +26,8 @@ class LayerFeatures:
     """Features of windows at the layers, scaled to mean norm 20.
 
     Args:
-        head: the fine-tuned fc6, fc7 and fc8; None where only pool5 is asked for.
+        head: the fine-tuned fc6, fc7 and fc8, whole or truncated; None where only pool5 is asked
+            for.
         factors: of each layer, what brings its features to mean norm 20; 1 where none is given.
         precision: of the matrix products; the features are float32 either way.
         rank: that fc6 and fc7 are truncated to, which approximates them; None takes them whole.
@@ -35,7 +36,7 @@ class LayerFeatures:
 
     def __init__(
         self,
-        head: Head | None,
+        head: Head | TruncatedHead | None,
         factors: Mapping[str, float],
         precision: Precision = "float32",
         rank: int | None = None,
@@ -63,11 +64,13 @@ class LayerFeatures:
         head = None
         if path is not None:
             arrays = strip_prefix(read_artefact(path, key).arrays, "head.")
-            state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            outputs, hidden = state["fc8.weight"].shape
-            head = Head(state["fc6.weight"].shape[1], outputs - 1, hidden, dropout=0.0)
-            head.load_state_dict(state)
+            head = head_from({name: torch.from_numpy(each) for name, each in arrays.items()})
         return cls(head, factors, precision)
+
+    @property
+    def has_softmax(self) -> bool:
+        """Whether the network has classes of its own, beside the SVMs'."""
+        return self.head is not None and self.head.fc8.out_features > 0
 
     @torch.inference_mode()
     def __call__(self, pooled: Tensor, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -105,18 +108,30 @@ class LayerFeatures:
 
 
 def computed_by(
-    head: Head, dtype: torch.dtype, rank: int | None, responses: Mapping[str, Responses]
+    head: Head | TruncatedHead,
+    dtype: torch.dtype,
+    rank: int | None,
+    responses: Mapping[str, Responses],
 ) -> Head | TruncatedHead:
     """What computes a head's layers, fc6 and fc7 in ``dtype``; the head itself where it can.
 
     Raises:
-        ValueError: a rank without responses, or above the directions there are.
+        ValueError: a rank of what is truncated already, without responses, or above the directions
+            there are.
     """
+    if rank is not None and isinstance(head, TruncatedHead):
+        raise ValueError(
+            f"this detector's fc layers are of rank {head.rank} already and cannot be truncated "
+            "again; leave --detection.fc_rank out"
+        )
     if rank is not None and not responses:
         raise ValueError("fc layers are truncated by their responses to windows; none were given")
-    if rank is None and head.fc6.weight.dtype == dtype:
+    if rank is None and next(head.fc6.parameters()).dtype == dtype:
         return head
-    made = copy.deepcopy(head) if rank is None else TruncatedHead(head, responses, rank)
+    if rank is None or isinstance(head, TruncatedHead):
+        made: Head | TruncatedHead = copy.deepcopy(head)
+    else:
+        made = TruncatedHead.of(head, responses, rank)
     made.fc6.to(dtype)
     made.fc7.to(dtype)
     return made

@@ -5,10 +5,7 @@ together with another run's, without touching the network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from joblib import delayed
@@ -17,8 +14,8 @@ from numpy.typing import NDArray
 from detection.config import Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
-from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
+from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.inference.postprocess import Candidates
 from detection.run import Run
 from files.images import read_image
@@ -104,25 +101,6 @@ def load_candidates(folder: Path, record: ImageRecord) -> Candidates:
     return Candidates.load(*candidates_file(folder, record))
 
 
-@dataclass(frozen=True)
-class DetectorSource:
-    """What another process loads a run's detector from.
-
-    Attributes:
-        path: the detector's file.
-        digest: of its bytes; tells one training from the next.
-        scales: number of test scales.
-        precision: of the network.
-        detection: settings of the test.
-    """
-
-    path: Path
-    digest: str
-    scales: Literal[1, 5]
-    precision: Precision
-    detection: Detection
-
-
 def score_split(
     run: Run, detector: SPPDetector, data: Dataset, windows: Windows
 ) -> dict[str, Path]:
@@ -133,13 +111,13 @@ def score_split(
     resumes where it was.
     """
     folders = {layer: candidates_folder(run, detector, windows, layer) for layer in detector.layers}
-    todo = [record for record in data.records if not _scored(folders, record)]
+    todo = [record for record in data.records if not scored(folders, record)]
     name = stage_name(detector, windows)
     run.done_before(name, len(data.records) - len(todo), len(data.records))
     if todo:
         with run.stage(name, len(todo)):
-            scored = _score_all(run, detector, todo, windows, folders)
-            for _ in run.progress(scored, name, len(todo)):
+            work = score_images(run, detector, run.detector_path, todo, windows, folders)
+            for _ in run.progress(work, name, len(todo)):
                 pass
     return folders
 
@@ -158,26 +136,36 @@ def stage_name(detector: SPPDetector, windows: Windows) -> str:
     )
 
 
-def _scored(folders: Mapping[str, Path], record: ImageRecord) -> bool:
+def scored(folders: Mapping[str, Path], record: ImageRecord) -> bool:
+    """Whether an image has its candidates by each layer."""
     return all(candidates_file(folder, record)[0].exists() for folder in folders.values())
 
 
-def _score_all(
+def score_images(
     run: Run,
     detector: SPPDetector,
+    path: Path,
     records: Sequence[ImageRecord],
     windows: Windows,
     folders: Mapping[str, Path],
 ) -> Iterator[None]:
-    """Score images; processes load a detector each."""
+    """Write the candidates of images.
+
+    Args:
+        run: its processes, and the settings they load the detector with.
+        detector: scores them.
+        path: its file, from which processes load it.
+        records: the images.
+        windows: of each.
+        folders: of each layer, the one its candidates are written to.
+    """
     jobs = ((record, windows.load(record.path), folders) for record in records)
     pool = run.pool("generator_unordered")
     if run.shares_network:
         yield from pool(delayed(_score)(detector, *job) for job in jobs)
         return
-    digest = file_digest(run.detector_path)
     source = DetectorSource(
-        run.detector_path, digest, run.config.scales, run.config.precision, detector.detection
+        path, file_digest(path), run.config.scales, run.config.precision, detector.detection
     )
     yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
 
@@ -199,18 +187,7 @@ def _score_in_process(
     windows: NDArray[np.float32],
     folders: Mapping[str, Path],
 ) -> None:
-    _score(_detector_of_process(source), record, windows, folders)
-
-
-@lru_cache(maxsize=1)
-def _detector_of_process(source: DetectorSource) -> SPPDetector:
-    """A run's detector, loaded once in a process."""
-    return SPPDetector.load(
-        source.path,
-        scales=source.scales,
-        precision=source.precision,
-        detection=source.detection,
-    )
+    _score(detector_of_process(source), record, windows, folders)
 
 
 def split_detections(

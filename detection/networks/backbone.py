@@ -34,6 +34,13 @@ class Preprocessing:
     std: tuple[float, float, float]
 
 
+def normalised(pixels: Tensor, order: Literal["rgb", "bgr"], mean: Tensor, std: Tensor) -> Tensor:
+    """``Preprocessing`` of RGB pixels ``(B, 3, H, W)``, float32; ``mean, std (1, 3, 1, 1)``."""
+    if order == "bgr":
+        pixels = pixels.flip(1)
+    return pixels.float().sub_(mean).div_(std)
+
+
 class Backbone(nn.Module):
     """Convolutional layers up to conv5 and its ReLU, with their geometry and preprocessing.
 
@@ -114,9 +121,7 @@ class Backbone(nn.Module):
             ``(1, 3, H, W)`` float32, in memory channels last.
         """
         pixels = image.to(self.device).permute(2, 0, 1)[None]
-        if self.preprocessing.order == "bgr":
-            pixels = pixels.flip(1)
-        return pixels.float().sub_(self.mean).div_(self.std)
+        return normalised(pixels, self.preprocessing.order, self.mean, self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """The map ``(B, C, h, w)`` of preprocessed images ``(B, 3, H, W)``."""

@@ -14,7 +14,8 @@ class Head(nn.Module):
 
     Args:
         in_features: length of a pooled vector, ``50 * C``.
-        num_classes: K; the layer has K + 1 outputs, background last.
+        num_classes: K; the layer has K + 1 outputs, background last. None gives it no outputs: a
+            head of features alone.
         hidden: width of fc6 and fc7, 4096 in the paper.
         dropout: share of fc6's and fc7's units dropped in training. PyTorch rescales while
             training, so nothing is rescaled at test.
@@ -27,14 +28,27 @@ class Head(nn.Module):
     input_scale: Tensor
 
     def __init__(
-        self, in_features: int, num_classes: int, hidden: int = 4096, dropout: float = 0.5
+        self, in_features: int, num_classes: int | None, hidden: int = 4096, dropout: float = 0.5
     ) -> None:
         super().__init__()
         self.fc6 = Linear(in_features, hidden)
         self.fc7 = Linear(hidden, hidden)
-        self.fc8 = Linear(hidden, num_classes + 1)
+        self.fc8 = Linear(hidden, 0 if num_classes is None else num_classes + 1)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("input_scale", torch.ones(()))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> "Head":
+        """A head of the tensors of its ``state_dict``, which it keeps copies of, without dropout.
+
+        Raises:
+            KeyError: a layer is missing.
+            RuntimeError: layers that do not fit together.
+        """
+        (outputs, hidden), length = state["fc8.weight"].shape, state["fc6.weight"].shape[1]
+        head = cls(length, outputs - 1 if outputs else None, hidden, dropout=0.0)
+        head.load_state_dict(state)
+        return head
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
         """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
@@ -74,6 +88,18 @@ class Head(nn.Module):
         """Make of a head that takes ``pooled - mean`` one that takes ``pooled``; returns itself."""
         self.fc6.bias.sub_(self.input_scale * (self.fc6.weight @ mean))
         return self
+
+    @torch.no_grad()
+    def start_from_trained(self, layers: Mapping[str, Tensor]) -> None:
+        """Put trained fc6 and fc7 in place of the random ones; ``input_scale`` stays.
+
+        Args:
+            layers: ``whole_layers`` of a head as wide, on pooled vectors as long.
+        """
+        self.fc6.weight.copy_(layers["fc6.weight"] / self.input_scale)
+        self.fc6.bias.copy_(layers["fc6.bias"])
+        self.fc7.weight.copy_(layers["fc7.weight"])
+        self.fc7.bias.copy_(layers["fc7.bias"])
 
     @torch.no_grad()
     def start_from_imagenet(

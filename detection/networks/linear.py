@@ -62,6 +62,11 @@ class _ByOneDNN(torch.autograd.Function):
 class Linear(nn.Linear):
     """A fully connected layer whose product is ``linear``'s."""
 
+    def reset_parameters(self) -> None:
+        """Draw its weights as PyTorch does, which warns of a layer without outputs."""
+        if self.out_features:
+            super().reset_parameters()
+
     def forward(self, input: Tensor) -> Tensor:
         """``(P, out)`` of rows ``(P, in)``."""
         return linear(input, self.weight, self.bias)

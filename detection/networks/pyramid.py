@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_pool
 
 LEVELS = (1, 2, 3, 6)
@@ -209,13 +209,3 @@ def _levels(six: NDArray) -> NDArray:
         part[...] = level.transpose(0, 3, 1, 2)
         begin = end
     return levels
-
-
-class SpatialPyramidPooling(nn.Module):
-    """The pyramid as a layer: whole maps of any size to one length, as in classification."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """``(B, 50 * C)`` of maps ``(B, C, H, W)``, order as ``pool_pyramid``."""
-        last = (maps.shape[3] - 1, maps.shape[2] - 1)
-        whole = torch.tensor([[0, 0, *last]], device=maps.device)
-        return torch.cat([pool_pyramid(one, whole) for one in maps])

@@ -10,6 +10,7 @@ Truncating the weights alone (Fast R-CNN, section 3.1) needs no windows, and err
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -77,21 +78,65 @@ class TruncatedHead(nn.Module):
     """A trained head whose fc6 and fc7 are products of two thin layers; for inference.
 
     Args:
-        head: the head; it is left as it is.
-        responses: of its fc6 and fc7.
-        rank: of fc6, and half of fc7's, where there are so many directions: what fc7 loses costs
-            ten times as much mAP (docs/decisions.md). A layer with as few outputs is taken whole.
-
-    Raises:
-        ValueError: a higher rank than there are directions.
+        fc6: one layer, or two thin ones.
+        fc7: likewise.
+        fc8: the (K+1)-way layer.
     """
 
-    def __init__(self, head: Head, responses: Mapping[str, Responses], rank: int) -> None:
+    def __init__(self, fc6: nn.Sequential, fc7: nn.Sequential, fc8: nn.Linear) -> None:
         super().__init__()
-        self.fc6 = thin(head.fc6.weight * head.input_scale, head.fc6.bias, responses["fc6"], rank)
+        self.fc6, self.fc7, self.fc8 = fc6, fc7, fc8
+
+    @classmethod
+    def of(cls, head: Head, responses: Mapping[str, Responses], rank: int) -> "TruncatedHead":
+        """The truncation of a head, which is left as it is.
+
+        Args:
+            head: the head.
+            responses: of its fc6 and fc7.
+            rank: of fc6, and half of fc7's, where there are so many directions: what fc7 loses
+                costs ten times as much mAP (docs/decisions.md). A layer with as few outputs is
+                taken whole.
+
+        Raises:
+            ValueError: a higher rank than there are directions.
+        """
+        scaled = head.fc6.weight * head.input_scale
         twice = max(rank, min(2 * rank, responses["fc7"].directions.shape[1]))
-        self.fc7 = thin(head.fc7.weight, head.fc7.bias, responses["fc7"], twice)
-        self.fc8 = head.fc8
+        return cls(
+            thin(scaled, head.fc6.bias, responses["fc6"], rank),
+            thin(head.fc7.weight, head.fc7.bias, responses["fc7"], twice),
+            head.fc8,
+        )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> "TruncatedHead":
+        """A truncated head of the tensors of its ``state_dict``, which it keeps copies of.
+
+        Raises:
+            KeyError: a layer is missing.
+            RuntimeError: layers that do not fit together.
+        """
+        fc6, fc7 = (
+            nn.Sequential(
+                *(
+                    layer_of(state[f"{name}.{part}.weight"], state[f"{name}.{part}.bias"])
+                    for part in range(2)
+                    if f"{name}.{part}.weight" in state
+                )
+            )
+            for name in LAYERS
+        )
+        layers = [*fc6, *fc7, layer_of(state["fc8.weight"], state["fc8.bias"])]
+        for one, after in pairwise(layers):
+            if one.out_features != after.in_features:
+                raise RuntimeError("layers of a truncated head do not fit together")
+        return cls(fc6, fc7, layers[-1])
+
+    @property
+    def rank(self) -> int:
+        """Of fc6."""
+        return int(next(self.fc6[0].parameters()).shape[0])
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
         """fc6 ``(P, hidden)``, after ReLU, of pooled vectors ``(P, in_features)``."""
@@ -100,6 +145,33 @@ class TruncatedHead(nn.Module):
     def fc7_of(self, fc6: Tensor) -> Tensor:
         """fc7 ``(P, hidden)``, after ReLU, of fc6."""
         return torch.relu(self.fc7(fc6))
+
+
+def head_from(state: Mapping[str, Tensor]) -> Head | TruncatedHead:
+    """The head, whole or truncated, of the tensors of its ``state_dict``.
+
+    Raises:
+        KeyError, RuntimeError: as their ``from_state``.
+    """
+    return (Head if "fc6.weight" in state else TruncatedHead).from_state(state)
+
+
+@torch.no_grad()
+def whole_layers(head: Head | TruncatedHead) -> dict[str, Tensor]:
+    """``weight`` and ``bias`` of fc6 and fc7 on pooled vectors as they are, thin layers multiplied.
+
+    Two thin layers are ``U (U'W x + a) + m``, a whole one is ``U U'W x + (U a + m)``.
+    """
+    found: dict[str, Tensor] = {}
+    for name in LAYERS:
+        layer = getattr(head, name)
+        weight, bias = (layer if isinstance(head, Head) else layer[0]).parameters()
+        for after in () if isinstance(head, Head) else layer[1:]:
+            weight, bias = after.weight @ weight, after.weight @ bias + after.bias
+        found |= {f"{name}.weight": weight.clone(), f"{name}.bias": bias.clone()}
+    if isinstance(head, Head):
+        found["fc6.weight"] *= head.input_scale
+    return found
 
 
 @torch.no_grad()
@@ -123,6 +195,7 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
     )
 
 
+@torch.no_grad()
 def layer_of(weight: Tensor, bias: Tensor) -> Linear:
     """A layer of given weights ``(out, in)``, which it keeps a copy of."""
     layer = Linear(weight.shape[1], weight.shape[0], device=weight.device)

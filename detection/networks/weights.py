@@ -21,7 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from detection.networks.head import Head
 from detection.networks.index_weights import download_filters
+from detection.networks.truncated import TruncatedHead
 from detection.networks.zoo.catalogue import network_named
 from detection.networks.zoo.resnet50_caffe import read_tfjs
 from files.writing import file_digest, write_atomic
@@ -47,12 +49,14 @@ class Weights:
         digest: ``tensor_digest`` of ``state`` (not of the classifier).
         classifier: ``fc6.weight`` ``(4096, 9216)`` whose inputs are channel, row, column of a 6x6
             map, ``fc6.bias``, ``fc7.weight`` ``(4096, 4096)``, ``fc7.bias``; or None.
+        head: fc6 and fc7 on the pyramid, of a trained detector and without its classes; or None.
     """
 
     state: dict[str, Tensor]
     source: str
     digest: str
     classifier: dict[str, Tensor] | None = None
+    head: Head | TruncatedHead | None = None
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:

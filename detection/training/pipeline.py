@@ -1,27 +1,28 @@
-"""A training from its images to its detector: the seven stages, in the paper's order (section 4).
+"""A training from its images to its detector: its stages, in the paper's order (section 4).
 
 Each stage leaves an artefact named by a key of everything that determines it, so a second call does
 what is missing, and a run killed anywhere and started again ends with the same bytes.
 """
 
 import logging
-from pathlib import Path
 
 from detection.config import Config
 from detection.data.records import Dataset
 from detection.data.windows import find_windows
 from detection.inference.detector import SPPDetector
 from detection.learners.bbox_regression import BoxRegressor
-from detection.networks.weights import load_weights
 from detection.run import Run
 from detection.training.box_regression_stage import box_regression_stage
+from detection.training.calibration_stage import calibration_stage
 from detection.training.extractors import make_extractor
 from detection.training.feature_cache import Sampling
 from detection.training.finetuning.box_layer import regressor_of
 from detection.training.finetuning.stage import finetune_stage
+from detection.training.held_back import split_held_back
 from detection.training.labels import check_classes
 from detection.training.network_stage import network_stage
 from detection.training.scaling import scaled_layers
+from detection.training.start import Start, load_start
 from detection.training.svm_stage import svm_stage
 from detection.training.window_features import window_features_stage
 from files.writing import file_digest
@@ -44,31 +45,35 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     """
     config, split = run.config, run.config.data.train_split
     check_classes(data, split, difficult=config.data.difficult)
-    weights = load_weights(config.network.name, config.network.weights, Path(config.network.folder))
-    logger.info("%s weights: %s", config.network.name, weights.source)
+    start = load_start(config)
+    weights = start.weights
+    logger.info("%s weights: %s", start.network.name, weights.source)
 
     # 1. Windows of every image.
     windows, data = find_windows(run, split, data)
     check_classes(data, split, difficult=config.data.difficult)
+    train, held_back = split_held_back(
+        data, config.held_back, config.seed, difficult=config.data.difficult
+    )
     # 2. The network, whose maps may be reduced.
-    backbone = network_stage(run, config.network, data, weights)
+    backbone = network_stage(run, start.network, train, weights)
     # 3. Fine-tuning on windows; the backbone is trained in place.
-    finetuned = finetune_stage(run, data, windows, weights, backbone)
+    finetuned = finetune_stage(run, train, held_back, windows, weights, backbone)
     # 4. Features of the windows that the linear parts learn from.
     extractor = make_extractor(run, backbone)
-    cache = window_features_stage(run, sampling_of(config), data, windows, extractor)
-    entries = [cache.load(record) for record in data.records]
+    cache = window_features_stage(run, sampling_of(config), train, windows, extractor)
+    entries = [cache.load(record) for record in train.records]
     # 5. Their scale: mean norm 20.
     features = scaled_layers(config.svm.layers, config.precision, entries, finetuned.head)
     # 6. SVMs with hard negatives.
-    svms = svm_stage(run, config.svm, data, windows, entries, extractor, features, finetuned.key)
+    svms = svm_stage(run, config.svm, train, windows, entries, extractor, features, finetuned.key)
     # 7. Box regression.
     regressor: BoxRegressor
     if config.bbox.layer == "fc7" and finetuned.boxes is not None:
         regressor = regressor_of(finetuned.boxes, features.factors.get("fc7", 1.0))
     else:
         factor = features.factors["pool5"]
-        regressor = box_regression_stage(run, config.bbox, data, cache, entries, factor)
+        regressor = box_regression_stage(run, config.bbox, train, cache, entries, factor)
 
     detector = SPPDetector(
         data.classes,
@@ -78,9 +83,11 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
         regressor,
         config.proposals,
         config.detection,
-        training_facts(config, data),
+        training_facts(config, start, data, held_back),
         config.bbox.layer,
     )
+    # 8. Scores to probabilities, by the images held back.
+    detector = calibration_stage(run, detector, held_back, windows)
     detector.save(run.detector_path)
     run.event("detector", digest=file_digest(run.detector_path))
     return data
@@ -92,21 +99,28 @@ def sampling_of(config: Config) -> Sampling:
     return Sampling(config.data.difficult, least, config.seed)
 
 
-def training_facts(config: Config, data: Dataset) -> dict[str, str | int | bool]:
+def training_facts(
+    config: Config, start: Start, data: Dataset, held_back: Dataset
+) -> dict[str, str | int | bool]:
     """What a detector was trained on and how, for the record and for tables.
 
+    ``train_from`` is the first part that was trained: 'svm' where no layer was.
+
     ``boxes`` tells of a training with a loss on boxes whether the layer that learned them is used,
-    or ridge regression in its place; it is empty without one.
+    or ridge regression in its place; it is empty without one. ``start`` is the digest of the
+    detector that it started from; empty without one.
     """
     boxes = ""
     if config.finetune.box_loss:
         boxes = "learned" if config.bbox.layer == "fc7" else "ridge"
     return {
-        "network": config.network.name,
-        "train_from": config.finetune.train_from,
+        "network": start.network.name,
+        "start": start.digest,
+        "train_from": config.finetune.train_from if config.finetune.steps else "svm",
         "boxes": boxes,
-        "split": config.data.train_split,
+        "split": data.split or config.data.train_split,
         "images": len(data.records),
+        "held_back": len(held_back.records),
         "limited": config.limit is not None,
         "seed": config.seed,
         "precision": config.precision,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from detection.features.extractor import Precision
 from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
-from detection.networks.truncated import ResponseMoments
+from detection.networks.truncated import ResponseMoments, TruncatedHead
 from detection.training.feature_cache import CachedWindows
 
 FEATURE_NORM = 20.0
@@ -33,22 +33,23 @@ def scaled_layers(
     layers: Sequence[str],
     precision: Precision,
     entries: Sequence[CachedWindows],
-    head: Head | None,
+    head: Head | TruncatedHead | None,
 ) -> LayerFeatures:
     """The layers' features at mean norm 20 over the images' random windows.
 
-    The responses of fc6 and fc7 to the same windows go with them, for a truncated head.
+    The responses of fc6 and fc7 to the same windows go with them, for a truncated head; not those
+    of one that is truncated already.
 
     Args:
         layers: that SVMs are trained on; box regression always reads pool5.
         precision: of the products.
         entries: the cached windows of each image.
-        head: the fine-tuned one; None where only pool5 is asked for.
+        head: the fine-tuned one, or a start detector's; None where only pool5 is asked for.
     """
     layers = sorted({"pool5", *layers})
     raw = LayerFeatures(head, {}, precision)
     norms: dict[str, list[NDArray]] = {layer: [] for layer in layers}
-    moments = None if head is None else ResponseMoments(head)
+    moments = ResponseMoments(head) if isinstance(head, Head) else None
     for first in range(0, len(entries), 250):
         rows = [entry.random_rows.read() for entry in entries[first : first + 250]]
         pooled = torch.from_numpy(np.concatenate(rows).astype(np.float32))

@@ -1,6 +1,5 @@
 """Settings: their ranges, and how YAML, flags and a trained run give them."""
 
-import importlib
 import logging
 import re
 import sys
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from paths import ROOT
 
+from commands import cli as shared_cli
 from detection.config import COMMON, BoxRegression, Config, Detection, Finetune, Report, Svm
 from detection.run import Run
 
@@ -18,12 +18,10 @@ from detection.run import Run
 @pytest.fixture
 def cli(monkeypatch, tmp_path):
     """The tools' shared module, in an empty folder."""
-    monkeypatch.syspath_prepend(ROOT / "tools")
     monkeypatch.chdir(tmp_path)
     handlers = list(logging.getLogger().handlers)
-    module = importlib.import_module("_cli")
-    monkeypatch.setattr(module, "HOME", tmp_path / "home")
-    yield module
+    monkeypatch.setattr(shared_cli, "HOME", tmp_path / "home")
+    yield shared_cli
     logging.getLogger().handlers[:] = handlers
 
 
@@ -76,9 +74,9 @@ def test_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("settings", "name", "value", "words"),
     [
-        (Finetune, "steps", 0, "from 1 to 1e+07, got 0"),
+        (Finetune, "steps", -1, "from 0 to 1e+07, got -1"),
         (Finetune, "positive_share", 1.0, "from 0.01 to 0.99, got 1.0"),
-        (Finetune, "held_back", 0.6, "from 0 to 0.5, got 0.6"),
+        (Config, "held_back", 0.6, "from 0 to 0.5, got 0.6"),
         (Finetune, "learning_rate", float("nan"), "from 0 to 10, got nan"),
         (Finetune, "dropout", -0.1, "from 0 to 0.95, got -0.1"),
         (Finetune, "conv_rate", -1, "from 0 to 10, got -1"),
@@ -101,9 +99,9 @@ def test_ranges(settings, name, value, words):
 
 
 def test_limits_are_allowed():
-    Finetune(positive_share=0.99, held_back=0, momentum=0, dropout=0, learning_rate=0)
+    Finetune(positive_share=0.99, momentum=0, dropout=0, learning_rate=0)
     Detection(nms_iou=1)
-    assert Config(limit=None, seed=2**31 - 1).seed == 2147483647
+    assert Config(limit=None, held_back=0, seed=2**31 - 1).seed == 2147483647
     with pytest.raises(AttributeError):
         Config().seed = 1
 
@@ -199,6 +197,25 @@ def test_the_default_file_is_read(configured, tmp_path):
         assert configured(*words) == Config(scales=1)
 
 
+def test_a_file_of_the_package_is_found_in_any_folder(configured, refused, cli, tmp_path, caplog):
+    caplog.set_level("INFO")
+    packaged = tmp_path / "home/configs/small.yaml"
+    packaged.parent.mkdir(parents=True)
+    packaged.write_text("seed: 4\nrun: runs/small\n")
+    assert cli.packaged_configs(["--seed", "configs/small.yaml"]) == [
+        "--seed",
+        "configs/small.yaml",
+    ]
+    for words in (("--config", "configs/small.yaml"), ("--config=configs/small.yaml",)):
+        caplog.clear()
+        assert configured(*words) == Config(seed=4, run="runs/small")
+        assert f"configs/small.yaml is not in {tmp_path}: {packaged} is read" in caplog.text
+    assert "configs/other.yaml" in refused("--config", "configs/other.yaml")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/small.yaml").write_text("seed: 5\n")
+    assert configured("--config", "configs/small.yaml") == Config(seed=5)
+
+
 @pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001", ".001"])
 def test_numbers_with_an_exponent(configured, tmp_path, number):
     path = tmp_path / "mine.yaml"
@@ -207,7 +224,14 @@ def test_numbers_with_an_exponent(configured, tmp_path, number):
     assert configured("--finetune.learning_rate", number).finetune.learning_rate == 0.001
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+SHIPPED = [
+    path
+    for path in sorted((ROOT / "configs").glob("*.yaml"))
+    if "train_cls" not in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files(configured, path):
     text = path.read_text()
     config = configured("--config", path)
@@ -224,7 +248,12 @@ def test_shipped_files(configured, path):
         (["--svm.C", "soft"], ["svm.C", "soft", "float"]),
         (["--scales", "3"], ["scales", "3", "[1, 5]"]),
         (["--device", "tpu"], ["device", "tpu", "cpu"]),
-        (["--finetune.steps", "0"], ["Finetune.steps", "0", "from 1 to 1e+07"]),
+        (["--finetune.steps", "0"], ["Finetune.steps 0", "name one as --start"]),
+        (
+            ["--start", "voc07", "--finetune.steps", "0", "--finetune.train_from", "conv4"],
+            ["Finetune.steps 0 trains no layer", "train_from must be fc, got conv4"],
+        ),
+        (["--start", "voc07", "--features", "rcnn"], ["--start needs --features spp, got rcnn"]),
         (["--bbox.min_iou", "0.2"], ["min_iou", "0.2", "from 0.5 to 1"]),
         (["--limit", "0"], ["limit", "0", "from 1"]),
         (["--proposals.selective_search.min_side", "0"], ["min_side", "0", "1 or more"]),

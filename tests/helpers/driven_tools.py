@@ -32,8 +32,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 tools, calls = sys.argv[1], json.load(sys.stdin)
-sys.path.insert(0, tools)
-import make_proposals, test_det, train_det
+sys.path.insert(0, str(Path(tools).parent))
+from commands import make_proposals, test_det, train_det
 from detection.features.scales import SCALES
 
 SCALES[1] = (240,)  # a tenth of the pixels of 688

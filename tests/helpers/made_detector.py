@@ -9,6 +9,7 @@ from detection.config import Detection
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
+from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.head import Head
 from detection.networks.truncated import ResponseMoments
@@ -70,6 +71,12 @@ def made_detector(extractor, hidden=16):
         Detection() if hidden else Detection(layer="pool5"),
         {"split": "train", "images": 2, "seed": 0, "precision": extractor.precision},
     )
+
+
+def calibrated(detector):
+    """The same with sigmoids for each of its layers."""
+    sigmoids = Calibration.from_arrays(np.array([1.0, 2.0, 0.5]), np.array([0.0, -0.5, 0.3]))
+    return replace(detector, calibration=dict.fromkeys(detector.layers, sigmoids))
 
 
 def scoring_by(detector, layer, **changes):

@@ -18,6 +18,7 @@ from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
 from detection.training.feature_cache import CachedWindows, RowFile
 from detection.training.finetuning import stage as finetune_stage
+from detection.training.held_back import split_held_back
 from detection.training.svm_stage import svm_stage
 from files.artefacts import write_artefact
 
@@ -38,8 +39,8 @@ CONFIG = Config(
         conv_steps=3,
         conv_images=2,
         checkpoint_every=1,
-        held_back=0.2,
     ),
+    held_back=0.2,
     svm=Svm(layers=LAYERS, refit_every=5, checkpoint_every=2),
 )
 
@@ -142,8 +143,11 @@ def all_finetuned(world, run, weights, data=None, windows=None):
     backbone = made_backbone()
     backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
     backbone.digest = weights.digest
+    train, held_back = split_held_back(
+        data or world.data, run.config.held_back, run.config.seed, difficult=False
+    )
     found = finetune_stage.finetune_stage(
-        run, data or world.data, windows or world.windows, weights, backbone
+        run, train, held_back, windows or world.windows, weights, backbone
     )
     return backbone, found
 

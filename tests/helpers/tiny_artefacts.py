@@ -30,6 +30,7 @@ from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
+from detection.learners.calibration import Calibration
 from detection.networks.reduction import CellMoments
 from detection.training.feature_cache import StackedRows
 from proposals.edge_boxes import EdgeBoxes
@@ -148,6 +149,14 @@ def box_regression(folder):
     return {"weights": regressor.weights_}
 
 
+def calibration(folder):
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=400), rng.integers(0, 3, 400)
+    correct = rng.random(400) < 1 / (1 + np.exp(-3 * scores - labels + 1))
+    fitted = Calibration().fit(scores, labels, correct, 3)
+    return {"slope": fitted.slope_, "offset": fitted.offset_}
+
+
 def candidates(folder, rank=None):
     detector = made_detector(SPPExtractor(tiny_backbone(), (96, 128)))
     whole = detector.features
@@ -182,6 +191,9 @@ KINDS = {
     "SVMs": Kind("detection.training.mining.hard_negatives.VERSION", svms, ("scikit-learn",)),
     "box regression": Kind(
         "detection.training.box_regression_stage.BBOX_VERSION", box_regression, ("scikit-learn",)
+    ),
+    "calibration": Kind(
+        "detection.training.calibration_stage.VERSION", calibration, ("scikit-learn",)
     ),
     "candidates": Kind("detection.inference.testing.VERSION", candidates, ("torch",)),
     "candidates at a low rank": Kind(

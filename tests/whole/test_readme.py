@@ -10,6 +10,9 @@ from statistics import mean
 import pytest
 from paths import ROOT
 
+from commands import tables
+from commands.dispatch import COMMANDS
+
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "data/README.md", *DOCS)
@@ -52,10 +55,11 @@ def options() -> set[str]:
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
 def test_commands_name_tools_and_options_that_exist(page: Path, options: set[str]):
-    calls = re.findall(r"python (tools/\w+\.py)([^#`\n|]*)", page.read_text())
+    calls = re.findall(r"(?:python tools/|sppnet )(\w+)(?:\.py)?([^#`\n|]*)", page.read_text())
     assert calls
     for tool, words in calls:
-        source = (ROOT / tool).read_text()
+        folder = "commands" if tool in COMMANDS else "tools"
+        source = (ROOT / folder / f"{tool}.py").read_text()
         configured = (
             options | {"config"}
             if "run_configured" in source or "run_on_trained" in source
@@ -81,8 +85,8 @@ def test_the_headline_is_that_of_the_results():
     assert line in README.read_text()
 
 
-def test_the_papers_pipeline_is_that_of_the_results(tools: Path):
-    made = runpy.run_path(str(tools / "_tables.py"))["paper"](RESULTS / "voc07_table.csv")
+def test_the_papers_pipeline_is_that_of_the_results():
+    made = tables.paper(RESULTS / "voc07_table.csv")
     (row,) = [line for line in made.splitlines() if line.startswith("| fc7 SVM + box")]
     cells = row.strip("|").split("|")
     assert f"fc7 SVMs and box regression |{cells[2]}|{cells[-1]}|" in README.read_text()
@@ -106,9 +110,8 @@ def test_the_speed_is_that_of_the_benchmark():
         assert sentence.format_map(found) in text
 
 
-def test_the_best_of_others_are_those_of_the_results(tools: Path):
-    tables = runpy.run_path(str(tools / "_tables.py"))
-    made = tables["best"](RESULTS / "voc07_table.csv", RESULTS / "combination.csv")
+def test_the_best_of_others_are_those_of_the_results():
+    made = tables.best(RESULTS / "voc07_table.csv", RESULTS / "combination.csv")
     found = dict(re.findall(r"^\| ([\w ]+) \| ([\d.]+) \|", made, flags=re.MULTILINE))
     text = " ".join(README.read_text().split())
     assert f"ResNet-50, reaches {found['resnet50_caffe']}" in text

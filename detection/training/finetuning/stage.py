@@ -11,16 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from detection.config import Finetune
-from detection.data.records import Dataset
+from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead, whole_layers
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
 from detection.training.extractors import spp_extractor
@@ -48,32 +48,38 @@ class Finetuned(NamedTuple):
     """What fine-tuning leaves.
 
     Attributes:
-        head: fc6, fc7 and fc8; None where nothing had to be trained.
+        head: fc6, fc7 and fc8; None where none is needed.
         boxes: the layer on fc7 that moves windows; None where it was not asked for.
         key: of them and the trunk.
     """
 
-    head: Head | None
+    head: Head | TruncatedHead | None
     boxes: nn.Linear | None
     key: str
 
 
 def finetune_stage(
-    run: Run, data: Dataset, windows: Windows, weights: Weights, backbone: Backbone
+    run: Run,
+    data: Dataset,
+    held_back: Dataset,
+    windows: Windows,
+    weights: Weights,
+    backbone: Backbone,
 ) -> Finetuned:
     """Fine-tune the head and, where the settings say so, convolutions on windows.
 
     Args:
         run: the run.
         data: the training images.
+        held_back: those of the learning curve; none draw none.
         windows: of each.
-        weights: fc6 and fc7 start from ImageNet's where they hold these, otherwise from He
-            initialisation.
+        weights: fc6 and fc7 start from a trained detector's or ImageNet's where they hold these,
+            otherwise from He initialisation.
         backbone: the trunk; trained in place.
 
     Returns:
         No head, and nothing trained, where only pool5 is asked for and the convolutions are left
-        alone.
+        alone; without steps the detector's head as it is, which may be a truncated one.
 
     Raises:
         ValueError: R-CNN's features are asked for, with something that must be fine-tuned.
@@ -86,17 +92,31 @@ def finetune_stage(
             "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
             "[pool5] and --finetune.train_from fc can be trained"
         )
-    head = Head(
-        backbone.pooled_length, len(data.classes), config.finetune.hidden, config.finetune.dropout
-    )
+    settings = config.finetune
+    if weights.head is not None:
+        if not settings.steps:
+            return _as_it_is(run, weights.head)
+        settings = replace(settings, hidden=weights.head.fc8.in_features)
+    head = Head(backbone.pooled_length, len(data.classes), settings.hidden, settings.dropout)
     boxes = None
-    if config.finetune.box_loss:
-        boxes = box_layer(config.finetune.hidden, len(data.classes)).to(run.device)
-    stage = _Stage(run, data, windows, weights, backbone, head.to(run.device), boxes)
-    key = stage.run_phase("fine-tuning", phase_of_fc(config.finetune), "")
-    if config.finetune.train_from != "fc":
-        key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(config.finetune), key)
+    if settings.box_loss:
+        boxes = box_layer(settings.hidden, len(data.classes)).to(run.device)
+    stage = _Stage(run, data, held_back, windows, weights, backbone, head.to(run.device), boxes)
+    key = stage.run_phase("fine-tuning", phase_of_fc(settings), "")
+    if settings.train_from != "fc":
+        key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(settings), key)
     return Finetuned(head.eval(), boxes, key)
+
+
+def _as_it_is(run: Run, head: Head | TruncatedHead) -> Finetuned:
+    """A trained detector's head, written where the stages after, and their processes, look."""
+    state = head.state_dict()
+    key = content_key({"head": tensor_digest(state)})
+    path = head_path(run, key)
+    if not path.exists():
+        arrays = {f"head.{name}": value.numpy() for name, value in state.items()}
+        write_artefact(path, key, arrays)
+    return Finetuned(head.to(run.device).eval(), None, key)
 
 
 def phase_of_fc(settings: Finetune) -> Finetune:
@@ -118,7 +138,7 @@ def phase_of_conv(settings: Finetune) -> Finetune:
 
 
 def head_path(run: Run, key: str) -> Path:
-    """The artefact of fine-tuning: ``head.``, ``trunk.`` and maybe ``boxes.`` tensors."""
+    """The artefact of fine-tuning: ``head.`` tensors, of trained layers ``trunk.``, ``boxes.``."""
     return run.artefact("head", key)
 
 
@@ -129,6 +149,7 @@ class _Stage:
         self,
         run: Run,
         data: Dataset,
+        held_back: Dataset,
         windows: Windows,
         weights: Weights,
         backbone: Backbone,
@@ -137,6 +158,7 @@ class _Stage:
     ) -> None:
         self.run = run
         self.data = data
+        self.held_back = held_back
         self.windows = windows
         self.weights = weights
         self.backbone = backbone
@@ -189,11 +211,14 @@ class _Stage:
         return SPPExtractor(self.backbone, SCALES[config.scales], config.network.scale_rule)
 
     def _key(self, settings: Finetune, extractor: SPPExtractor, start: str) -> str:
-        config, classifier = self.run.config, self.weights.classifier
+        config, classifier, head = self.run.config, self.weights.classifier, self.weights.head
         relevant = asdict(settings)
         del relevant["checkpoint_every"]
+        # Only where there is one, so that the keys of other trainings are what they were.
+        detector = {} if head is None else {"head": tensor_digest(head.state_dict())}
         return content_key(
-            {
+            detector
+            | {
                 "version": finetune.VERSION,
                 "start": start,
                 "features": extractor.facts,
@@ -217,11 +242,10 @@ class _Stage:
         key: str,
         hand_back: Callable[[], None],
     ) -> None:
-        config, records = self.run.config, self.data.records
-        train, held = split_held_back(len(records), settings.held_back, config.seed)
+        config = self.run.config
         # Images without objects draw no curve.
-        held = [row for row in held if trainable(records[row], config.data.difficult)]
-        batches = self._batches(train, settings, extractor, config.seed)
+        held = [each for each in self.held_back.records if trainable(each, config.data.difficult)]
+        batches = self._batches(self.data.records, settings, extractor, config.seed)
         network = PyramidNetwork(
             extractor, self.head, settings.train_from, self._boxes(settings)
         ).to(self.run.device)
@@ -256,18 +280,21 @@ class _Stage:
         else:
             generator = torch.Generator().manual_seed(self.run.config.seed)
             self.head.cpu().initialise(generator, spread)
-            if self.weights.classifier is not None:
+            if self.weights.head is not None:
+                self.head.start_from_trained(whole_layers(self.weights.head))
+                self.head.shift_input(-mean.cpu())
+            elif self.weights.classifier is not None:
                 self.head.start_from_imagenet(self.weights.classifier, generator)
                 self.head.shift_input(-mean.cpu())
             self.head.to(self.run.device)
         network.mean.copy_(mean)
 
     def _batches(
-        self, rows: Sequence[int], settings: Finetune, extractor: SPPExtractor, seed: int
+        self, records: Sequence[ImageRecord], settings: Finetune, extractor: SPPExtractor, seed: int
     ) -> WindowBatches:
-        """The batches drawn from some of the images."""
+        """The batches drawn from images."""
         return WindowBatches(
-            [self.data.records[row] for row in rows],
+            records,
             self.windows,
             len(self.data.classes),
             extractor.choice,
@@ -280,10 +307,3 @@ class _Stage:
         """A point of the learning curve, to the log and to metrics.jsonl."""
         self.run.event("fine-tuning", **event)
         logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in event.items()))
-
-
-def split_held_back(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and to hold back for the learning curve; drawn by seed, in order."""
-    held = np.random.default_rng(seed).permutation(count)[: round(count * share)]
-    rest = np.setdiff1d(np.arange(count), held)
-    return rest.tolist(), sorted(held.tolist())

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from made_voc import HEIGHT, WIDTH, add_images, object_xml
 
-from detection.data.voc import VOC_CLASSES, make_record, read_voc
-from detection.data.voc_xml import CLIPPED, DROPPED, MOSTLY_OUTSIDE, SWAPPED, read_annotation
+from detection.data.annotations import CLIPPED, DROPPED, MOSTLY_OUTSIDE, SWAPPED, make_record
+from detection.data.voc import VOC_CLASSES, read_voc
+from detection.data.voc_xml import read_annotation
 
 
 @pytest.fixture
@@ -181,7 +182,11 @@ def test_reads_without_images(write: Callable[..., Path]) -> None:
     assert record.path == root / "JPEGImages/day.1/a.jpg"
     assert record.size == (HEIGHT, WIDTH)
     write("", b=object_xml())
-    with pytest.raises(ValueError, match=r"b\.xml gives no <size>"):
+    assert read_voc(root, "train", images=False).records[-1].size == (HEIGHT, WIDTH)
+    (root / "JPEGImages/b.jpg").unlink()
+    with pytest.raises(
+        ValueError, match=r"b\.xml gives no <size>, and there is no image at .*b\.jpg"
+    ):
         read_voc(root, "train", images=False)
 
 

@@ -10,8 +10,9 @@ import pytest
 from made_voc import HEIGHT, WIDTH, add_images, object_xml
 from PIL import Image
 
+from detection.data.assembly import CUT_SHORT
 from detection.data.records import Dataset
-from detection.data.voc import CUT_SHORT, read_voc
+from detection.data.voc import read_voc
 from files.images import UnreadableImage
 
 

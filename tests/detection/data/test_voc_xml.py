@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from made_voc import object_xml
 
-from detection.data.voc_xml import (
+from detection.data.annotations import (
     CLIPPED,
     DROPPED,
     MOSTLY_OUTSIDE,
     SWAPPED,
     mend_boxes,
-    read_annotation,
 )
+from detection.data.voc_xml import read_annotation
 
 WIDTH, HEIGHT = 60, 40
 OBJECT = """<object><name>dog</name><difficult>1</difficult>

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from made_detector import (
     ALL,
     LAYERS,
+    SIZE,
     assert_same,
+    calibrated,
     made_detector,
     made_image,
     made_windows,
@@ -19,8 +22,9 @@ from safetensors.numpy import load_file, save_file
 from detection.config import Detection
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
+from detection.inference.compact import compact
 from detection.inference.detector import SPPDetector
-from detection.inference.detector_file import FORMAT
+from detection.inference.detector_file import FORMAT, part_sizes, quantised, restored, shipped
 from detection.inference.layers import LayerFeatures
 from detection.networks.build import build_backbone
 from files.artefacts import read_artefact, write_artefact
@@ -117,7 +121,7 @@ def test_other_programs_can_read_the_settings(saved):
     with safe_open(saved, "pt") as file:
         (entry,) = file.metadata().values()
     said = json.loads(entry)
-    assert said["key"] == "sppnet-detection 5"
+    assert said["key"] == "sppnet-detection 6"
     assert said["facts"]["classes"] == ["cat", "dog", "sheep"]
 
 
@@ -182,7 +186,7 @@ def test_a_damaged_detector(saved, damage):
         SPPDetector.load(saved)
 
 
-@pytest.mark.parametrize("lost", ["classes", "hidden", "proposals", "detection", "network"])
+@pytest.mark.parametrize("lost", ["classes", "head", "proposals", "detection", "network"])
 def test_a_detector_without_one_of_its_settings(saved, lost):
     found = read_artefact(saved, FORMAT)
     facts = {name: value for name, value in found.facts.items() if name != lost}
@@ -191,7 +195,10 @@ def test_a_detector_without_one_of_its_settings(saved, lost):
         SPPDetector.load(saved)
 
 
-def test_a_detector_without_one_of_its_arrays(saved):
+@pytest.mark.parametrize("form", ["whole", "small"])
+def test_a_detector_without_one_of_its_arrays(detector, saved, form):
+    if form == "small":
+        calibrated(compact(detector, 4)).save(saved, "int8")
     found = read_artefact(saved, FORMAT)
     for lost in found.arrays:
         rest = {name: array for name, array in found.arrays.items() if name != lost}
@@ -214,3 +221,87 @@ def test_another_artefact(tmp_path):
     message = rf"{path} is not a detector: it is of something else \(key 0123, expected sppnet-det"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)
+
+
+def test_whole_numbers_are_half_a_step_away():
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "head.fc6.weight": torch.randn(5, 40, generator=generator)
+        * torch.logspace(-6, 2, 5)[:, None],
+        "trunk.0.weight": torch.randn(3, 2, 4, 4, generator=generator),
+        "bbox.weights": torch.zeros(4, 6),
+        "head.fc6.bias": torch.randn(5, generator=generator),
+        "svm.fc7.weights": torch.randn(2, 3, generator=generator),
+    }
+    packed = quantised(tensors)
+    found = restored(packed)
+    assert set(found) == set(tensors)
+    for name, value in tensors.items():
+        assert found[name].shape == value.shape
+        if name in ("head.fc6.bias", "svm.fc7.weights"):
+            assert torch.equal(found[name], value)
+            continue
+        assert packed[name].dtype == torch.int8
+        rows, near = value.flatten(1), found[name].flatten(1)
+        step = rows.abs().amax(dim=1, keepdim=True) / 127
+        assert ((rows - near).abs() <= step * 0.501).all()
+    assert all(torch.equal(each, quantised(found)[name]) for name, each in packed.items())
+
+
+def test_a_small_file_finds_nearly_the_same(detector, saved, tmp_path):
+    small = tmp_path / "small.safetensors"
+    made = compact(detector, 14)
+    made.save(small, "int8")
+    loaded = SPPDetector.load(small)
+    assert loaded.layers == detector.layers
+    windows, image = made_windows(), made_image()
+    exact, boxes = detector.score(image, windows, LAYERS)
+    found, near = loaded.score(image, windows, LAYERS)
+    for layer in LAYERS:
+        spread = exact[layer].std()
+        assert 0 < np.abs(found[layer] - exact[layer]).max() < 0.5 * spread, layer
+    assert np.abs(near - boxes).max() < 1
+    whole_sizes, small_sizes = part_sizes(saved), part_sizes(small)
+    assert small_sizes["trunk"] < 0.26 * whole_sizes["trunk"]
+    assert "responses" not in small_sizes
+    loaded.save(tmp_path / "again", "int8")
+    assert file_digest(tmp_path / "again") == file_digest(small)
+
+
+def test_a_small_detector_is_not_made_smaller(detector, headless, saved):
+    small = compact(detector, 4)
+    for made in (small, headless):
+        with pytest.raises(ValueError, match="no whole fc layers to truncate"):
+            compact(made, 2)
+    small.save(saved)
+    with pytest.raises(ValueError, match=r"of rank 4 already .* leave --detection.fc_rank out"):
+        SPPDetector.load(saved, detection=Detection(fc_rank=2))
+    near = SPPDetector.load(saved, precision="bfloat16")
+    assert len(near.detect(made_image(), made_windows(), ALL))
+
+
+def test_a_calibrated_detector_shows_probabilities(detector, saved):
+    made = calibrated(detector)
+    raw = detector.detect(made_image(), made_windows(), ALL)
+    shown = made.detect(made_image(), made_windows(), 0)
+    assert len(shown) == len(raw)
+    assert ((shown.scores > 0) & (shown.scores < 1)).all()
+    assert (np.diff(shown.scores) <= 0).all()
+    for label in range(len(detector.classes)):
+        one, two = raw[raw.labels == label], shown[shown.labels == label]
+        np.testing.assert_array_equal(one.boxes, two.boxes)
+    assert made.display_threshold == 0.5
+    assert (made.detect(made_image(), made_windows()).scores > 0.5).all()
+    made.save(saved)
+    assert_same(SPPDetector.load(saved).detect(made_image(), made_windows(), 0), shown)
+    # What is measured stays raw.
+    candidates = made.candidates(made_image(), made_windows())["fc7"]
+    assert_same(made.finish(candidates, SIZE), detector.finish(candidates, SIZE))
+
+
+def test_a_detector_that_comes_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shipped("some/detector.safetensors").name == "detector.safetensors"
+    assert str(shipped("nothing")) == "nothing"
+    (tmp_path / "voc07").write_text("a file of the working folder comes first")
+    assert str(shipped("voc07")) == "voc07"

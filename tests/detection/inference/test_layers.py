@@ -202,7 +202,7 @@ def test_responses_by_hand(head, pooled):
 
 def test_truncated_layers_by_hand(head, pooled):
     found, rank = gathered(head, pooled), 5
-    made = TruncatedHead(head, found, rank)
+    made = TruncatedHead.of(head, found, rank)
     with torch.no_grad():
         exact = head.fc6_response(pooled)
         mean, u = found["fc6"].mean, found["fc6"].directions[:, :rank]

@@ -24,6 +24,7 @@ from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.inference import testing
 from detection.inference.detector import SPPDetector
+from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.networks.build import build_backbone
 from detection.run import Run
 from files import writing
@@ -167,8 +168,7 @@ def test_threads_beside_a_gpu_score_the_same(split, monkeypatch):
 def test_a_process_loads_a_detector_once(detector, saved):
     def loaded():
         digest = file_digest(saved)
-        source = testing.DetectorSource(saved, digest, 1, "float32", Detection())
-        return testing._detector_of_process(source)
+        return detector_of_process(DetectorSource(saved, digest, 1, "float32", Detection()))
 
     first = loaded()
     assert loaded() is first

@@ -8,6 +8,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
 from detection.networks.pyramid import pool_pyramid
+from detection.networks.truncated import ResponseMoments, TruncatedHead, head_from, whole_layers
 from files.artefacts import strip_prefix, write_artefact
 
 CHANNELS = 4
@@ -236,3 +237,42 @@ def test_bfloat16_features_are_near(layer):
         assert found.dtype == np.float32
         assert 0 < np.linalg.norm(found - exact) < 0.02 * np.linalg.norm(exact)
     assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}
+
+
+def truncated(head, rank):
+    moments = ResponseMoments(head)
+    moments.add(pooled_rows(200))
+    return TruncatedHead.of(head, moments.responses(), rank)
+
+
+@pytest.mark.parametrize("rank", [None, 3, 8, 16])
+def test_whole_layers_by_hand(rank):
+    """Of a whole head, and of ranks with which fc6 and fc7 are thin, one of them, and neither."""
+    head = made_head()
+    given = head if rank is None else truncated(head, rank)
+    rows, layers = pooled_rows(7), whole_layers(given)
+    fc6 = (rows @ layers["fc6.weight"].T + layers["fc6.bias"]).relu()
+    fc7 = (fc6 @ layers["fc7.weight"].T + layers["fc7.bias"]).relu()
+    torch.testing.assert_close(fc6, given.fc6_of(rows).detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fc7, given.fc7_of(given.fc6_of(rows)).detach(), rtol=1e-4, atol=1e-4)
+    # What comes back is nobody else's.
+    layers["fc7.weight"].zero_()
+    assert whole_layers(given)["fc7.weight"].abs().max() > 0
+    # A head with another scale of its input computes the same of them.
+    other = made_head(classes=5, mean_square=9.0, seed=3)
+    other.start_from_trained(whole_layers(given))
+    assert other.input_scale == pytest.approx(1 / 3)
+    torch.testing.assert_close(other.fc7_of(other.fc6_of(rows)), fc7, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("rank", [None, 4])
+def test_a_head_from_its_state(classes, rank):
+    head = made_head(classes=classes)
+    given = head if rank is None else truncated(head, rank)
+    made = head_from(given.state_dict())
+    assert type(made) is type(given)
+    assert made.fc8.weight.shape == ((0 if classes is None else 4), 16)
+    assert LayerFeatures(made, {}).has_softmax == (classes is not None)
+    for name, value in given.state_dict().items():
+        assert torch.equal(made.state_dict()[name], value)

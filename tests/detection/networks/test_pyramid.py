@@ -6,7 +6,7 @@ import reference
 import torch
 
 from detection.networks import pyramid
-from detection.networks.pyramid import SpatialPyramidPooling, pool_pyramid
+from detection.networks.pyramid import pool_pyramid
 
 every_type = pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -186,16 +186,6 @@ def test_no_windows(dtype):
     pooled = pool_pyramid(random_map(4, 5, 6).to(dtype), torch.zeros((0, 4), dtype=torch.long))
     assert pooled.shape == (0, 200)
     assert pooled.dtype == dtype
-
-
-def test_layer_pools_whole_maps_of_any_size():
-    layer = SpatialPyramidPooling()
-    for height, width in ((13, 13), (10, 17), (1, 3)):
-        maps = random_map(6, height, width).view(2, 3, height, width)
-        expected = torch.stack(
-            [reference.adaptive_pyramid(map, (0, 0, width - 1, height - 1)) for map in maps]
-        )
-        assert torch.equal(layer(maps), expected)
 
 
 @pytest.mark.gpu

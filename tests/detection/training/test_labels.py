@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from overlaps import overlap
 
+from detection.data.annotations import DROPPED, SWAPPED
 from detection.data.records import Dataset, ImageRecord
-from detection.data.voc_xml import DROPPED, SWAPPED
 from detection.training.labels import check_classes, label_windows
 
 SIZE = (40, 40)

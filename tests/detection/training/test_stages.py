@@ -19,8 +19,9 @@ from detection.networks.build import build_backbone
 from detection.networks.weights import Weights, random_weights
 from detection.training.extractors import make_extractor
 from detection.training.network_stage import network_stage
-from detection.training.pipeline import sampling_of
+from detection.training.pipeline import sampling_of, training_facts
 from detection.training.scaling import mean_norm_factor, scaled_layers
+from detection.training.start import Start
 from detection.training.window_features import data_key, window_features_stage
 
 
@@ -161,3 +162,16 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
         ValueError, match="cannot make 300 channels, two for each direction, of 256"
     ):
         network_of(world.run(network=Network(pca_channels=300)), world.data, weights)
+
+
+def test_the_facts_of_a_training(world):
+    none = replace(world.data, records=())
+    facts = training_facts(CONFIG, Start(Network("vgg16"), None), world.data, none)
+    expected = {"network": "vgg16", "start": "", "train_from": "fc", "boxes": "", "held_back": 0}
+    assert facts.items() >= {**expected, "split": "trainval", "images": 6}.items()
+    config = replace(CONFIG, start="small", finetune=replace(CONFIG.finetune, steps=0))
+    # Data without a trainval were trained on their train.
+    read = replace(world.data, split="train")
+    facts = training_facts(config, Start(Network(), None, "digest"), read, none)
+    expected = {"start": "digest", "train_from": "svm", "split": "train"}
+    assert facts.items() >= expected.items()

@@ -24,6 +24,13 @@ from made_world import (
 from detection.config import Data, Svm
 from detection.data.records import Dataset
 from detection.features.scales import SCALES
+from detection.inference.layers import LayerFeatures
+from detection.networks.head import Head
+from detection.networks.truncated import (
+    ResponseMoments,
+    TruncatedHead,
+    whole_layers,
+)
 from detection.networks.weights import tensor_digest
 from detection.run import silent
 from detection.training.extractors import make_extractor
@@ -42,19 +49,21 @@ def weights(monkeypatch):
     return made_weights()
 
 
-@pytest.mark.parametrize(("count", "share", "held"), [(10, 0.1, 1), (40, 0.25, 10), (7, 0, 0)])
-def test_held_back_images(count, share, held):
-    train, back = finetune_stage.split_held_back(count, share, 3)
-    assert len(back) == held
-    assert sorted(train + back) == list(range(count))
-    assert train == sorted(train)
-    assert back == sorted(back)
-    assert finetune_stage.split_held_back(count, share, 3) == (train, back)
+HIDDEN = 6
 
 
-def test_held_back_images_are_drawn_by_seed():
-    drawn = {tuple(finetune_stage.split_held_back(100, 0.1, seed)[1]) for seed in range(5)}
-    assert len(drawn) == 5
+def trained_head(form="whole"):
+    """A detector's fc6 and fc7 without classes, wider than the settings' head."""
+    head = Head(made_backbone().pooled_length, None, HIDDEN, dropout=0.0)
+    head.initialise(torch.Generator().manual_seed(5), 2.0)
+    if form == "whole":
+        return head
+    moments = ResponseMoments(head)
+    moments.add(torch.rand(40, head.fc6.in_features, generator=torch.Generator().manual_seed(1)))
+    return TruncatedHead.of(head, moments.responses(), 2)
+
+
+FORMS = pytest.mark.parametrize("form", ["whole", "truncated"])
 
 
 def test_fine_tuning_is_reused(world, weights, caplog):
@@ -199,7 +208,7 @@ def test_the_learning_curve_is_recorded(world, weights):
     assert event["step"] == 3
     assert event["train_loss"] > 0
     assert event["held_back_loss"] > 0
-    run = world.run("no curve", finetune=replace(CONFIG.finetune, held_back=0))
+    run = world.run("no curve", held_back=0)
     finetuned(world, run, weights)
     (event,) = events_of(run, "fine-tuning")
     assert not [name for name in event if name.startswith("held_back")]
@@ -241,10 +250,70 @@ def test_rcnn_with_what_it_cannot_train_is_refused(world, weights, change):
 
 def test_fc_layers_learn_from_the_features_of_the_stages_after(world, weights):
     backbone, run = made_backbone(), world.run(precision="bfloat16")
-    stage = finetune_stage._Stage(run, None, None, weights, backbone, None, None)
+    stage = finetune_stage._Stage(run, None, None, None, weights, backbone, None, None)
     fc = stage._extractor(finetune_stage.phase_of_fc(run.config.finetune))
     assert fc.facts == make_extractor(run, backbone).facts
     assert fc.precision == "bfloat16"
     conv = stage._extractor(replace(run.config.finetune, train_from="conv3"))
     assert conv.precision == "float32"
     assert conv.trunk is backbone.trunk
+
+
+@FORMS
+def test_without_steps_a_detectors_head_stays_as_it_is(world, weights, form):
+    given = trained_head(form)
+    run = world.run(start="here", finetune=replace(CONFIG.finetune, steps=0))
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    _, found = all_finetuned(world, run, replace(weights, head=given))
+    assert found.head is given
+    assert found.boxes is None
+    assert all(torch.equal(value, before[name]) for name, value in found.head.state_dict().items())
+    # Other processes read the same, a truncated head truncated.
+    path = finetune_stage.head_path(run, found.key)
+    loaded = LayerFeatures.load(path, found.key, {}, "float32")
+    assert type(loaded.head) is type(given)
+    assert not loaded.has_softmax
+    rows = torch.rand(3, made_backbone().pooled_length)
+    for layer, values in loaded(rows, ["fc6", "fc7"]).items():
+        assert (values == LayerFeatures(given, {})(rows, [layer])[layer]).all()
+    written = path.read_bytes()
+    _, again = all_finetuned(world, run, replace(weights, head=trained_head(form)))
+    assert again.key == found.key
+    assert path.read_bytes() == written
+    other = trained_head(form)
+    with torch.no_grad():
+        next(other.parameters()).mul_(2)
+    assert all_finetuned(world, run, replace(weights, head=other))[1].key != found.key
+
+
+@FORMS
+def test_fine_tuning_from_a_detectors_head(world, weights, form):
+    given = replace(weights, head=trained_head(form))
+    run = world.run(start="here", finetune=replace(CONFIG.finetune, learning_rate=0))
+    _, head, key = finetuned(world, run, given)
+    assert isinstance(head, Head)
+    # As wide as the detector's, whatever the settings say, with classes of the data.
+    assert (head.fc7.out_features, head.fc8.out_features) == (HIDDEN, len(CLASSES) + 1)
+    for name, value in whole_layers(given.head).items():
+        torch.testing.assert_close(whole_layers(head)[name], value, rtol=1e-4, atol=1e-5)
+    assert LayerFeatures(head, {}).has_softmax
+    keys = {key, finetuned(world, world.run(finetune=run.config.finetune), weights)[2]}
+    form = "truncated" if form == "whole" else "whole"
+    keys.add(finetuned(world, run, replace(weights, head=trained_head(form)))[2])
+    assert len(keys) == 3
+
+
+def test_fine_tuning_from_a_detector_trains_and_resumes(world, weights):
+    given, settings = replace(weights, head=trained_head()), replace(CONFIG.finetune, hidden=99)
+
+    def run(name, progress=silent):
+        return world.run(name, progress, start="here", finetune=settings)
+
+    _, head, key = finetuned(world, run("one"), given)
+    moved = (whole_layers(head)["fc6.weight"] - whole_layers(given.head)["fc6.weight"]).abs()
+    assert 0 < moved.max() < 0.1
+    with pytest.raises(Killed):
+        finetuned(world, run("two", dies_before(2)), given)
+    finetuned(world, run("two"), given)
+    one, two = (run(name).artefact("head", key).read_bytes() for name in ("one", "two"))
+    assert one == two

@@ -1,0 +1,75 @@
+"""Views of an image to learn from: a region, mirrored or not, in other light (paper, 3.1)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from classification.config import Training
+
+# Deviations of ImageNet's pixels of 0..255 along the principal axes of red, green and blue, and the
+# axes as columns (Krizhevsky et al. 2012 shift by them; the numbers are of fb.resnet.torch).
+COLOUR_DEVIATIONS = 255 * np.array([0.2175, 0.0188, 0.0045])
+COLOUR_AXES = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)
+
+
+class View(NamedTuple):
+    """What is drawn for an image.
+
+    Attributes:
+        top: first row of the region.
+        left: first column.
+        flip: whether it is mirrored.
+        shift: ``(3,)`` added to red, green and blue of 0..255, float32.
+    """
+
+    top: int
+    left: int
+    flip: bool
+    shift: NDArray[np.float32]
+
+
+def resize_shorter(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """An image ``(H, W, 3)`` whose shorter side has so many pixels, its aspect kept.
+
+    Bilinear over all pixels that a new one covers; a smaller image is made larger.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / min(height, width)
+    return resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)))
+
+
+def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """An image ``(H, W, 3)`` of another size."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def draw_view(rng: np.random.Generator, height: int, width: int, settings: Training) -> View:
+    """The view of an image of this size, at least the crop's."""
+    down, right = height - settings.crop, width - settings.crop
+    if settings.positions == "any":
+        top, left = int(rng.integers(down + 1)), int(rng.integers(right + 1))
+    else:
+        corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+        top, left = corners[rng.integers(5)]
+    flip = bool(rng.integers(2))
+    along = rng.normal(0, settings.colour, 3) * COLOUR_DEVIATIONS
+    return View(top, left, flip, (COLOUR_AXES @ along).astype(np.float32))
+
+
+def centre_view(height: int, width: int, crop: int) -> View:
+    """The crop in an image's middle, as it is."""
+    return View((height - crop) // 2, (width - crop) // 2, False, np.zeros(3, np.float32))
+
+
+def cut(pixels: NDArray[np.uint8], view: View, crop: int, size: int) -> NDArray[np.uint8]:
+    """The region ``(size, size, 3)`` of a view, whose shift is left to who adds it to floats."""
+    region = pixels[view.top : view.top + crop, view.left : view.left + crop]
+    region = resize(np.ascontiguousarray(region), size, size)
+    return np.ascontiguousarray(region[:, ::-1]) if view.flip else region

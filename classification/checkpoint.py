@@ -1,0 +1,43 @@
+"""A training on disk after an epoch: what it is resumed from, to the same bits."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from files.artefacts import key_in, read_artefact, write_artefact
+
+
+def save(
+    path: Path, key: str, facts: dict[str, Any], network: nn.Module, optimizer: torch.optim.SGD
+) -> None:
+    """Write weights, the gradient's running sums and facts, whole or not at all."""
+    tensors: dict[str, Tensor] = {f"network.{n}": v for n, v in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{name}"] = momentum
+    arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+    write_artefact(path, key, arrays, facts)
+
+
+def resume(
+    path: Path, key: str, network: nn.Module, optimizer: torch.optim.SGD
+) -> dict[str, Any] | None:
+    """Load a checkpoint of the same training and return its facts; None where there is none.
+
+    Raises:
+        DamagedArtefact: the file is not whole.
+    """
+    if not path.exists() or key_in(path) != key:
+        return None
+    found = read_artefact(path, key)
+    tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
+    state = {name: tensors[f"network.{name}"] for name in network.state_dict()}
+    network.load_state_dict(state)
+    for name, parameter in network.named_parameters():
+        if (momentum := tensors.get(f"momentum.{name}")) is not None:
+            # In memory as its weights, or descent would round otherwise.
+            kept = torch.empty_like(parameter).copy_(momentum)
+            optimizer.state[parameter]["momentum_buffer"] = kept
+    return found.facts

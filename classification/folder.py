@@ -1,0 +1,75 @@
+"""Images in a folder a class: ``ROOT/train/CLASS/``, ``ROOT/val/CLASS/``, as torchvision reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from files.images import images_below
+from files.names import check_class_name
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """The images of one split.
+
+    Attributes:
+        root: folder that the names are below.
+        names: of the files, ``val/CLASS/IMAGE.jpg``, in the order of classes, then by name.
+        labels: ``(N,)`` int64, the number of each image's class.
+        classes: K names, by name.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def path(self, row: int) -> Path:
+        """The file of an image."""
+        return self.root / self.names[row]
+
+
+def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> LabelledImages:
+    """The images of a split; none is opened, and files that are no images are passed over.
+
+    Args:
+        root: holds a folder of each split.
+        split: ``train`` or ``val``.
+        classes: of the training, whose numbers the labels are; none takes the split's own.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no class, a class without images or with a name that cannot be used, or one
+            that ``classes`` lacks.
+    """
+    root = Path(root)
+    folder = root / split
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no folder {folder} ({folder.absolute()}); expected {split}/CLASS/ with the images of "
+            "each class in --data.root"
+        )
+    found = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not found:
+        raise ValueError(f"{folder} holds no folder; expected one a class, with its images")
+    classes = tuple(classes) or tuple(found)
+    if unknown := set(found) - set(classes):
+        raise ValueError(
+            f"{folder} has the class {min(unknown)}, which the training lacks; remove it, or give "
+            f"it images in {root / 'train'} and train again"
+        )
+    names: list[str] = []
+    labels: list[int] = []
+    for name in found:
+        check_class_name(name, str(folder))
+        images = [path.relative_to(root).as_posix() for path in images_below(folder / name)[0]]
+        if not images:
+            raise ValueError(f"{folder / name} holds no image; put some there or remove the folder")
+        names += images
+        labels += [classes.index(name)] * len(images)
+    return LabelledImages(root, tuple(names), np.array(labels, np.int64), classes)

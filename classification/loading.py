@@ -1,0 +1,140 @@
+"""Batches of images, read by other processes; what is read depends on the seed and place alone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from classification.augmentation import centre_view, cut, draw_view, resize_shorter
+from classification.config import Config
+from classification.folder import LabelledImages
+from classification.sizes import size_of_epoch
+from files.images import UnreadableImage, read_image
+
+# Stands for an epoch where an image is to be tested on: its centre, as it is.
+CENTRE = -1
+
+
+class Example(NamedTuple):
+    """One image: ``pixels (S, S, 3)`` uint8, ``shift (3,)`` float32 in RGB, and its class."""
+
+    pixels: NDArray[np.uint8]
+    shift: NDArray[np.float32]
+    label: int
+
+
+class Batch(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        pixels: ``(B, S, S, 3)`` uint8, RGB.
+        shifts: ``(B, 3)`` to add to them, float32.
+        labels: ``(B,)`` int64.
+        skipped: by name, why an image is not among them.
+    """
+
+    pixels: Tensor
+    shifts: Tensor
+    labels: Tensor
+    skipped: dict[str, str]
+
+
+class Examples(Dataset):
+    """Views of a split's images by (epoch, row); resized images are kept as far as memory goes."""
+
+    def __init__(self, images: LabelledImages, config: Config, keep_bytes: float) -> None:
+        self.images = images
+        self.config = config
+        self._left = keep_bytes
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def __getitem__(self, place: tuple[int, int]) -> Example | tuple[str, str]:
+        """The view of an image in an epoch, or its name and why it cannot be read."""
+        epoch, row = place
+        settings, seed = self.config.training, self.config.seed
+        try:
+            pixels = self._resized(row)
+        except (UnreadableImage, OSError) as error:
+            return self.images.names[row], str(error)
+        height, width = pixels.shape[:2]
+        size = settings.crop
+        if epoch == CENTRE:
+            view = centre_view(height, width, settings.crop)
+        else:
+            size = size_of_epoch(settings, seed, epoch)
+            rng = np.random.default_rng([seed, 0, epoch, row])
+            view = draw_view(rng, height, width, settings)
+        region = cut(pixels, view, settings.crop, size)
+        return Example(region, view.shift, int(self.images.labels[row]))
+
+    def _resized(self, row: int) -> NDArray[np.uint8]:
+        if row in self._kept:
+            return self._kept[row]
+        pixels = resize_shorter(read_image(self.images.path(row)), self.config.data.shorter_side)
+        if pixels.nbytes <= self._left:
+            self._left -= pixels.nbytes
+            self._kept[row] = pixels
+        return pixels
+
+
+def joined_batch(found: Sequence[Example | tuple[str, str]]) -> Batch:
+    """The batch of what could be read."""
+    examples = [each for each in found if isinstance(each, Example)]
+    skipped = dict(each for each in found if not isinstance(each, Example))
+    pixels, shifts, labels = zip(*examples, strict=True) if examples else ((), (), ())
+    return Batch(
+        torch.from_numpy(np.stack(pixels)) if examples else torch.empty((0, 1, 1, 3)),
+        torch.from_numpy(np.stack(shifts)) if examples else torch.empty((0, 3)),
+        torch.tensor(labels, dtype=torch.int64),
+        skipped,
+    )
+
+
+def batches_of(
+    images: LabelledImages,
+    config: Config,
+    places: Iterable[list[tuple[int, int]]],
+    readers: int,
+) -> Iterator[Batch]:
+    """A batch for each list of places (epoch, row), read ahead by ``readers`` processes.
+
+    Raises:
+        UnreadableImage: an image cannot be read, where the settings are strict.
+    """
+    examples = Examples(images, config, 1e9 * config.data.keep_gb / max(1, readers))
+    loader: DataLoader = DataLoader(
+        examples, batch_sampler=places, num_workers=readers, collate_fn=joined_batch
+    )
+    for batch in loader:
+        if config.strict and batch.skipped:
+            raise UnreadableImage(next(iter(batch.skipped.values())))
+        yield batch
+
+
+def order_of_epoch(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The images of an epoch in the order they are learnt from."""
+    return np.random.default_rng([seed, 1, epoch]).permutation(count)
+
+
+def training_places(
+    count: int, config: Config, epochs: range, rank: int, ranks: int
+) -> Iterator[list[tuple[int, int]]]:
+    """The places of this rank's part of each batch; an epoch's last images that fill none wait."""
+    batch = config.training.batch
+    for epoch in epochs:
+        order = order_of_epoch(count, config.seed, epoch).tolist()
+        for start in range(0, count - batch + 1, batch):
+            yield [(epoch, row) for row in order[start + rank : start + batch : ranks]]
+
+
+def test_places(count: int, batch: int, rank: int, ranks: int) -> list[list[tuple[int, int]]]:
+    """This rank's images, each of all tested once."""
+    rows = range(rank, count, ranks)
+    return [
+        [(CENTRE, row) for row in rows[start : start + batch]]
+        for start in range(0, len(rows), batch)
+    ]

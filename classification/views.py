@@ -1,0 +1,115 @@
+"""Views of an image: crops, the whole image, and flips of them (paper, sections 3.1.4 and 3.1.5).
+
+The image is resized first, its aspect kept. Views of the kinds ``multi`` are not cut out: the
+network sees the image and its flip once a scale, and the views are pooled from these maps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classification.augmentation import resize_shorter
+
+ViewKind = Literal["centre", "ten", "full", "full+flip", "multi", "multi+full"]
+
+# The paper's training size, and its scales of many views.
+PAPER_SIZE = 224
+PAPER_SCALES = (224, 256, 300, 360, 448, 560)
+
+# An image longer than so many times its shorter side counts with its middle: resized, one of
+# 12,000 x 40 pixels would take 100 million.
+LONGEST_ASPECT = 8
+
+Corner = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image as the trunk gets it, and what of its map is pooled.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` uint8 RGB, resized.
+        whole: whether the whole map is a view.
+        corners: (top, left) pixels of the views of the training size that are pooled from the map.
+    """
+
+    pixels: NDArray[np.uint8]
+    whole: bool = True
+    corners: tuple[Corner, ...] = ()
+
+
+def in_proportion(side: int, crop: int) -> int:
+    """A side of the paper's, in pixels, for a network whose training size is ``crop``, not 224."""
+    return (2 * side * crop + PAPER_SIZE) // (2 * PAPER_SIZE)
+
+
+def corners_of(size: tuple[int, int], crop: int, count: Literal[1, 5, 9]) -> tuple[Corner, ...]:
+    """(top, left) of the different crops at the centre (1), corners (5) and middles of sides (9).
+
+    Where a side of the image is as long as the crop, crops coincide and count once: nine are three.
+
+    Args:
+        size: (height, width) of the image, neither below ``crop``.
+        crop: side of the crops.
+        count: how many there are of a larger image.
+    """
+    tops, lefts = ((0, (side - crop) // 2, side - crop) for side in size)
+    places = {
+        1: [(tops[1], lefts[1])],
+        5: [*product(tops[::2], lefts[::2]), (tops[1], lefts[1])],
+        9: list(product(tops, lefts)),
+    }
+    return tuple(dict.fromkeys(places[count]))
+
+
+def inputs_of(image: NDArray[np.uint8], views: ViewKind, crop: int, size: int) -> list[Input]:
+    """What the trunk has to see of an image for its views.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        views: ``centre`` crop; ``ten``: corners and centre with their flips; ``full`` image;
+            ``full+flip``; ``multi``: up to 18 views at each of six scales, 96 in all, from maps;
+            ``multi+full``: those and the full image with its flip.
+        crop: the training size.
+        size: the shorter side of the image for crops and the full image.
+    """
+    if views.startswith("multi"):
+        scales = {in_proportion(scale, crop): True for scale in PAPER_SCALES}
+        if views == "multi+full":
+            scales.setdefault(size, False)
+        return [
+            Input(pixels, views == "multi+full" and scale == size, found)
+            for scale, cropped in scales.items()
+            for pixels, found in _mirrored(resized(image, scale), crop, cropped)
+        ]
+    pixels = resized(image, size)
+    if views.startswith("full"):
+        return [Input(each) for each in (pixels, pixels[:, ::-1])][: 1 + (views == "full+flip")]
+    corners = corners_of(pixels.shape[:2], crop, 1 if views == "centre" else 5)
+    crops = [pixels[top : top + crop, left : left + crop] for top, left in corners]
+    flips = [each[:, ::-1] for each in crops] if views == "ten" else []
+    return [Input(each) for each in crops + flips]
+
+
+def _mirrored(
+    pixels: NDArray[np.uint8], crop: int, cropped: bool
+) -> Iterator[tuple[NDArray[np.uint8], tuple[Corner, ...]]]:
+    """An image and its flip, each with its views: those of the flip are flips of the others."""
+    height, width = pixels.shape[:2]
+    corners = corners_of((height, width), crop, 9) if cropped else ()
+    yield pixels, corners
+    yield pixels[:, ::-1], tuple((top, width - crop - left) for top, left in corners)
+
+
+def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """An image ``(H, W, 3)`` uint8 whose shorter side has ``side`` pixels, the aspect kept.
+
+    Of an image longer than LONGEST_ASPECT times its shorter side only the middle is left.
+    """
+    limit = LONGEST_ASPECT * min(image.shape[:2])
+    top, left = (max(each - limit, 0) // 2 for each in image.shape[:2])
+    return resize_shorter(image[top : top + limit, left : left + limit], side)

@@ -1,0 +1,99 @@
+"""The tables of the classification half as Markdown, from docs/results/classification*.csv."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from commands.tables import markdown, rows_of
+
+# Measures that a row's test is summed up by.
+MEASURES = {"voc07": "mAP", "caltech101": "class mean"}
+VIEWS = ("centre", "ten", "full", "multi", "multi+full")
+# The paper's Table 6 (ZF-5, trainval to test): pool5 6x6 on three views.
+PAPER = {
+    "voc07": ("paper, ZF-5, pool5 6x6", {"crop 224": 68.8, "full 224": 70.8, "full 392": 71.7}),
+    "caltech101": (
+        "paper, ZF-5, pool5 pyramid",
+        {"crop 224": 89.5, "full 224": 91.4, "warp 224": 89.9},
+    ),
+}
+
+
+def transfer(table: Path, task: str, features: Sequence[str] = ()) -> str:
+    """A task's results by a fixed network's features: a line a network and layer, a column a view.
+
+    Args:
+        table: classification.csv.
+        task: of its rows.
+        features: the layers that are shown; without any, all.
+    """
+    rows = [
+        row
+        for row in rows_of(table)
+        if row["task"] == task and (not features or row["features"] in features)
+    ]
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row["metric"] == MEASURES[task] and row["value"] != "-":
+            line = found.setdefault((row["network"], row["features"]), {})
+            line[f"{row['view']} {row['size']}"] = 100 * float(row["value"])
+    views = sorted({view for line in found.values() for view in line})
+    lines = [
+        [network, layer.replace("_", " "), *cells(line, views)]
+        for (network, layer), line in found.items()
+    ]
+    if lines:
+        words, numbers = PAPER[task]
+        lines.append([words, "", *cells(numbers, views)])
+    return markdown(("network", "features", *views), lines)
+
+
+def cells(line: dict[str, float], views: Sequence[str]) -> list[str]:
+    """One number a view."""
+    return [f"{line[view]:.1f}" if view in line else "-" for view in views]
+
+
+def scratch(table: Path, task: str) -> str:
+    """Top-1 of classifiers trained from scratch: a line a training, a column a view.
+
+    Mean over seeds, with their range.
+
+    Args:
+        table: classification.csv.
+        task: of its rows.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows_of(table):
+        if row["task"] == task and row["metric"] == "top1":
+            line = found.setdefault(row["features"], {})
+            line.setdefault(row["view"], []).append(100 * float(row["value"]))
+    views = [view for view in VIEWS if any(view in line for line in found.values())]
+    lines = [
+        [features, *(spread(line[view]) if view in line else "-" for view in views)]
+        for features, line in found.items()
+    ]
+    return markdown(("training", *views), lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """A mean and its range."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def differences(table: Path, task: str) -> str:
+    """Paired comparisons in points of top-1, a line each.
+
+    Args:
+        table: classification_differences.csv, put there by compare_cls.py.
+        task: of its rows.
+    """
+    lines = []
+    for row in rows_of(table):
+        if row["task"] == task:
+            gain, low, high = (100 * float(row[name]) for name in ("difference", "low", "high"))
+            lines.append(
+                [row["first"], row["second"], f"{gain:+.1f} ({low:+.1f} to {high:+.1f})", row["p"]]
+            )
+    return markdown(("training; view", "beside", "top-1, 95 %", "p"), lines)

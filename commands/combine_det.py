@@ -1,0 +1,163 @@
+"""Combine trained detectors (paper 4.4): their scored windows suppressed together, one mAP.
+
+    python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
+    python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/synthetic --out runs/a_and_b
+    python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
+    python tools/combine_det.py runs/a/test_test_5scales/fc6+bb runs/b      # one of several tests
+
+Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
+scales after ``@``; the candidates it kept are read, and no network runs. Where tests of a run kept
+other candidates, as those of another layer or on other windows did, one test's folder is named.
+Suppression has its default limits, whatever the runs were tested with. Result files and
+results.json go to --out. The last line printed is the mAP.
+``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from commands.cli import WordsParser, run_tool, with_progress
+from commands.tested_runs import RESULTS, RunTest, read_test
+from detection import config
+from detection.config import Split
+from detection.data.reading import read_dataset
+from detection.data.records import Dataset
+from detection.detections import Detections
+from detection.evaluation.coco_map import coco_ap50
+from detection.evaluation.comp4 import from_images, write_comp4
+from detection.evaluation.report import ap_columns, format_table, put_row, save_result
+from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.inference.combination import combine, same_classes
+from detection.inference.postprocess import Suppression
+from detection.inference.testing import load_candidates
+from detection.machine import environment
+
+
+def main(
+    runs: list[str],
+    data: Split = Split(),  # noqa: B008 - frozen
+    scales: Literal[1, 5] = 5,
+    out: str = "runs/combined",
+    csv: Path | None = None,
+    limit: int | None = None,
+    vote_iou: float | None = None,
+    weights: list[float] | None = None,
+) -> None:
+    """Combine the detectors of several runs; the last line is the mAP.
+
+    Args:
+        runs: folders of the runs, tested on the split before, or of one of their tests.
+        data: annotations.
+        scales: the number of scales that runs named without one were tested at.
+        out: folder for the result files and results.json; none that is read from.
+        csv: table to put the result into; made with its header if missing.
+        limit: use only the first so many images of the split.
+        vote_iou: all models' boxes that overlap a detection by this vote on its box, as
+            --detection.vote_iou of a test; none vote by default, as in the paper.
+        weights: of the runs, in their order: scores and boxes of the same windows are averaged;
+            without them the union is taken, as in the paper. To gain by it the runs must have
+            been tested on the same windows.
+    """
+    place = config.Data(root=data.root, test_split=data.split)
+    tests = [read_test(run, scales, place) for run in runs]
+    classes = same_classes({run: test.classes for run, test in zip(runs, tests, strict=True)})
+    check_out(Path(out), tests)
+    # A split by content was kept by the first test or training.
+    dataset = read_dataset(data, data.split, classes=classes, limit=limit, kept=tests[0].run)
+    for test in tests:
+        dataset = dataset.without(test.unreadable(dataset.records))
+    found, *alone = combine_split(tests, dataset, vote_iou, weights)
+    result = evaluated(found, dataset)
+    ap50 = coco_ap50(from_images(found, classes), dataset.records, classes)
+    singles = [evaluated(own, dataset).map for own in alone]
+
+    write_comp4(out, data.split, found, classes)
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(sys.argv),
+        "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
+        "test_split": data.split,
+        "images": len(dataset.records),
+        "vote_iou": vote_iou,
+        "weights": weights,
+        "ap50_pycocotools": ap50,
+        "environment": environment(),
+    }
+    save_result(Path(out) / RESULTS, result, facts)
+    if csv is not None:
+        split = data.split + (f":{limit}" if limit else "")
+        names = [test.name for test in tests]
+        row = row_of(names, singles, split, result, vote_iou, weights)
+        put_row(csv, row, ["runs", "test_split"])
+    for test, value in zip(tests, singles, strict=True):
+        print(f"{test.name} alone: mAP {value:.4f}")
+    print(f"result files and results.json are in {out}")
+    print(format_table(result, ap50))
+
+
+def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:
+    """VOC's metric of the detections in a split's images."""
+    classes = dataset.classes
+    return evaluate_voc(from_images(found, classes), dataset.records, classes)
+
+
+def row_of(
+    names: Sequence[str],
+    singles: Sequence[float],
+    split: str,
+    result: VOCResult,
+    vote_iou: float | None,
+    weights: Sequence[float] | None,
+) -> dict[str, Any]:
+    """The table's row of a combination of these tests; ``singles`` are their own mAPs."""
+    voting = "" if vote_iou is None else f", voting at {vote_iou:g}"
+    mean = "" if weights is None else f", averaged {':'.join(f'{each:g}' for each in weights)}"
+    row = {
+        "runs": " + ".join(names) + voting + mean,
+        "test_split": split,
+        "map": round(result.map, 4),
+        "best_single_map": round(max(singles), 4),
+    }
+    return row | ap_columns(result, row)
+
+
+def check_out(out: Path, tests: Sequence[RunTest]) -> None:
+    """Refuse to write into what is read.
+
+    Raises:
+        ValueError: the folder is a run's, or among the files of its tests.
+    """
+    for test in tests:
+        read = test.candidates.parent.resolve()
+        if out.resolve() == test.run.resolve() or out.resolve().is_relative_to(read):
+            raise ValueError(f"--out {out} is among the files of run {test.run}; name another")
+
+
+def combine_split(
+    tests: Sequence[RunTest],
+    dataset: Dataset,
+    vote_iou: float | None,
+    weights: Sequence[float] | None,
+) -> list[dict[str, Detections]]:
+    """Detections in every image of a split, by image id: of all runs together, then of each.
+
+    Raises:
+        DamagedArtefact: a file of candidates is damaged.
+    """
+    found: list[dict[str, Detections]] = [{} for _ in range(1 + len(tests))]
+    for record in with_progress(dataset.records, "combination", len(dataset.records)):
+        models = [load_candidates(test.candidates, record) for test in tests]
+        parts = [(models, weights), *(([model], None) for model in models)]
+        for place, (chosen, shares) in zip(found, parts, strict=True):
+            place[record.image_id] = combine(
+                chosen, record.size, dataset.classes, Suppression(vote_iou=vote_iou), weights=shares
+            )
+    return found
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_tool(main, parser_class=WordsParser)

@@ -1,0 +1,222 @@
+"""Find objects in your own images: one line a detection, and the images drawn.
+
+    python tools/detect.py street.jpg                        # VOC's 20 classes
+    python tools/detect.py --run runs/mine holiday/          # your own detector, a whole folder
+    python tools/detect.py holiday/ --csv found.csv --drawings=false --workers 2
+
+A folder stands for every image in it and its subfolders, of any format that Pillow opens. A line
+has the image, class, score and box x1, y1, x2, y2, with tabs between. The score is the probability
+that the detection is right, or a raw score where the detector has no calibration. The box is in
+pixels of the upright image, counted from 0 and half-open: its width is x2 - x1. An image that
+cannot be read is skipped; these are listed at the end, and the exit status is 3.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from joblib import cpu_count
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from commands.cli import WordsParser, end, run_tool, with_progress
+from detection.detections import Detections
+from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
+from detection.evaluation.plots import FORMATS, draw_detections
+from detection.features.extractor import Precision
+from detection.inference.detector_file import SHIPPED, shipped
+from detection.inference.many_images import (
+    DetectorSource,
+    ImageJob,
+    ImageResult,
+    detect_files,
+    detector_of_process,
+    device_named,
+    workers_for,
+)
+from files.images import images_below
+from files.writing import file_digest, refuse_inputs
+from proposals.methods import Proposals
+
+logger = logging.getLogger("detect")
+
+# What would break a line into more, or into other columns.
+ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def main(
+    images: list[str],
+    run: str | None = None,
+    detector: str = "voc07",
+    out: str | None = None,
+    drawings: bool = True,
+    json: Path | None = None,
+    csv: Path | None = None,
+    yolo: Path | None = None,
+    threshold: float | None = None,
+    windows: Literal["selective_search", "edge_boxes", "both"] | None = None,
+    scales: Literal[1, 5] | None = None,
+    precision: Precision | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    workers: int = 0,
+    strict: bool = False,
+) -> None:
+    """Find objects in images, print them and draw them.
+
+    Args:
+        images: images, or folders of images.
+        run: folder of the run that trained the detector; without it, --detector.
+        detector: a detector's file, or 'voc07', which comes with the package.
+        out: folder for the drawn images; without it 'detected', beside a run's detector or in the
+            working folder.
+        drawings: draw the images.
+        json: file for all detections as COCO's JSON.
+        csv: file for all detections as a table.
+        yolo: folder for a text file an image in YOLO's form, and classes.txt.
+        threshold: keep what is surer than this: a probability, 0.5 without it; of a detector
+            without calibration a raw score, -0.7 without it.
+        windows: the method that proposes them; EdgeBoxes' take a third of selective search's time.
+            Without it as in the detector.
+        scales: number of image scales; 1 is quicker than 5. Without it as in the detector.
+        precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it. Without
+            it as in the detector.
+        device: where the network runs; 'auto' takes a CUDA device where there is one.
+        workers: number of processes, 0 for one a core; a few images are searched in one.
+        strict: stop at the first image that cannot be read.
+    """
+    path = Path(run) / "detector.safetensors" if run else shipped(detector)
+    beside = Path() if path.parent == SHIPPED else path.parent
+    folder = Path(out) if out else beside / "detected"
+    places = plan_drawings(find_images(images, folder), folder)
+    written = [*(places.values() if drawings else ()), *filter(None, (json, csv))]
+    refuse_inputs(written, places)
+    source = DetectorSource(
+        path,
+        file_digest(path) if path.is_file() else "",
+        scales,
+        precision,
+        proposals=None if windows is None else Proposals(method=windows),
+        device=device_named(device),
+    )
+    known = detector_of_process(source)
+    if not known.calibrated:
+        logger.warning("%s has no calibration: scores are raw, not probabilities", path)
+    jobs = [
+        ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
+    ]
+    results = detect_files(source, jobs, workers_for(len(jobs), workers or cpu_count()), draw)
+    skipped: dict[str, str] = {}
+    found: dict[str, Found] = {}
+    with closing(with_progress(results, "images", len(jobs))) as shown:
+        for result in reported(shown, skipped, strict=strict):
+            found[str(result.image)] = (result.found, result.size)
+    if json:
+        save_coco(json, found, known.classes)
+    if csv:
+        save_csv(csv, found)
+    if yolo:
+        names = {str(image): str(place.relative_to(folder)) for image, place in places.items()}
+        save_yolo(yolo, {names[image]: each for image, each in found.items()}, known.classes)
+    if drawings:
+        logger.info("%d images drawn in %s", len(found), folder)
+    end(skipped)
+
+
+def reported(
+    results: Iterable[ImageResult], skipped: dict[str, str], *, strict: bool
+) -> Iterator[ImageResult]:
+    """The results of images that could be read, each printed; the others go to ``skipped``.
+
+    Raises:
+        ValueError: an image cannot be read, and ``strict`` is asked for.
+    """
+    for result in results:
+        if result.unreadable:
+            if strict:
+                raise ValueError(result.unreadable)
+            logger.warning("%s", result.unreadable)
+            skipped[str(result.image)] = result.unreadable
+            continue
+        if result.cut_short:
+            logger.warning("%s ends early; what is there of it is searched", result.image)
+        print_detections(result.image, result.found)
+        yield result
+
+
+def draw(image: NDArray[np.uint8], found: Detections, path: Path) -> None:
+    """Draw all detections."""
+    draw_detections(image, found, path, top=len(found))
+
+
+def find_images(words: list[str], out: Path) -> dict[Path, Path]:
+    """The images that words of the command line name, folders replaced by what they hold.
+
+    Args:
+        words: images and folders.
+        out: folder of the drawings: where it lies in a folder, what is in it is no image to search.
+
+    Returns:
+        Of each image its name in the folder that was given, or its own name.
+
+    Raises:
+        FileNotFoundError: a folder without images.
+    """
+    found: dict[Path, Path] = {}
+    for place in map(Path, words):
+        if not place.is_dir():
+            found.setdefault(place, Path(place.name))
+            continue
+        inside, others = images_below(place)
+        if place.resolve() in out.resolve().parents:
+            drawn = [path for path in inside if out.resolve() in path.resolve().parents]
+            inside = sorted(set(inside) - set(drawn))
+            others += len(drawn)
+        if not inside:
+            raise FileNotFoundError(
+                f"no image in {place.absolute()} or below it, and {others} other files; expected "
+                "endings such as .jpg, .png, .bmp, .tif and .webp"
+            )
+        if others:
+            logger.info("%s: %d images, %d other files passed over", place, len(inside), others)
+        for path in inside:
+            found.setdefault(path, path.relative_to(place))
+    return found
+
+
+def plan_drawings(images: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
+    """Where each image is drawn: under its own name in ``folder``, with a number if that is taken.
+
+    Args:
+        images: of each its name below the folder.
+        folder: for the drawings.
+    """
+    drawings: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for image, name in images.items():
+        if name.suffix.lower() not in FORMATS:
+            name = name.with_name(f"{name.name}.jpg")
+        free, number = name, 1
+        while str(free).casefold() in taken:  # some file systems know no case
+            number += 1
+            free = name.with_stem(f"{name.stem}_{number}")
+        taken.add(str(free).casefold())
+        drawings[image] = folder / free
+    return drawings
+
+
+def print_detections(image: Path, found: Detections) -> None:
+    """One line a detection, best first: image, class, score, box, with tabs between."""
+    for box, name, score in found:
+        corners = "\t".join(f"{corner:.1f}" for corner in box)
+        line = f"{str(image).translate(ESCAPES)}\t{name}\t{score:.3f}\t{corners}"
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_tool(main, parser_class=WordsParser)

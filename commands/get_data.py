@@ -1,0 +1,89 @@
+"""Get a data set: fetch VOC 2007, draw a miniature of it, or cut its objects out.
+
+Example:
+    python tools/get_data.py voc07
+    python tools/get_data.py synthetic
+    python tools/get_data.py voc_crops
+
+The first fetches VOC 2007 (trainval 439 MB, test 431 MB) into data/VOCdevkit/VOC2007. A call after
+one that was broken off resumes it; a second call sees that all is there. Without network, put the
+two official archives into data/ yourself and run the same command: it checks and unpacks them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from classification.voc_crops import write_crops
+from commands.cli import end, run_tool
+from detection.data.synthetic.dataset import write_synthetic_voc
+from detection.data.voc_archives import VOC07, Progress, fetch, is_unpacked, unpack
+
+
+def voc07(folder: Path = Path("data"), url: str | None = None) -> None:
+    """Fetch the official archives of VOC 2007, trainval and test.
+
+    Args:
+        folder: the archives go here, the images into VOCdevkit/VOC2007 inside.
+        url: folder of a mirror that has the archives under their official names.
+    """
+    for archive in VOC07:
+        if is_unpacked(archive, folder):
+            print(f"{archive.name}: already unpacked")
+            continue
+        _follow(fetch(archive, folder, url), f"fetch {archive.name}", unit="B")
+        _follow(unpack(archive, folder), f"unpack {archive.name}", unit=" files")
+        print(f"{archive.name}: checked and unpacked")
+    print(f"VOC 2007 is in {folder / 'VOCdevkit' / 'VOC2007'}")
+
+
+def synthetic(
+    folder: Path = Path("data/synthetic"), train: int = 48, test: int = 24, seed: int = 0
+) -> None:
+    """Draw images of five classes of textured things, in VOC's layout.
+
+    Args:
+        folder: the images and annotations go here.
+        train: images of the train split.
+        test: images of the test split.
+        seed: same seed, same images.
+    """
+    write_synthetic_voc(folder, train, test, seed)
+    print(f"{train} train and {test} test images are in {folder}")
+
+
+def voc_crops(
+    root: str = "data/VOCdevkit",
+    folder: Path = Path("data/voc_crops"),
+    train_split: str = "train",
+    val_split: str = "val",
+    min_side: int = 48,
+) -> None:
+    """Cut the objects of annotated images out, for train_cls: train/CLASS/ and val/CLASS/.
+
+    Args:
+        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        folder: the crops go here.
+        train_split: list in ImageSets/Main whose objects are to train on.
+        val_split: list whose objects are to test on.
+        min_side: pixels that an object's shorter side has at least; difficult ones are left out.
+    """
+    skipped: dict[str, str] = {}
+    for split, name in ((train_split, "train"), (val_split, "val")):
+        count, unreadable = write_crops(root, split, folder / name, min_side)
+        skipped |= unreadable
+        print(f"{count} objects of {split} are in {folder / name}")
+    end(skipped)
+
+
+def _follow(steps: Iterator[Progress], title: str, unit: str) -> None:
+    with tqdm(desc=title, unit=unit, unit_scale=True, disable=None) as bar:
+        for step in steps:
+            bar.total = step.total
+            bar.update(step.done - bar.n)
+
+
+def run() -> None:
+    """Call the function that the command line names, with its flags."""
+    run_tool({"voc07": voc07, "synthetic": synthetic, "voc_crops": voc_crops})

@@ -1,0 +1,117 @@
+"""Look at annotated images before training: what was read, what is wrong, how it looks.
+
+    python tools/inspect_data.py --data.root my_images
+
+Prints the classes with their objects, what was repaired or left out, images that are there twice,
+objects that no window can reach, and the recall of the windows on a sample of the images; these
+windows stay in the cache for the training. ``--sheet`` names the PNG that shows images with their
+boxes. Any format is read that a training reads.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from commands.cli import end, run_tool
+from commands.make_proposals import measure, windows_of
+from detection.config import Data, Split
+from detection.data.overview import (
+    count_classes,
+    duplicates,
+    out_of_reach,
+    repeated_boxes,
+    sample_of,
+)
+from detection.data.reading import read_dataset
+from detection.data.records import Dataset
+from detection.data.splits import ALL
+from detection.evaluation.contact_sheet import draw_contact_sheet
+from proposals import Proposals
+
+NAMED = 3  # examples of a finding
+
+
+def main(
+    data: Split = Split(split=ALL),  # noqa: B008 - frozen
+    proposals: Proposals = Proposals(),  # noqa: B008 - frozen
+    cache: Path = Path(Data.cache),
+    workers: int = 1,
+    sample: int = 20,
+    sheet: Path = Path("contact_sheet.png"),
+) -> None:
+    """Print what a folder of annotated images holds, and draw some of them.
+
+    Args:
+        data: which images; 'all' are those of every split, in data without VOC's lists.
+        proposals: the method of windows whose recall is measured.
+        cache: folder the windows are kept under.
+        workers: number of processes that make windows.
+        sample: images whose windows are made; 0 makes none.
+        sheet: PNG of at most 24 images with their boxes.
+
+    Raises:
+        ValueError: workers or sample out of range, or the data cannot be used.
+    """
+    if workers < 1 or sample < 0:
+        raise ValueError(f"workers must be 1 or more, sample 0 or more; got {workers}, {sample}")
+    dataset = read_dataset(data, data.split)
+    show_classes(dataset)
+    show_findings(dataset, proposals)
+    draw_contact_sheet(sample_of(dataset.records, 24), dataset.classes, sheet)
+    print(f"contact sheet: {sheet}")
+    if sample:
+        some = replace(dataset, records=tuple(sample_of(dataset.records, sample)))
+        show_recall(some, proposals, cache, workers)
+    end(dataset.unreadable)
+
+
+def show_classes(data: Dataset) -> None:
+    """Print a line a class."""
+    width = max(map(len, (*data.classes, "class")))
+    print(
+        f"{'class':<{width}} {'objects':>8} {'difficult':>10} {'images':>7}  median height, width"
+    )
+    for each in count_classes(data):
+        numbers = f"{each.objects:>8} {each.difficult:>10} {each.images:>7}"
+        print(f"{each.name:<{width}} {numbers}  {each.size[0]} {each.size[1]}")
+
+
+def show_findings(data: Dataset, proposals: Proposals) -> None:
+    """Print what was read, and what somebody would want to know of it."""
+    records = data.records
+    objects = sum(len(record.boxes) for record in records)
+    empty = sum(len(record.boxes) == 0 for record in records)
+    print(f"{len(records)} images, {objects} objects; {empty} images without objects")
+    for kind, count in data.repairs.items():
+        print(f"mended: {kind}: {count}")
+    if again := repeated_boxes(records):
+        print(f"objects with the box and class of another: {again}")
+    if same := duplicates(records):
+        named = "; ".join(" = ".join(group) for group in same[:NAMED])
+        print(f"images that are there more than once: {len(same)}, such as {named}")
+    small = {record.image_id: int(out_of_reach(record, proposals).sum()) for record in records}
+    if count := sum(small.values()):
+        named = ", ".join([image_id for image_id, found in small.items() if found][:NAMED])
+        print(
+            f"objects too small for any window of {proposals.name}: {count}, such as in {named}; "
+            "cut large images into parts to find them"
+        )
+
+
+def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) -> None:
+    """Print how many of the objects the windows of some images cover."""
+    stores, data = windows_of(proposals, data, cache, workers)
+    counted = sum(int((~record.difficult).sum()) for record in data.records)
+    if not counted:
+        print("no object to measure the windows on")
+        return
+    found = measure(stores, data)[None]
+    print(
+        f"windows by {proposals.name} on {len(data.records)} images: {found.windows.mean():.0f} an "
+        f"image; {found.recall[0.5]:.1%} of {counted} objects are found at IoU 0.5, "
+        f"{found.recall[0.7]:.1%} at 0.7"
+    )
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_tool(main)

@@ -1,0 +1,193 @@
+"""Test a trained image classifier: top-1, top-5, mean class accuracy, predictions, confusions.
+
+    python tools/test_cls.py --run runs/clothing                     # the whole image
+    python tools/test_cls.py --run runs/clothing --views ten
+    python tools/test_cls.py --run runs/clothing --views full --size 180
+    python tools/test_cls.py --run runs/clothing --views multi --compare [runs/b/test_val/ten_128]
+
+The images are those of <data.root>/val/CLASS/, where the training's were if no root is named. A
+test's results go to a folder of its own, <run>/test_<split>/<views>_<size>/: predictions.csv, with
+a line an image, results.json and confusion.png. The last line printed is the top-1. Images that
+cannot be read are left out and listed, with exit status 3.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from classification.classifier import Classifier
+from classification.comparison import Comparison, compare_tests
+from classification.config import Config
+from classification.folder import read_folder
+from classification.plots import plot_confusion
+from classification.testing import Predictions, format_measures, predict
+from classification.training import ClassifierRun
+from classification.views import ViewKind
+from commands.cli import end, read_settings, run_tool, with_progress
+from detection.evaluation.report import put_rows
+from detection.machine import environment, fixed_threads, peak_memory_mb
+from detection.run import log_to
+from files.names import check_file_name
+from files.writing import refuse_inputs, save_text
+
+PREDICTIONS = "predictions.csv"
+# The columns of the table that tell one finding from another.
+SAME = ("task", "network", "features", "view", "size", "train", "test", "seed")
+
+logger = logging.getLogger("test_cls")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of classes, a folder a class.
+
+    Attributes:
+        root: folder that holds the split's; without it that of the training.
+        split: ``val``, or another folder of classes beside it.
+    """
+
+    root: str | None = None
+    split: str = "val"
+
+
+def main(
+    run: str = Config.run,
+    views: ViewKind | None = None,
+    size: int | None = None,
+    data: Images = Images(),
+    compare: tuple[str, ...] = (),
+    csv: str | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    strict: bool = False,
+) -> None:
+    """Test a run's classifier on a split.
+
+    Args:
+        run: folder of the run that trained the classifier.
+        views: of an image, whose probabilities are averaged; 'multi' are 96 from maps of six
+            scales, '+' adds what it names. Without it the full image where there is a pyramid, else
+            the centre crop.
+        size: shorter side in pixels that images are resized to for crops and the full image, but
+            not for 'multi'; without it that of the training.
+        data: the images.
+        compare: folders of other tests of the same images: the difference in top-1 to each, with
+            its interval and chance.
+        csv: table to put rows of results into.
+        device: where the network runs; 'auto' takes a CUDA device where there is one.
+        strict: stop at the first image that cannot be read.
+    """
+    check_file_name(data.split, "--data.split")
+    trained = ClassifierRun(Config(run=run, device=device), " ".join(sys.argv), with_progress)
+    fixed_threads()
+    classifier = Classifier.load(trained.classifier_path, device=trained.device)
+    scorer = classifier.scorer(views, size)
+    images = read_folder(data.root or root_of(trained), data.split, classifier.classes)
+    folder = trained.folder / f"test_{data.split}" / f"{scorer.views}_{scorer.sizes}"
+    refuse_inputs([folder], [images.path(row) for row in range(len(images.names))])
+    log_to(trained.folder / "log.txt")
+    logger.info("%d images, views %s at %s pixels", len(images.names), scorer.views, scorer.sizes)
+    start = time.perf_counter()
+    found, skipped = predict(scorer, images, strict=strict, progress=with_progress)
+    seconds = time.perf_counter() - start
+
+    found.save(folder / PREDICTIONS)
+    plot_confusion(found, folder / "confusion.png")
+    compared = {
+        other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
+        for other in compare
+    }
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": trained.command,
+        "trained": classifier.trained,
+        "network": classifier.network.settings,
+        "root": str(images.root),
+        "split": data.split,
+        "views": scorer.views,
+        "size": scorer.sizes,
+        "skipped": skipped,
+        "seconds": round(seconds, 2),
+        "peak_memory_mb": peak_memory_mb(),
+        "environment": environment(),
+    }
+    facts |= results(found, compared)
+    save_text(folder / "results.json", json.dumps(facts, indent=2) + "\n")
+    if csv is not None:
+        put_rows(csv, rows_of(facts), SAME)
+    print(f"{PREDICTIONS}, results.json and confusion.png are in {folder}")
+    for other, one in compared.items():
+        print(f"top-1 less that of {other}: {one}")
+    print(format_measures(found))
+    end(skipped)
+
+
+def root_of(run: ClassifierRun) -> str:
+    """The folder of images that a run was trained on.
+
+    Raises:
+        FileNotFoundError: the run does not tell.
+    """
+    path = run.folder / "config.yaml"
+    root = (read_settings(path).get("data") or {}).get("root") if path.is_file() else None
+    if root is None:
+        raise FileNotFoundError(f"{path} does not tell where the images are; name --data.root")
+    return str(root)
+
+
+def results(found: Predictions, compared: dict[str, Comparison]) -> dict[str, Any]:
+    """The numbers of a test, for JSON."""
+    accuracies = found.class_accuracies()
+    counts = found.confusion().sum(axis=1).tolist()
+    return {
+        "images": len(found.images),
+        **found.measures(),
+        "per_class": {
+            name: {"images": count, "accuracy": accuracies[name]}
+            for name, count in zip(found.classes, counts, strict=True)
+        },
+        "compared": {other: asdict(one) for other, one in compared.items()},
+    }
+
+
+def features_of(facts: Mapping[str, Any]) -> str:
+    """What a classifier was, in words: pooling, sizes and epochs of its training.
+
+    Args:
+        facts: a test's results.json.
+    """
+    network, training = facts["network"], facts["trained"]["training"]
+    pooling = "6x6"
+    if network["levels"]:
+        pooling = f"pyramid {' '.join(map(str, network['levels']))} {network['pool']}"
+    sides = training["crop"]
+    if training["sizes"] != "single":
+        sides = f"{training['small']}-{training['crop']}"
+    return f"{pooling}, {training['sizes']} {sides}, {training['epochs']} epochs"
+
+
+def rows_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of results, a measure each, of a test's results.json."""
+    row = {
+        "task": Path(facts["root"]).resolve().name,
+        "network": facts["network"]["name"],
+        "features": features_of(facts),
+        "view": facts["views"],
+        "size": facts["size"],
+        "train": "train",
+        "test": facts["split"],
+        "seed": facts["trained"]["seed"],
+    }
+    measures = ("top1", "top5", "mean_class")
+    return [
+        row | {"metric": name, "value": f"{facts[name]:.4f}"} for name in measures if name in facts
+    ]
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_tool(main)

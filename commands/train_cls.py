@@ -1,0 +1,67 @@
+"""Train an image classifier with the spatial pyramid, on one size or many.
+
+    python tools/train_cls.py --data.root FOLDER               # configs/imagenet_zf5.yaml
+    python tools/train_cls.py --config configs/clothing_small.yaml
+    torchrun --nproc_per_node 2 -- tools/train_cls.py --config configs/clothing_small.yaml --run X
+
+The two dashes keep torchrun from taking --run for a flag of its own.
+FOLDER holds train/CLASS/ and val/CLASS/. Leaves classifier.safetensors in the run's folder, whose
+trunk --network.weights of train_det takes. Killed anywhere and started again, it ends with the same
+classifier. Images that cannot be read are left out and listed at the end, with exit status 3.
+"""
+
+import logging
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import cpu_count
+
+from classification.config import Config
+from classification.folder import read_folder
+from classification.ranks import joined
+from classification.training import ClassifierRun, train_classifier
+from commands.cli import end, run_configured, with_progress
+from detection.machine import fixed_threads
+from detection.run import log_to
+from files.writing import file_digest
+
+DEFAULT_CONFIG = Path("configs/imagenet_zf5.yaml")
+
+logger = logging.getLogger("train_cls")
+
+
+def main(config: Config) -> None:
+    """Train in this process, or in one of those that ``torchrun`` started."""
+    run = ClassifierRun(config, " ".join(sys.argv), with_progress)
+    train = read_folder(config.data.root, "train")
+    val = read_folder(config.data.root, "val", train.classes)
+    fixed_threads()
+    with joined(run.device) as ranks:
+        first = ranks.rank == 0
+        if ranks.count > 1:
+            torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // ranks.count))
+        with run.locked() if first else nullcontext():
+            if first:
+                log_to(run.folder / "log.txt")
+                run.describe()
+                described = (len(train.names), len(val.names), len(train.classes))
+                logger.info("%d images to train on, %d to test on, %d classes", *described)
+            facts = train_classifier(config, run, ranks, train, val)
+    if ranks.rank == 0:
+        report(run, facts)
+        end(facts["skipped"])
+
+
+def report(run: ClassifierRun, facts: dict[str, Any]) -> None:
+    """Print how the classifier does on centre crops, its file, and what to type next."""
+    tested = facts["tested"]
+    print(f"val: top-1 {100 * tested['top1']:.2f} %, top-5 {100 * tested['top5']:.2f} %")
+    print(f"classifier {run.classifier_path} sha256 {file_digest(run.classifier_path)}")
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_configured(main, Config, DEFAULT_CONFIG)

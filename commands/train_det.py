@@ -1,0 +1,59 @@
+"""Train an SPP-net detector: windows, fine-tuning, SVMs with hard negatives, box regression.
+
+    python tools/train_det.py                                  # configs/voc07_alexnet.yaml
+    python tools/train_det.py --config configs/quickstart.yaml
+
+Leaves detector.safetensors in the run's folder. A second call does what is missing; killed anywhere
+and started again, it ends with the same detector. Images that cannot be read are left out and
+listed at the end, with exit status 3.
+"""
+
+import logging
+import sys
+
+from commands.cli import end, run_configured, with_progress
+from commands.dispatch import command_of
+from detection.config import Config
+from detection.data.reading import read_dataset
+from detection.evaluation.report import format_stages
+from detection.machine import fixed_threads
+from detection.run import Run, log_to, stage_seconds
+from detection.training.labels import check_classes
+from detection.training.pipeline import train_detector
+from files.writing import file_digest
+
+logger = logging.getLogger("train_det")
+
+
+def main(config: Config) -> None:
+    """Run every stage in the paper's order, and say what it took."""
+    run = Run(config, " ".join(sys.argv), with_progress)
+    fixed_threads()
+    split = config.data.train_split
+    data = read_dataset(
+        config.data, split, limit=config.limit, strict=config.strict, kept=run.folder
+    )
+    check_classes(data, split, difficult=config.data.difficult)
+    with run.locked():
+        log_to(run.folder / "log.txt")
+        run.describe()
+        described = (len(data.records), split, " ".join(data.classes))
+        logger.info("%d images of %s, classes: %s", *described)
+        data = train_detector(run, data)
+        report(run, len(data.records))
+    end(data.unreadable)
+
+
+def report(run: Run, images: int) -> None:
+    """Print what each stage took, the detector, and what to type next."""
+    elsewhere = ("detection", "evaluation", f"windows of {run.config.data.test_split}")
+    stages = stage_seconds(run.folder)
+    stages = {name: one for name, one in stages.items() if not name.startswith(elsewhere)}
+    print(format_stages(stages, images))
+    print(f"detector {run.detector_path} sha256 {file_digest(run.detector_path)}")
+    print("next:", *command_of("test_det"), "--run", run.config.run)
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_configured(main)

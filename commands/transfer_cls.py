@@ -1,0 +1,234 @@
+"""Classify by a fixed network's features and linear SVMs (paper, Tables 6 and 7).
+
+    python tools/transfer_cls.py voc07 --data.train_split train --data.test_split minival
+    python tools/transfer_cls.py voc07 --network.name vgg16 --views [full-392] --features [conv5]
+    python tools/transfer_cls.py voc07 --views [full-224,full-320,full-392,full-448] --choose
+    python tools/transfer_cls.py caltech101 --data.root ../shared/caltech101
+
+A view is crop (the centre), full (aspect kept) or warp (a square) with the shorter side s. Of each
+layer and view the tool prints what is measured on the test images and, where there are several
+views, what each gains over the one before. C is chosen on training images held back, and so is s by
+--choose, which touches no test image. Features and their inner products are kept in the cache: a
+second call takes seconds. Images that cannot be read are left out and listed, with exit status 3.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from classification.transfer.feature_store import (
+    ExtractorSpec,
+    FeatureStore,
+    FixedNetwork,
+    extractor_of_process,
+)
+from classification.transfer.layers import Layer
+from classification.transfer.tasks import (
+    Caltech101,
+    CaltechData,
+    Outcome,
+    Task,
+    Voc07,
+    VocData,
+)
+from classification.transfer.view import View
+from commands.cli import end, run_tool, with_progress
+from detection.config import Config, Data
+from detection.evaluation.report import NO_AP, put_rows
+from detection.features.extractor import Precision
+from detection.machine import fixed_threads
+from detection.run import Run
+from files.artefacts import write_artefact
+from files.names import content_key
+
+FEATURES: tuple[Layer, ...] = ("pool5_6x6", "pool5_pyramid")
+Device = Literal["auto", "cpu", "cuda"]
+SAME = ("task", "network", "features", "view", "size", "train", "test", "seed")
+
+
+def voc07(
+    data: VocData = VocData(),  # noqa: B008 - frozen
+    network: FixedNetwork = FixedNetwork(),  # noqa: B008 - frozen
+    features: tuple[Layer, ...] = FEATURES,
+    views: tuple[str, ...] = ("crop-224", "full-224", "full-392"),
+    C: float | None = None,
+    choose: bool = False,
+    seed: int = 0,
+    device: Device = "auto",
+    workers: int = 0,
+    limit: int | None = None,
+    precision: Precision = "float32",
+    strict: bool = False,
+    csv: str | None = None,
+) -> None:
+    """VOC 2007 classification: mAP at 11 recalls.
+
+    Args:
+        data: the images.
+        network: whose features are taken.
+        features: layers.
+        views: what the network sees of an image, such as full-392.
+        C: weight of the SVMs' loss; without it chosen on a third of the training images.
+        choose: measure on that third only, to choose views by; no test image is read.
+        seed: of what is held back.
+        device: where the network runs; 'auto' takes a CUDA device where there is one.
+        workers: number of processes, 0 for one a core.
+        limit: use only the first so many images of each list.
+        precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
+        strict: stop at the first image that cannot be read.
+        csv: table to put rows of results into.
+    """
+    seen = tuple(map(View.parse, views))
+    asked = Asked(network, features, seen, C, choose, seed, precision, csv)
+    run = run_of(data.cache, device, workers, strict)
+    transfer(run, Voc07(data, seed, limit, training_only=choose), asked)
+
+
+def caltech101(
+    data: CaltechData = CaltechData(),  # noqa: B008 - frozen
+    network: FixedNetwork = FixedNetwork(),  # noqa: B008 - frozen
+    features: tuple[Layer, ...] = FEATURES,
+    views: tuple[str, ...] = ("crop-224", "warp-224", "full-224"),
+    C: float | None = None,
+    choose: bool = False,
+    seed: int = 0,
+    device: Device = "auto",
+    workers: int = 0,
+    precision: Precision = "float32",
+    strict: bool = False,
+    csv: str | None = None,
+) -> None:
+    """Caltech-101: mean over classes and over images, of several random splits.
+
+    Args:
+        data: the images.
+        network: whose features are taken.
+        features: layers.
+        views: what the network sees of an image, such as full-392.
+        C: weight of the SVMs' loss; without it chosen on a third of the first split's training
+            images.
+        choose: measure on that third only, to choose views by.
+        seed: of the splits.
+        device: where the network runs; 'auto' takes a CUDA device where there is one.
+        workers: number of processes, 0 for one a core.
+        precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
+        strict: stop at the first image that cannot be read.
+        csv: table to put rows of results into.
+    """
+    seen = tuple(map(View.parse, views))
+    asked = Asked(network, features, seen, C, choose, seed, precision, csv)
+    run = run_of(data.cache, device, workers, strict)
+    transfer(run, Caltech101(data, seed), asked)
+
+
+def run_of(cache: str, device: Device, workers: int, strict: bool) -> Run:
+    """Where work is shared out; its folder is only for the scores."""
+    config = Config(
+        run="runs/transfer_cls",
+        device=device,
+        workers=workers,
+        strict=strict,
+        data=Data(cache=cache),
+    )
+    fixed_threads()
+    return Run(config, " ".join(sys.argv), with_progress)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured; the flags above explain the fields.
+
+    Raises:
+        ValueError: no view or no layer, or a C that is not above 0.
+    """
+
+    network: FixedNetwork
+    features: tuple[Layer, ...]
+    views: tuple[View, ...]
+    C: float | None
+    choose: bool
+    seed: int
+    precision: Precision
+    csv: str | None
+
+    def __post_init__(self) -> None:
+        if not self.views or not self.features:
+            raise ValueError("name one view or more and one layer or more: --views, --features")
+        if self.C is not None and self.C <= 0:
+            raise ValueError(f"C must be above 0, got {self.C}")
+        if self.C is not None and self.choose:
+            raise ValueError("--choose tries several C; give no --C with it")
+
+
+def transfer(run: Run, task: Task, asked: Asked) -> None:
+    """Extract, train, test and print, view by view; see the functions above."""
+    spec = ExtractorSpec.of(asked.network, asked.precision, run.device.type)
+    extractor = extractor_of_process(spec)
+    for view in asked.views:
+        extractor.check(view)
+    store = FeatureStore(run, spec)
+    before: dict[str, tuple[View, Outcome]] = {}
+    for view in asked.views:
+        missing = {layer: extractor.why_not(layer, view) for layer in asked.features}
+        store.make(task.paths, view, [layer for layer in asked.features if missing[layer] is None])
+        for layer, reason in missing.items():
+            row = {
+                **{"task": task.name, "network": asked.network.name, "features": layer},
+                **{"view": view.kind, "size": view.size, **task.facts, "seed": asked.seed},
+            }
+            if reason is not None:
+                print(f"{layer} {view}: {NO_AP} ({reason})", flush=True)
+                put(asked, row, {reason: NO_AP})
+                continue
+            gram, unreadable = store.gram(task.paths, view, layer)
+            task.leave_out(unreadable)
+            C = asked.C or chosen_C(task, gram, f"{layer} {view}")
+            if asked.choose:
+                continue
+            outcome = task.evaluate(gram, C)
+            found = {**outcome.metrics, "C": C, **gain(task, before.get(layer), outcome)}
+            before[layer] = view, outcome
+            values = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            print(f"{layer} {view}: {values}", flush=True)
+            keep(run, row | {"C": C, "spec": spec.facts}, outcome)
+            put(asked, row, {name: f"{value:.4g}" for name, value in found.items()})
+    end(task.unreadable)
+
+
+def chosen_C(task: Task, gram: NDArray, what: str) -> float:
+    """The C that is best on training images held back, with a line about it."""
+    C, value = task.choose(gram)
+    print(f"{what}: held back {value:.4f} at C {C:g}", flush=True)
+    return C
+
+
+def gain(task: Task, before: tuple[View, Outcome] | None, outcome: Outcome) -> dict[str, float]:
+    """What a view gains over the one before it, by names such as ``mAP - crop-224 low``."""
+    if before is None:
+        return {}
+    view, earlier = before
+    name = next(iter(outcome.metrics))
+    gains = task.gain(earlier, outcome)
+    return {f"{name} - {view}{ending}": value for ending, value in gains.items()}
+
+
+def put(asked: Asked, row: dict[str, Any], metrics: dict[str, str]) -> None:
+    """Put a result's rows into the table, in place of all that it had before."""
+    if asked.csv is not None and not asked.choose:
+        rows = [row | {"metric": name, "value": value} for name, value in metrics.items()]
+        put_rows(asked.csv, rows, SAME)
+
+
+def keep(run: Run, facts: dict[str, Any], outcome: Outcome) -> None:
+    """Keep the scores in the run's folder, for who compares them with others later."""
+    key = content_key(facts)
+    name = "_".join(str(facts[each]) for each in ("task", "network", "features", "view", "size"))
+    path = run.folder / f"{name.replace('/', '_')}_{key}.safetensors"
+    write_artefact(path, key, outcome.arrays, facts)
+
+
+def run() -> None:
+    """Call the task asked for with the flags of the command line."""
+    run_tool({"voc07": voc07, "caltech101": caltech101})

@@ -1,0 +1,148 @@
+"""What an annotation of any format says of an image, and its boxes checked and mended: one place.
+
+Every reader of a format gives ``Annotation``s, as they stand. What is wrong with their boxes is
+mended and counted here, or dropped and counted, or refused in a sentence that names the file.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.boxes import clip_boxes, from_voc
+from detection.data.records import ImageRecord
+from files.names import folded
+
+SWAPPED = "corners in the wrong order, swapped"
+CLIPPED = "box partly outside the image, clipped"
+MOSTLY_OUTSIDE = "box mostly outside the image (drawn on another version of it?), dropped"
+DROPPED = "box wholly outside the image, dropped"
+NO_AREA = "box without area, dropped"
+# The part of a box that may be cut away as a slip.
+SLIP = 0.5
+# Shares of an image are written with six decimals: more of a pixel than this is their rounding.
+PIXEL_DECIMALS = 2
+
+Unit = Literal["voc", "pixels", "shares"]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One image's annotation as it stands, nothing mended.
+
+    Attributes:
+        source: the file, and where it holds many images the place in it, for messages.
+        size: (height, width), None where none is given, or zero.
+        names: class names of the N objects.
+        corners: ``(N, 4)`` float64 x1, y1, x2, y2 in ``unit``, in either order.
+        difficult: ``(N,)`` bool.
+        unit: of the corners. 'voc' are pixels counted from 1, both corners inside the box; 'pixels'
+            are half-open; 'shares' are half-open parts, 0..1, of the image's width and height.
+    """
+
+    source: str
+    size: tuple[int, int] | None
+    names: tuple[str, ...]
+    corners: NDArray[np.float64]
+    difficult: NDArray[np.bool_]
+    unit: Unit = "voc"
+
+
+def check_pixels(corners: NDArray[np.float64], source: str) -> NDArray[np.float64]:
+    """The corners ``(N, 4)`` of an image's boxes themselves, which must be pixels.
+
+    Raises:
+        ValueError: all are between 0 and 1.
+    """
+    relative = (corners >= 0) & (corners <= 1)
+    if relative.all() and (corners % 1).any():
+        raise ValueError(
+            f"{source} has the corners of all boxes between 0 and 1, as relative coordinates "
+            "(YOLO's style) are; expected pixels: multiply x by the image's width, y by its height"
+        )
+    return corners
+
+
+def mend_boxes(
+    corners: NDArray[np.float64], size: tuple[int, int], unit: Unit = "voc"
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Counter[str]]:
+    """Half-open boxes inside an image of ``size`` (height, width).
+
+    Args:
+        corners: ``(N, 4)`` x1, y1, x2, y2, in either order.
+        size: (height, width) of the image.
+        unit: of the corners, as in ``Annotation``.
+
+    Returns:
+        Boxes ``(M, 4)`` with area above 0, which of the N they are ``(N,)``, repairs by kind. A box
+        of which more than SLIP would be cut away is dropped: that mends nothing.
+    """
+    ordered = np.concatenate(
+        [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
+    )
+    boxes = _half_open(ordered, size, unit)
+    clipped = clip_boxes(boxes, size)
+    solid = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    inside = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
+    mostly = inside & (_areas(clipped) < (1 - SLIP) * _areas(boxes))
+    kept = inside & ~mostly
+    repairs = {
+        SWAPPED: (ordered != corners).any(axis=1) & kept,
+        CLIPPED: (clipped != boxes).any(axis=1) & kept,
+        MOSTLY_OUTSIDE: mostly,
+        DROPPED: ~inside & solid,
+        NO_AREA: ~solid,
+    }
+    return clipped[kept], kept, +Counter({kind: int(hit.sum()) for kind, hit in repairs.items()})
+
+
+def make_record(
+    annotation: Annotation,
+    image_id: str,
+    path: Path,
+    size: tuple[int, int],
+    classes: Sequence[str],
+) -> tuple[ImageRecord, Counter[str]]:
+    """The record of an annotation, its boxes mended, and the repairs by kind.
+
+    Args:
+        annotation: as read from its file.
+        image_id: the record's name.
+        path: of the record's image; not opened.
+        size: (height, width) the boxes are clipped to.
+        classes: names that labels index.
+
+    Raises:
+        ValueError: an object's class is not in ``classes``.
+    """
+    for name in annotation.names:
+        if name not in classes:
+            alike = [repr(other) for other in classes if folded(other) == folded(name)]
+            raise ValueError(
+                f"{annotation.source} has an object of class '{name}', which is none of the "
+                f"classes {', '.join(classes)}"
+                + (f"; is it {' or '.join(alike)}?" if alike else "")
+            )
+    boxes, kept, repairs = mend_boxes(annotation.corners, size, annotation.unit)
+    labels = np.array([classes.index(name) for name in annotation.names], np.int64)
+    difficult = annotation.difficult[kept]
+    return ImageRecord(image_id, path, size, boxes, labels[kept], difficult), repairs
+
+
+def _half_open(
+    ordered: NDArray[np.float64], size: tuple[int, int], unit: Unit
+) -> NDArray[np.float32]:
+    if unit == "voc":
+        return from_voc(ordered)
+    if unit == "shares":
+        height, width = size
+        ordered = (ordered * (width, height, width, height)).round(PIXEL_DECIMALS)
+    return ordered.astype(np.float32)
+
+
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)

@@ -1,0 +1,158 @@
+"""COCO's JSON: one file of all images, or one a split."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask
+
+from detection.data.annotations import Annotation, check_pixels
+from detection.data.folder import DataFolder, split_word
+from detection.data.source import Source, as_size, number
+from files.names import check_class_name
+from files.text import read_text
+
+NAME = "COCO's JSON"
+PARTS = ("images", "annotations", "categories")
+
+
+def coco_files(folder: DataFolder) -> list[Path]:
+    """The JSON files with COCO's parts, or cut off before the last of them."""
+    return [path for path in folder.ending(".json") if _is_coco(read_text(folder.root / path))]
+
+
+def _is_coco(text: str) -> bool:
+    there = [f'"{part}"' in text for part in PARTS]
+    return sum(there) == len(PARTS) or (any(there) and not text.rstrip().endswith(("}", "]")))
+
+
+def read_coco(folder: DataFolder) -> Source:
+    """The annotations of all COCO files below a folder.
+
+    An image that a file lists without annotations has no objects. ``iscrowd`` and ``ignore`` make
+    an object difficult. A box that is missing is that of the segmentation.
+
+    Raises:
+        FileNotFoundError: a listed image is not there.
+        ValueError: a file is broken or contradicts itself.
+    """
+    files = coco_files(folder)
+    splits: dict[Path, str] = {}
+    source = Source(folder, f"{NAME} ({', '.join(map(str, files))})", splits=splits)
+    for path in files:
+        split = split_word(path.stem) or folder.split_of(path)
+        for image, annotation in _read_file(folder, path).items():
+            source.add(image, annotation)
+            if split is not None:
+                splits[image] = split
+    return source
+
+
+def _read_file(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
+    where = str(folder.root / path)
+    images, objects, categories = _parts(where, read_text(folder.root / path))
+    names = {
+        key: check_class_name(str(each.get("name", "")).strip(), where)
+        for key, each in _by_id(categories, where, "category").items()
+    }
+    listed = _by_id(images, where, "image")
+    of_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in objects:
+        for field, known in (("image_id", listed), ("category_id", names)):
+            if each.get(field) not in known:
+                raise ValueError(
+                    f"{where}: annotation {each.get('id')} has the {field} {each.get(field)!r}, "
+                    f"which none of its {'images' if field == 'image_id' else 'categories'} has"
+                )
+        of_image[each["image_id"]].append(each)
+    found = {}
+    for key, entry in listed.items():
+        name = str(entry.get("file_name", ""))
+        annotation = _annotation(f"{where}, image '{name}'", entry, of_image[key], names)
+        image = folder.image_named(name, where, path)
+        if image in found:
+            raise ValueError(f"{where} lists the image '{name}' twice; keep one entry")
+        found[image] = annotation
+    return found
+
+
+def _parts(where: str, text: str) -> list[Sequence[Mapping[str, Any]]]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{where} is not valid JSON ({error}); export it again: it may be cut off"
+        ) from error
+    parts: list[Sequence[Mapping[str, Any]]] = []
+    for part in PARTS:
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+            raise ValueError(f"{where} has no list '{part}' of objects, as COCO's JSON has")
+        parts.append(entries)
+    return parts
+
+
+def _by_id(
+    entries: Sequence[Mapping[str, Any]], where: str, what: str
+) -> dict[int | str, Mapping[str, Any]]:
+    found: dict[int | str, Mapping[str, Any]] = {}
+    for entry in entries:
+        key = entry.get("id")
+        if not isinstance(key, int | str) or key in found:
+            raise ValueError(f"{where} has the {what} id {key!r} twice, or it is no id")
+        found[key] = entry
+    return found
+
+
+def _annotation(
+    source: str,
+    image: Mapping[str, Any],
+    objects: Sequence[Mapping[str, Any]],
+    names: Mapping[int | str, str],
+) -> Annotation:
+    size = as_size(image.get("height"), image.get("width"), source)
+    boxes = [_box(each, size, source) for each in objects]
+    corners = np.array(boxes, np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return Annotation(
+        source,
+        size,
+        tuple(names[each["category_id"]] for each in objects),
+        check_pixels(corners, source),
+        np.array([bool(each.get("iscrowd") or each.get("ignore")) for each in objects], np.bool_),
+        "pixels",
+    )
+
+
+def _box(entry: Mapping[str, Any], size: tuple[int, int] | None, source: str) -> list[float]:
+    """x, y, width, height of an object."""
+    box, outline = entry.get("bbox"), entry.get("segmentation")
+    if not box and outline:
+        return _box_of_outline(outline, size, f"{source}, annotation {entry.get('id')}")
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(
+            f"{source}: annotation {entry.get('id')} has the bbox {box!r}; expected x, y, width, "
+            "height, or a segmentation to take the box from"
+        )
+    return [number(each, source, "a bbox's value") for each in box]
+
+
+def _box_of_outline(outline: Any, size: tuple[int, int] | None, source: str) -> list[float]:
+    """The box around polygons, or around a mask as COCO packs it."""
+    try:
+        if isinstance(outline, dict):
+            height, width = outline["size"] if size is None else size
+            packed = outline
+            if isinstance(outline["counts"], list):
+                packed = mask.frPyObjects(outline, height, width)
+            return [float(each) for each in mask.toBbox(packed)]
+        points = np.concatenate([np.array(part, np.float64).reshape(-1, 2) for part in outline])
+        low, high = points.min(axis=0), points.max(axis=0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{source} has a segmentation that is neither polygons nor COCO's mask"
+        ) from error
+    return [number(each, source, "a segmentation") for each in (*low, *(high - low))]

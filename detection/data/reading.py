@@ -1,0 +1,177 @@
+"""Annotated images of any format that is read: one call, whatever somebody's folder looks like."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detection.config import Data, Split
+from detection.data.annotations import Annotation
+from detection.data.assembly import Labelled, assemble, count_objects
+from detection.data.coco import read_coco
+from detection.data.csv_table import read_csv
+from detection.data.folder import DataFolder
+from detection.data.recognise import is_voc, recognise
+from detection.data.records import Dataset
+from detection.data.source import Source
+from detection.data.splits import (
+    ALL,
+    content_split,
+    lists_in,
+    read_list,
+    resolve,
+    write_lists,
+)
+from detection.data.voc import class_names, read_voc
+from detection.data.voc_folder import find_voc_folder
+from detection.data.xml_folder import read_xml_folder
+from detection.data.yolo import read_yolo
+
+READERS = {"xml": read_xml_folder, "coco": read_coco, "yolo": read_yolo, "csv": read_csv}
+# Where a run keeps the lists of a split by content.
+LISTS = "lists"
+
+logger = logging.getLogger(__name__)
+
+
+def read_dataset(
+    data: Data | Split,
+    split: str,
+    classes: Sequence[str] | None = None,
+    limit: int | None = None,
+    images: bool = True,
+    *,
+    strict: bool = False,
+    kept: Path | None = None,
+) -> Dataset:
+    """Records of a split of annotated images, in whatever format; what was found is logged.
+
+    Args:
+        data: where they lie, and how to read them.
+        split: its name. Data without VOC's lists have those of their folders or lists, ``train``,
+            ``val`` and ``test``, or else ``train`` and ``test`` made by content; ``trainval`` is
+            their train, and ``test`` their val where they have no test; ``all`` has all images.
+        classes: class names that labels index. None: the names of the split's objects, in VOC's
+            order if all are among its 20, else sorted.
+        limit: the first so many images only.
+        images: False opens no image whose size the annotations give, and in VOC's layout looks for
+            none, for scoring where there are none.
+        strict: an image that cannot be read is an error; otherwise it is left out.
+        kept: folder of a run: a split made by content is written there, and found again.
+
+    Raises:
+        FileNotFoundError: no such folder, split, annotation or image.
+        ValueError: a file that cannot be used, data that can be read in two ways, or what
+            ``read_voc`` refuses.
+    """
+    if not Path(data.root).is_dir():
+        find_voc_folder(data.root)  # says what helps
+    if data.format == "voc" or (data.format == "auto" and is_voc(data.root)):
+        logger.info("%s: VOC's layout, split %s", data.root, split)
+        return read_voc(data.root, split, classes, limit, images, strict=strict)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be 1 or more (or none), got {limit}")
+    folder = DataFolder(data.root)
+    source = READERS[recognise(folder) if data.format == "auto" else data.format](folder)
+    labelled, name, how = _chosen(source, data, split, kept)
+    unlabelled = len(folder.images) - len(source.annotations)
+    logger.info(
+        "%s: %s, %d labelled images%s; %s %s, %d images",
+        *(data.root, source.described, len(source.annotations)),
+        f", {unlabelled} unlabelled {UNLABELLED[data.unlabelled]}" if unlabelled else "",
+        *(how, name, len(labelled)),
+    )
+    labelled = labelled[:limit]
+    annotations = [each.annotation for each in labelled]
+    count_objects(annotations, name, needed=classes is None, expected="an object")
+    known = class_names(annotations, classes)
+    return assemble(labelled, name, known, images=images, strict=strict)
+
+
+UNLABELLED = {"left_out": "left out", "background": "taken as empty"}
+
+
+def _chosen(
+    source: Source, data: Data | Split, split: str, kept: Path | None
+) -> tuple[list[Labelled], str, str]:
+    """A split's images, its name in the data, and where it is from, for people."""
+    by_split = _by_split(source, background=data.unlabelled == "background")
+    own = [name for name in by_split if name]
+    everything = _everything(by_split)
+    if not everything:
+        raise ValueError(f"{data.root} holds no labelled image: {source.described}")
+    if data.lists is not None:
+        return _listed(Path(data.lists), split, everything)
+    if split == ALL:
+        return list(everything.values()), ALL, "split"
+    if len(own) > 1:
+        name = resolve(split, own, str(data.root))
+        return list(by_split[name].values()), name, "its own split"
+    lists = None if kept is None else kept / LISTS
+    if lists is not None and lists.is_dir():
+        _warn_of_new(lists, everything)
+        return _listed(lists, split, everything)
+    made = content_split(list(everything.values()))
+    name = resolve(split, made, f"{data.root}, split by content")
+    if lists is not None:
+        write_lists(lists, made)
+    return (
+        [everything[image_id] for image_id in made[name]],
+        name,
+        "split by content" + ("" if lists is None else f" ({lists})"),
+    )
+
+
+def _warn_of_new(lists: Path, everything: Mapping[str, Labelled]) -> None:
+    """Say how many images none of a run's lists names, as they came after its first training."""
+    listed = [read_list(lists, name, everything) for name in lists_in(lists)]
+    if new := len(everything) - len({each.image_id for part in listed for each in part}):
+        logger.warning(
+            "%d labelled images came after the lists in %s were made, and are not used; add their "
+            "ids there, or take another --run to split all images anew",
+            *(new, lists),
+        )
+
+
+def _listed(
+    lists: Path, split: str, everything: dict[str, Labelled]
+) -> tuple[list[Labelled], str, str]:
+    name = resolve(split, lists_in(lists), str(lists))
+    return read_list(lists, name, everything), name, f"by {lists}"
+
+
+def _by_split(source: Source, *, background: bool) -> dict[str, dict[str, Labelled]]:
+    """Images by split, '' where nothing tells it, and by id, sorted by path."""
+    folder = source.folder
+    found: dict[str, dict[str, Labelled]] = {}
+    for image in folder.images:
+        path = folder.root / image
+        annotation = source.annotations.get(image)
+        if annotation is None and background:
+            annotation = _without_objects(path)
+        if annotation is None:
+            continue
+        of_split = found.setdefault(source.split_of(image) or "", {})
+        image_id = folder.image_id(image)
+        if image_id in of_split:
+            raise ValueError(
+                f"{of_split[image_id].path} and {path} would both have the id '{image_id}'; rename "
+                "one of them"
+            )
+        of_split[image_id] = Labelled(image_id, path, annotation)
+    return found
+
+
+def _everything(by_split: dict[str, dict[str, Labelled]]) -> dict[str, Labelled]:
+    """All images by id, which has its split before it where two splits have it."""
+    found: dict[str, Labelled] = {}
+    for split, of_split in by_split.items():
+        for image_id, each in of_split.items():
+            own = f"{split or 'other'}/{image_id}" if image_id in found else image_id
+            found[own] = Labelled(own, each.path, each.annotation)
+    return found
+
+
+def _without_objects(path: Path) -> Annotation:
+    return Annotation(str(path), None, (), np.zeros((0, 4)), np.zeros(0, np.bool_), "pixels")

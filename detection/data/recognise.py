@@ -1,0 +1,82 @@
+"""Which format a folder of annotated images is in."""
+
+from pathlib import Path
+from typing import Literal
+
+from detection.data.coco import NAME as COCO
+from detection.data.coco import coco_files
+from detection.data.csv_table import NAME as CSV
+from detection.data.csv_table import csv_files
+from detection.data.folder import DataFolder
+from detection.data.voc_folder import find_voc_folder
+from detection.data.xml_folder import NAME as XML
+from detection.data.xml_folder import xml_files
+from detection.data.yolo import NAME as YOLO
+from detection.data.yolo import yolo_files
+from files.text import read_text
+
+Format = Literal["voc", "xml", "coco", "yolo", "csv"]
+
+
+def is_voc(root: str | Path) -> bool:
+    """Whether a folder, or the ``VOC2007`` in it, has VOC's annotations and lists."""
+    return any(
+        (place / "Annotations").is_dir() and (place / "ImageSets" / "Main").is_dir()
+        for place in (Path(root), Path(root) / "VOC2007")
+    )
+
+
+def recognise(folder: DataFolder) -> Format:
+    """The format of a folder that is not in VOC's layout.
+
+    Raises:
+        FileNotFoundError: nothing that is read is there.
+        ValueError: there are files of several formats.
+    """
+    if any("ImageSets" in path.parts for path in folder.ending(".txt")):
+        find_voc_folder(folder.root)  # VOC's layout lies further down, and this says so
+    named, labels = yolo_files(folder)
+    found: dict[Format, tuple[str, list[Path]]] = {
+        "xml": (XML, xml_files(folder)),
+        "coco": (COCO, coco_files(folder)),
+        "yolo": (YOLO, [*named[:1], *labels] if labels else []),
+        "csv": (CSV, csv_files(folder)),
+    }
+    there = {key: (name, files[0]) for key, (name, files) in found.items() if files}
+    if len(there) > 1:
+        readings = " or ".join(f"{name} ({file})" for name, file in there.values())
+        raise ValueError(
+            f"{folder.root} can be read as {readings}; say which by "
+            + " or ".join(f"--data.format {key}" for key in there)
+        )
+    if not there:
+        raise FileNotFoundError(_nothing_there(folder))
+    return next(iter(there))
+
+
+def _nothing_there(folder: DataFolder) -> str:
+    root = folder.root
+    foreign = _foreign(folder)
+    if foreign is not None:
+        return f"{root} holds {foreign}; export it as COCO, YOLO or Pascal VOC"
+    try:
+        find_voc_folder(root)
+    except FileNotFoundError as error:
+        said = str(error)
+    else:
+        said = f"data folder {root} has Annotations, but no XML in it"
+    return (
+        f"{said}. Read are VOC's layout, XML beside images or in a folder of its own, COCO's JSON, "
+        "YOLO (data.yaml or classes.txt) and CSV with a header"
+    )
+
+
+def _foreign(folder: DataFolder) -> str | None:
+    """Annotations that tools write and that are not read."""
+    for path in folder.ending(".json")[:1]:
+        if '"shapes"' in read_text(folder.root / path):
+            return f"LabelMe's JSON ({path})"
+    for path in folder.ending(".xml")[:1]:
+        if "<annotations>" in read_text(folder.root / path)[:1000]:
+            return f"CVAT's own XML ({path})"
+    return None

@@ -1,0 +1,69 @@
+"""What a reader of a format finds in a folder: annotations by image, and the splits there are."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detection.data.annotations import Annotation
+from detection.data.folder import DataFolder
+
+
+@dataclass
+class Source:
+    """The annotated images of a folder in one format.
+
+    Attributes:
+        folder: of the data.
+        described: the format and its files, for people.
+        annotations: by image, relative to the folder.
+        splits: of images whose split something else than their folder tells.
+    """
+
+    folder: DataFolder
+    described: str
+    annotations: dict[Path, Annotation] = field(default_factory=dict)
+    splits: Mapping[Path, str] = field(default_factory=dict)
+
+    def add(self, image: Path, annotation: Annotation) -> None:
+        """Note an image's annotation.
+
+        Raises:
+            ValueError: the image has one already.
+        """
+        if image in self.annotations:
+            first, second = self.annotations[image].source, annotation.source
+            raise ValueError(
+                f"{self.folder.root / image} is annotated twice, by {first} and by {second}; keep "
+                "one of them"
+            )
+        self.annotations[image] = annotation
+
+    def split_of(self, image: Path) -> str | None:
+        """The split of an image; None where nothing tells it."""
+        return self.splits.get(image) or self.folder.split_of(image)
+
+
+def number(text: object, source: str, what: str) -> float:
+    """A finite number that a file gives.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        value = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{source} has {text!r} for {what}; expected a number")
+    return value
+
+
+def as_size(height: object, width: object, source: str) -> tuple[int, int] | None:
+    """(height, width) as given; None where one is missing or zero.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    sides = [int(number(side or 0, source, "the image's size")) for side in (height, width)]
+    return (sides[0], sides[1]) if min(sides) > 0 else None

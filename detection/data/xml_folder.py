@@ -1,0 +1,43 @@
+"""VOC's XML without VOC's lists, as LabelImg leaves it: beside the images or in another folder."""
+
+from pathlib import Path
+
+from detection.data.folder import DataFolder
+from detection.data.source import Source
+from detection.data.voc_xml import read_annotation
+from files.text import read_xml
+
+NAME = "VOC's XML, one file an image"
+
+
+def xml_files(folder: DataFolder) -> list[Path]:
+    """The annotation files below a folder; none if the first XML is another thing."""
+    found = folder.ending(".xml")
+    try:
+        root = read_xml(folder.root / found[0]) if found else None
+    except ValueError:
+        return found  # broken: reading it says so
+    is_annotation = root is not None and root.tag.rpartition("}")[2] == "annotation"
+    return found if is_annotation else []
+
+
+def read_xml_folder(folder: DataFolder) -> Source:
+    """The annotations of a folder of images and XML.
+
+    A file is of the image of its name, whatever the two folders are called, or of the one that its
+    ``<filename>`` names.
+
+    Raises:
+        FileNotFoundError: an annotation's image is not there.
+        ValueError: a file is no annotation, or may be of several images.
+    """
+    files = xml_files(folder)
+    source = Source(folder, f"{NAME} ({len(files)})")
+    for path in files:
+        annotation = read_annotation(folder.root / path)
+        image = folder.image_of(path)
+        if image is None:
+            named = (read_xml(folder.root / path).findtext("filename") or "").strip()
+            image = folder.image_named(named or f"{path.stem}.jpg", annotation.source, path)
+        source.add(image, annotation)
+    return source

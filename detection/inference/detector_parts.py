@@ -1,0 +1,114 @@
+"""The parts of a detector as named tensors for its file, and back."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detection.features.extractor import Precision
+from detection.inference.layers import LayerFeatures
+from detection.learners.bbox_regression import BoxRegressor
+from detection.learners.calibration import Calibration
+from detection.learners.class_svms import ClassSVMs
+from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead, pack, unpack
+from files.artefacts import strip_prefix
+
+
+def form_of(head: Head | TruncatedHead | None) -> str | None:
+    """What the file says of a head: whole, truncated, or nothing."""
+    if head is None:
+        return None
+    return "whole" if isinstance(head, Head) else "truncated"
+
+
+def pack_layers(features: LayerFeatures) -> dict[str, Tensor]:
+    """The head, and its responses to windows."""
+    state = {} if features.head is None else features.head.state_dict()
+    return {
+        **{f"head.{name}": value for name, value in state.items()},
+        **{f"responses.{name}": value for name, value in pack(features.responses).items()},
+    }
+
+
+def layers_of(
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    precision: Precision,
+    rank: int | None,
+    device: str | torch.device,
+    length: int,
+) -> LayerFeatures:
+    """What ``pack_layers`` packed, with the head on a device; arguments as ``LayerFeatures``.
+
+    Raises:
+        RuntimeError: the head does not read vectors of ``length`` numbers.
+    """
+    head = _head_of(settings["head"], strip_prefix(tensors, "head."))
+    if head is not None:
+        if next(head.fc6.parameters()).shape[1] != length:
+            raise RuntimeError(f"fc6 does not read {length} numbers")
+        head.to(device)
+    responses = unpack(strip_prefix(tensors, "responses."))
+    return LayerFeatures(head, settings["factors"], precision, rank, responses)
+
+
+def _head_of(form: str | None, state: Mapping[str, Tensor]) -> Head | TruncatedHead | None:
+    if form is None:
+        return None
+    if form == "truncated":
+        return TruncatedHead.from_state(state)
+    return Head.from_state(state)
+
+
+def pack_svms(svms: Mapping[str, ClassSVMs]) -> dict[str, Tensor]:
+    """The SVMs of each layer."""
+    tensors = {}
+    for layer, of_layer in svms.items():
+        tensors[f"svm.{layer}.weights"] = torch.from_numpy(of_layer.coef_)
+        tensors[f"svm.{layer}.bias"] = torch.from_numpy(of_layer.intercept_)
+    return tensors
+
+
+def svms_of(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, ClassSVMs]:
+    """What ``pack_svms`` packed of these layers."""
+    return {
+        layer: ClassSVMs.from_arrays(
+            tensors[f"svm.{layer}.weights"].numpy(), tensors[f"svm.{layer}.bias"].numpy()
+        )
+        for layer in layers
+    }
+
+
+def pack_regressor(regressor: BoxRegressor) -> dict[str, Tensor]:
+    """Box regression: rows ``(4K, D)``, one a target, and constants ``(4K,)``."""
+    # A row a target, and no constant in it: a small file has one step a row.
+    rows = torch.from_numpy(regressor.weights_).permute(0, 2, 1).flatten(0, 1)
+    return {"bbox.weights": rows[:, :-1], "bbox.bias": rows[:, -1]}
+
+
+def regressor_of(tensors: Mapping[str, Tensor]) -> BoxRegressor:
+    """What ``pack_regressor`` packed."""
+    rows = torch.cat([tensors["bbox.weights"], tensors["bbox.bias"][:, None]], dim=1)
+    return BoxRegressor.from_arrays(rows.unflatten(0, (-1, 4)).permute(0, 2, 1).numpy())
+
+
+def pack_calibration(calibration: Mapping[str, Calibration]) -> dict[str, Tensor]:
+    """The sigmoids of each layer."""
+    tensors = {}
+    for layer, of_layer in calibration.items():
+        tensors[f"calibration.{layer}.slope"] = torch.from_numpy(of_layer.slope_)
+        tensors[f"calibration.{layer}.offset"] = torch.from_numpy(of_layer.offset_)
+    return tensors
+
+
+def calibration_of(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, Calibration]:
+    """What ``pack_calibration`` packed of these layers."""
+    return {
+        layer: Calibration.from_arrays(
+            tensors[f"calibration.{layer}.slope"].numpy(),
+            tensors[f"calibration.{layer}.offset"].numpy(),
+        )
+        for layer in layers
+    }

@@ -1,0 +1,153 @@
+"""Detection in many images: files shared out to processes, each with a detector of its own."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from detection.config import Detection
+from detection.detections import Detections
+from detection.features.extractor import Precision
+from detection.inference.detector import SPPDetector
+from detection.machine import shared_out
+from files.images import UnreadableImage, cut_short, read_image
+from proposals.methods import Proposals
+
+# Draws detections of an image (H, W, 3) in a file.
+Draw = Callable[[NDArray[np.uint8], Detections, Path], None]
+# A process takes longer to start than so many images take.
+IMAGES_A_PROCESS = 8
+
+
+@dataclass(frozen=True)
+class DetectorSource:
+    """What another process loads a detector from.
+
+    Attributes:
+        path: the detector's file.
+        digest: of its bytes; tells one training from the next.
+        scales: number of test scales; None as in training.
+        precision: of the network; None as in training.
+        detection: settings; None as in training.
+        proposals: how windows are made; None as in training.
+        device: where the network runs.
+    """
+
+    path: Path
+    digest: str
+    scales: Literal[1, 5] | None = None
+    precision: Precision | None = None
+    detection: Detection | None = None
+    proposals: Proposals | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """An image to be searched.
+
+    Attributes:
+        image: its file.
+        drawing: the file its detections are drawn in; None draws nothing.
+        threshold: as ``SPPDetector.detect``.
+    """
+
+    image: Path
+    drawing: Path | None
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What came of an image.
+
+    Attributes:
+        image: its file.
+        size: (height, width); (0, 0) where it could not be read.
+        found: its detections.
+        cut_short: the file ends early, and what is there of it was searched.
+        unreadable: why it could not be read, or empty.
+    """
+
+    image: Path
+    size: tuple[int, int]
+    found: Detections
+    cut_short: bool = False
+    unreadable: str = ""
+
+
+@lru_cache(maxsize=1)
+def detector_of_process(source: DetectorSource) -> SPPDetector:
+    """The detector of a source, loaded once in a process."""
+    detector = SPPDetector.load(
+        source.path,
+        device=source.device,
+        scales=source.scales,
+        precision=source.precision,
+        detection=source.detection,
+    )
+    return detector if source.proposals is None else replace(detector, proposals=source.proposals)
+
+
+def detect_files(
+    source: DetectorSource, jobs: Iterable[ImageJob], workers: int, draw: Draw
+) -> Iterator[ImageResult]:
+    """Search images; results come in the order of the jobs, and no more than a few wait.
+
+    Args:
+        source: of the detector.
+        jobs: images, and where they are drawn.
+        workers: processes of one thread each; on a GPU, threads that share one network. One
+            worker on a CPU searches in this process, with all of its threads.
+        draw: draws an image's detections in a job's file, in the process that found them.
+    """
+    if source.device == "cpu" and workers > 1:
+        work = (delayed(_in_process)(source, job, draw) for job in jobs)
+        yield from shared_out(workers, "generator")(work)
+        return
+    detector = detector_of_process(source)
+    if workers == 1:
+        yield from (search(detector, job, draw) for job in jobs)
+        return
+    pool = Parallel(n_jobs=workers, return_as="generator", backend="threading")
+    yield from pool(delayed(search)(detector, job, draw) for job in jobs)
+
+
+def workers_for(images: int, workers: int) -> int:
+    """How many of the workers are worth their start for so many images."""
+    return max(1, min(workers, images // IMAGES_A_PROCESS))
+
+
+def _in_process(source: DetectorSource, job: ImageJob, draw: Draw) -> ImageResult:
+    return search(detector_of_process(source), job, draw)
+
+
+def search(detector: SPPDetector, job: ImageJob, draw: Draw) -> ImageResult:
+    """Detections of an image, drawn where the job says so."""
+    try:
+        pixels = read_image(job.image)
+    except (FileNotFoundError, UnreadableImage) as error:
+        nothing = Detections.empty(detector.classes)
+        return ImageResult(job.image, (0, 0), nothing, unreadable=str(error))
+    found = detector.detect(pixels, score_threshold=job.threshold)
+    if job.drawing is not None:
+        draw(pixels, found, job.drawing)
+    return ImageResult(job.image, pixels.shape[:2], found, cut_short(job.image))
+
+
+def device_named(name: str) -> str:
+    """The device that 'auto', 'cpu' or 'cuda' stands for.
+
+    Raises:
+        RuntimeError: CUDA was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
+    return "cuda" if available and name != "cpu" else "cpu"

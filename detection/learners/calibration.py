@@ -1,0 +1,111 @@
+"""Calibration: from a detection's score to the probability that it is right (Platt 1999).
+
+SVM scores order detections; they say nothing to a user. Here each class gets a sigmoid
+``1 / (1 + exp(-(a s + b)))``, fitted to detections in images that the SVMs did not learn from. A
+few images hold few objects of a class, so all classes are fitted together: ``a`` and ``b`` are
+those of all classes plus a class's own difference, which the penalty keeps small where there is
+little to learn it from.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
+from sklearn.linear_model import LogisticRegression
+
+# Deviation expected of a class's own difference in slope and offset (the penalty's scale).
+SPREAD = 1.0
+# The common slope's column is so many times larger, which leaves it all but free of the penalty.
+FREE = 10.0
+# Fewer right or wrong detections than this say too little.
+LEAST = 10
+
+
+class Calibration:
+    """Sigmoids of K classes; scikit-learn's contract.
+
+    Attributes:
+        slope_: ``(K,)`` float64, above 0, so that the order of a class's detections stays.
+        offset_: ``(K,)`` float64.
+    """
+
+    slope_: NDArray[np.float64]
+    offset_: NDArray[np.float64]
+
+    @classmethod
+    def from_arrays(cls, slope: NDArray, offset: NDArray) -> "Calibration":
+        """A fitted calibration of slopes ``(K,)`` and offsets ``(K,)`` made before.
+
+        Raises:
+            ValueError: shapes differ, or a slope is not above 0.
+        """
+        if slope.ndim != 1 or slope.shape != offset.shape or not (slope > 0).all():
+            raise ValueError(
+                f"a calibration needs slopes above 0 and offsets, (K,) each, "
+                f"got {slope.shape} and {offset.shape}"
+            )
+        calibration = cls()
+        calibration.slope_ = np.asarray(slope, np.float64)
+        calibration.offset_ = np.asarray(offset, np.float64)
+        return calibration
+
+    def fit(
+        self,
+        scores: NDArray,
+        labels: NDArray[np.int64],
+        correct: NDArray[np.bool_],
+        num_classes: int,
+    ) -> "Calibration":
+        """Fit every class.
+
+        Args:
+            scores: ``(n,)`` of detections.
+            labels: ``(n,)`` their classes, 0..K-1.
+            correct: ``(n,)`` whether the detection is right.
+            num_classes: K.
+
+        Raises:
+            ValueError: fewer than ``LEAST`` right or wrong detections, or the higher scores are
+                not right more often.
+        """
+        right, wrong = int(correct.sum()), int((~correct).sum())
+        if min(right, wrong) < LEAST:
+            raise ValueError(
+                f"{right} right and {wrong} wrong detections are too few to calibrate scores; "
+                f"expected {LEAST} of each"
+            )
+        count = len(scores)
+        rows = np.arange(count)
+        shape = (count, num_classes)
+        own_slope = csr_array((SPREAD * scores, (rows, labels)), shape)
+        own_offset = csr_array((np.full(count, SPREAD), (rows, labels)), shape)
+        columns = hstack([csr_array(FREE * scores[:, None]), own_slope, own_offset]).tocsr()
+        model = LogisticRegression(C=1.0, max_iter=1000).fit(columns, correct)
+        common, own, offsets = np.split(model.coef_[0], [1, 1 + num_classes])
+        slope = FREE * common[0]
+        if not slope > 0:
+            raise ValueError("higher scores are not right more often; scores stay as they are")
+        # A class whose few detections say the contrary keeps a tenth of the common slope.
+        self.slope_ = np.maximum(slope + SPREAD * own, slope / 10)
+        self.offset_ = model.intercept_[0] + SPREAD * offsets
+        return self
+
+    def predict(self, scores: NDArray, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Probabilities ``(n,)`` of detections of scores ``(n,)`` and classes ``(n,)``."""
+        logits = self.slope_[labels] * scores.astype(np.float64) + self.offset_[labels]
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+def calibration_error(probabilities: NDArray, correct: NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error: how far probabilities are from shares of right detections.
+
+    The mean over detections of ``|mean probability - share right|`` of the detection's bin, the
+    bins being equal parts of 0..1 (Guo et al. 2017, equation 5); 0 of no detections.
+
+    Args:
+        probabilities: ``(n,)`` in 0..1.
+        correct: ``(n,)``.
+        bins: number of bins.
+    """
+    bin_of = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(bin_of, probabilities - correct, minlength=bins)
+    return float(np.abs(gap).sum() / max(len(probabilities), 1))

@@ -1,0 +1,329 @@
+"""What every tool does alike: flags, files of settings, being stopped, and the end."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+from commands import cli as shared_cli
+from commands.dispatch import COMMANDS
+
+MODULES = sorted((ROOT / "commands").glob("*.py"))
+CONSOLE_SCRIPT = "from commands.dispatch import main; main()"
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_heard():
+    """Here and in what is started here, even where all of it runs in the background."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    for number in STOPS:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, default)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path):
+    """The tools' shared module, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    handlers = list(logging.getLogger().handlers)
+    yield shared_cli
+    logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def ended(monkeypatch, capsys):
+    """Runs a tool with flags that it ends at; its exit status and stderr."""
+
+    def call(tool, *flags):
+        status, printed = call_tool(monkeypatch, capsys, tool, flags)
+        return status, printed.err
+
+    return call
+
+
+@pytest.fixture
+def ended_well(monkeypatch, capsys):
+    """Runs a tool with flags that it ends at without an error; its stdout."""
+
+    def call(tool, *flags):
+        status, printed = call_tool(monkeypatch, capsys, tool, flags)
+        assert status in (0, None), printed.err
+        return printed.out
+
+    return call
+
+
+def call_tool(monkeypatch, capsys, tool, flags):
+    monkeypatch.setattr(sys, "argv", [f"{tool}.py", *flags])
+    with pytest.raises(SystemExit) as stopped:
+        import_module(f"commands.{tool}").run()
+    return stopped.value.code, capsys.readouterr()
+
+
+ABBREVIATED = [
+    ("train_det", "--svm.c 3"),
+    ("train_det", "--svm.checkpoint_ever 3"),
+    ("test_det", "--svm.c 3"),
+    ("evaluate_det", "--detection some"),
+    ("combine_det", "one two --weight [1,1]"),
+    ("make_proposals", "--data.spl train"),
+    ("detect", "a.jpg --thresh 0"),
+    ("get_data", "synthetic --fold some"),
+    ("get_data", "voc07 --fold some"),
+    ("benchmark", "--hid 16"),
+    ("train_edges", "--step 1"),
+]
+
+
+@pytest.mark.parametrize(("tool", "line"), ABBREVIATED)
+def test_an_abbreviated_flag_is_refused(ended, tmp_path, monkeypatch, tool, line):
+    """``--svm.c 3`` set ``svm.checkpoint_every``, in silence."""
+    monkeypatch.chdir(tmp_path)
+    status, err = ended(tool, *line.split())
+    (flag,) = (word for word in line.split() if word.startswith("--"))
+    assert status == 2
+    assert f"unrecognized arguments: {flag}" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tool", COMMANDS)
+def test_help_ends_well_and_fits_in_two_screens(ended_well, monkeypatch, tool):
+    monkeypatch.setenv("COLUMNS", "100")
+    short, whole = (ended_well(tool, flag) for flag in ("--help", "--help=all"))
+    assert short.startswith(f"usage: {tool}.py [--help] [flags]")
+    assert len(short.splitlines()) <= 80
+    assert len(whole.splitlines()) >= len(short.splitlines())
+
+
+def test_a_wrong_flag_is_seen_below_one_line_of_usage(ended):
+    status, err = ended("train_det", "--finetune.stepz", "3")
+    assert status == 2
+    assert len(err.splitlines()) == 2
+    assert err.startswith("usage: train_det.py [--help] [flags]\n")
+
+
+def test_every_tool_has_its_parser_from_here():
+    """An ArgumentParser of a tool's own would take abbreviated flags again."""
+    for path in MODULES:
+        if path.stem not in ("cli", "flags"):
+            assert "ArgumentParser" not in path.read_text(), path.name
+
+
+def test_a_bool_needs_no_value(cli, monkeypatch):
+    found = []
+    for words in (["--strict"], ["--strict=true"], ["--data.difficult", "--strict", "true"]):
+        monkeypatch.setattr(sys, "argv", ["tool.py", *words])
+        cli.run_configured(found.append)
+    assert [config.strict for config in found] == [True] * 3
+    assert found[2].data.difficult
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"seed: [3\nrun: x", "is not valid YAML in UTF-8 (while parsing a flow sequence"),
+        (b"run: \xff", "is not valid YAML in UTF-8 ('utf-8' codec can't decode byte 0xff"),
+        (b"\xff\xfes\0e\0e\0d\0", "is not valid YAML in UTF-8"),
+        (b"hello", "holds no settings: expected lines such as 'seed: 3', got a str"),
+        (b"- a\n- b\n", "holds no settings: expected lines such as 'seed: 3', got a list"),
+    ],
+    ids=["half", "bytes", "UTF-16", "word", "list"],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_one_sentence(
+    cli, monkeypatch, capsys, tmp_path, content, words
+):
+    (tmp_path / "runs").mkdir()
+    for path in (tmp_path / "mine.yaml", tmp_path / "runs/config.yaml"):
+        path.write_bytes(content)
+    for name, call, flags in (
+        ("mine.yaml", cli.run_configured, ["--config", "mine.yaml"]),
+        ("mine.yaml", cli.run_configured, ["--seed", "3", "--config=mine.yaml"]),
+        ("mine.yaml", cli.run_on_trained, ["--config", "mine.yaml"]),
+        ("mine.yaml", cli.run_tool, ["--config", "mine.yaml"]),
+        ("runs/config.yaml", cli.run_on_trained, ["--run", "runs"]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["tool.py", *flags])
+        with pytest.raises(SystemExit) as ended:
+            call(lambda config: None)
+        assert ended.value.code == 1
+        err = capsys.readouterr().err
+        assert err.startswith(
+            f"error: {tmp_path / name} {words}"
+        )  # the whole path of a relative one
+        assert err.count("\n") == 1
+
+
+def test_a_byte_order_mark_is_passed_over(cli, monkeypatch, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
+    found = []
+    for call in (cli.run_configured, cli.run_on_trained):
+        monkeypatch.setattr(sys, "argv", ["tool.py", "--config", "mine.yaml"])
+        call(found.append)
+    assert [config.seed for config in found] == [3, 3]
+
+
+def test_what_was_skipped_is_listed_at_the_end(cli, caplog):
+    cli.end({})
+    with pytest.raises(SystemExit) as ended:
+        cli.end({f"p{number}": f"p{number} is damaged" for number in range(25)})
+    assert ended.value.code == 3
+    assert caplog.messages[:2] == ["skipped p0: is damaged", "skipped p1: is damaged"]
+    assert caplog.messages[-2] == "and 5 more"
+    assert caplog.messages[-1].startswith("25 images were skipped; --strict stops")
+    assert len(caplog.messages) == 22
+
+
+def test_the_status_of_skipped_images_leaves_a_tool(cli, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_tool(lambda: cli.end({"a": "is damaged"}))
+    assert ended.value.code == 3
+
+
+def started(command, **settings):
+    """A process, and the first line that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **settings,
+    )
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize(
+    "command",
+    [[ROOT / "tools/train_edges.py"], ["-c", CONSOLE_SCRIPT, "train_edges"]],
+    ids=["tool", "sppnet"],
+)
+def test_a_tool_is_stopped_in_one_line_during_imports(tmp_path, number, command):
+    """The first that takes long is one that waits here, and catches whatever is raised in it."""
+    (tmp_path / "yaml.py").write_text(
+        "import signal\n"
+        "print('importing', flush=True)\n"
+        "try:\n"
+        "    while True: signal.pause()\n"
+        "except BaseException as error:\n"
+        "    raise ImportError from error\n"
+    )
+    paths = os.pathsep.join((str(tmp_path), str(ROOT)))
+    tool, said = started(command, env=os.environ | {"PYTHONPATH": paths})
+    assert said == "importing"
+    tool.send_signal(number)
+    assert tool.communicate(timeout=60) == ("", "stopped\n")
+    assert tool.returncode == 128 + number
+
+
+WORKING = """
+import sys
+sys.path[:0] = {paths!r}
+from commands import cli
+from detection.machine import shared_out
+from joblib import delayed
+
+def work(number):
+    import os, signal
+    with open({fifo!r}, "w") as file:
+        file.write(f"{{os.getpid()}} ")
+    while True:
+        signal.pause()
+
+def main():
+    for _ in shared_out(2, {order!r})(delayed(work)(number) for number in range(5)):
+        pass
+
+cli.run_tool(main)
+"""
+
+
+def alive(process):
+    """Whether a process is there, and at work: one that nobody asked for its end is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at Linux's processes")
+@pytest.mark.parametrize(
+    ("number", "whole_group"),
+    [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, True)],
+)
+def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group):
+    """A terminal sends Ctrl-C and its end to all of them, ``kill`` to the one named."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    order = "generator_unordered" if number == signal.SIGTERM else "generator"
+    program = WORKING.format(paths=[str(ROOT)], fifo=str(fifo), order=order)
+    (tmp_path / "program.py").write_text(program)
+    tool = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    workers = []
+    while len(workers) < 2:
+        with fifo.open() as file:  # until both are at work
+            workers += file.read().split()
+    assert all(map(alive, workers))
+    if whole_group:
+        os.killpg(tool.pid, number)
+    else:
+        tool.send_signal(number)
+    _, err = tool.communicate(timeout=60)
+    assert tool.returncode == 128 + number
+    assert "stopped; the same command resumes here\n" in err
+    if number != signal.SIGHUP:  # of which joblib's own process dies; no terminal is there to tell
+        assert err.count("\n") == 1
+    assert not any(map(alive, workers))
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_what_follows_from_being_stopped_is_not_told(cli, capsys, number):
+    """Where files or processes are torn down half-way, something else may be raised."""
+    before = [signal.getsignal(each) for each in STOPS]
+
+    def main():
+        try:
+            signal.raise_signal(number)
+        finally:
+            raise RuntimeError("a worker is gone")
+
+    with pytest.raises(SystemExit) as ended:
+        cli._guarded(lambda words: main())
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == "stopped; the same command resumes here\n"
+    assert [signal.getsignal(each) for each in STOPS] == before
+
+
+def test_signals_that_are_ignored_stay_ignored(cli):
+    """As nohup has it for the end of a terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        cli._guarded(lambda words: signal.raise_signal(signal.SIGHUP))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_importing_a_command_changes_no_handler():
+    """Only one that is run takes the signals, not what imports it, such as these tests."""
+    import_module("commands.train_edges")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

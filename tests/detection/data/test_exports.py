@@ -1,0 +1,309 @@
+"""Small exports as tools write them, remade by hand from their formats."""
+
+import json
+from pathlib import Path
+
+import pytest
+from made_formats import write
+from PIL import Image
+
+from detection.config import Data
+from detection.data.reading import read_dataset
+from detection.data.records import Dataset
+
+WIDTH, HEIGHT = 60, 40
+BOX = [10, 5, 20, 15]
+
+
+def images(root: Path, *names: str) -> None:
+    for place, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), (place, 0, 0)).save(path)
+
+
+def read(root: Path, split: str = "all", **settings: str) -> Dataset:
+    return read_dataset(Data(str(root), **settings), split)
+
+
+def found(dataset: Dataset) -> dict[str, list]:
+    """Class names and boxes by image id."""
+    return {
+        record.image_id: [
+            (dataset.classes[label], box)
+            for label, box in zip(record.labels, record.boxes.tolist(), strict=True)
+        ]
+        for record in dataset.records
+    }
+
+
+LABELIMG = f"""<annotation>
+\t<folder>desktop</folder>
+\t<filename>{{name}}</filename>
+\t<path>C:\\Users\\me\\Desktop\\{{name}}</path>
+\t<source>
+\t\t<database>Unknown</database>
+\t</source>
+\t<size>
+\t\t<width>{WIDTH}</width>
+\t\t<height>{HEIGHT}</height>
+\t\t<depth>3</depth>
+\t</size>
+\t<segmented>0</segmented>
+\t<object>
+\t\t<name>dog</name>
+\t\t<pose>Unspecified</pose>
+\t\t<truncated>0</truncated>
+\t\t<difficult>0</difficult>
+\t\t<bndbox>
+\t\t\t<xmin>11</xmin>
+\t\t\t<ymin>6</ymin>
+\t\t\t<xmax>20</xmax>
+\t\t\t<ymax>15</ymax>
+\t\t</bndbox>
+\t</object>
+</annotation>
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "xml"),
+    [
+        ("a.jpg", "a.xml"),
+        ("images/a.png", "annots/a.xml"),
+        ("images/day 2/a.jpg", "annots/day 2/a.xml"),
+        ("pictures/IMG_1.JPG", "boxes/renamed.xml"),  # found by its <filename>
+    ],
+)
+def test_labelimg(image: str, xml: str, tmp_path: Path) -> None:
+    images(tmp_path, image, "unlabelled.jpg")
+    write(tmp_path / xml, LABELIMG.format(name=Path(image).name))
+    write(tmp_path / "predefined_classes.txt", "dog\n")
+    (boxes,) = found(read(tmp_path)).values()
+    assert boxes == [("dog", BOX)]
+
+
+def test_labelimg_names_of_two_folders(tmp_path: Path) -> None:
+    """The same names in two folders of images, each with its folder of XML."""
+    for day in ("1", "2"):
+        images(tmp_path, f"images/{day}/a.jpg")
+        write(tmp_path / f"annots/{day}/a.xml", LABELIMG.format(name="a.jpg"))
+    assert set(found(read(tmp_path))) == {"1/a", "2/a"}
+    images(tmp_path, "old/a.jpg")
+    write(tmp_path / "more/a.xml", LABELIMG.format(name="a.jpg"))
+    with pytest.raises(ValueError, match=r"more/a\.xml may be of .*a\.jpg or .*a\.jpg; rename"):
+        read(tmp_path)
+
+
+def test_labelimg_yolo(tmp_path: Path) -> None:
+    images(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    write(tmp_path / "a.txt", "1 0.250000 0.250000 0.166667 0.250000\n")
+    write(tmp_path / "b.txt", "")
+    assert found(read(tmp_path)) == {"a": [("dog", BOX)], "b": []}
+
+
+CVAT_COCO = {
+    "licenses": [{"name": "", "id": 0, "url": ""}],
+    "info": {"contributor": "", "date_created": "", "description": "", "url": "", "version": ""},
+    "categories": [
+        {"id": 1, "name": "cat", "supercategory": ""},
+        {"id": 2, "name": "dog", "supercategory": ""},
+    ],
+    "images": [
+        {
+            "id": 1,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "file_name": "day 2/a.jpg",
+            "license": 0,
+            "flickr_url": "",
+            "coco_url": "",
+            "date_captured": 0,
+        }
+    ],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 2,
+            "segmentation": [[10.0, 5.0, 20.0, 5.0, 20.0, 15.0]],
+            "area": 50.0,
+            "bbox": [10.0, 5.0, 10.0, 10.0],
+            "iscrowd": 0,
+            "attributes": {"occluded": False, "rotation": 0.0},
+        },
+        {
+            "id": 2,
+            "image_id": 1,
+            "category_id": 1,
+            "segmentation": {"counts": [0, 80, 2320], "size": [HEIGHT, WIDTH]},
+            "area": 80.0,
+            "bbox": [0.0, 0.0, 2.0, 40.0],
+            "iscrowd": 1,
+            "attributes": {"occluded": False},
+        },
+    ],
+}
+
+
+def test_cvat_coco(tmp_path: Path) -> None:
+    images(tmp_path, "images/default/day 2/a.jpg")
+    write(tmp_path / "annotations/instances_default.json", json.dumps(CVAT_COCO))
+    dataset = read(tmp_path)
+    assert found(dataset) == {"default/day 2/a": [("dog", BOX), ("cat", [0, 0, 2, 40])]}
+    assert dataset.records[0].difficult.tolist() == [False, True]  # a crowd
+    # Boxes that are missing are those around the polygon and the mask.
+    bare = json.loads(json.dumps(CVAT_COCO))
+    for each in bare["annotations"]:
+        del each["bbox"]
+    write(tmp_path / "annotations/instances_default.json", json.dumps(bare))
+    assert found(read(tmp_path)) == found(dataset)
+
+
+def test_cvat_yolo(tmp_path: Path) -> None:
+    images(tmp_path, "obj_train_data/a.jpg", "obj_valid_data/b.jpg")
+    write(tmp_path / "obj.names", "cat\ndog\n")
+    write(tmp_path / "obj.data", "classes = 2\nnames = data/obj.names\ntrain = data/train.txt\n")
+    for split, name in (("train", "a"), ("valid", "b")):
+        write(tmp_path / f"{split}.txt", f"data/obj_{split}_data/{name}.jpg\n")
+        line = "1 0.250000 0.250000 0.166667 0.250000\n"
+        write(tmp_path / f"obj_{split}_data/{name}.txt", line)
+    assert found(read(tmp_path, "trainval")) == {"a": [("dog", BOX)]}
+    assert found(read(tmp_path, "test")) == {"b": [("dog", BOX)]}
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_label_studio_coco(slash: str, tmp_path: Path) -> None:
+    images(tmp_path, "images/0a1b2c3d-street.jpg")
+    content = {
+        "images": [
+            {
+                "width": WIDTH,
+                "height": HEIGHT,
+                "id": 0,
+                "file_name": f"images{slash}0a1b2c3d-street.jpg",
+            }
+        ],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        "annotations": [
+            {
+                "id": 0,
+                "image_id": 0,
+                "category_id": 1,
+                "segmentation": [],
+                "bbox": [10.0, 5.0, 10.000000000000002, 10.0],
+                "ignore": 0,
+                "iscrowd": 0,
+                "area": 100.0,
+            }
+        ],
+        "info": {"year": 2026, "version": "1.0", "contributor": "Label Studio"},
+    }
+    write(tmp_path / "result.json", json.dumps(content, indent=2))
+    assert found(read(tmp_path)) == {"0a1b2c3d-street": [("dog", BOX)]}
+
+
+def test_label_studio_yolo(tmp_path: Path) -> None:
+    images(tmp_path, "images/0a1b2c3d-street.jpg")
+    notes = {"categories": [{"id": 0, "name": "cat"}], "info": {"contributor": "Label Studio"}}
+    write(tmp_path / "notes.json", json.dumps(notes))
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    line = "1 0.25 0.25 0.16666666666666669 0.24999999999999994\n"
+    write(tmp_path / "labels/0a1b2c3d-street.txt", line)
+    assert found(read(tmp_path)) == {"0a1b2c3d-street": [("dog", BOX)]}
+
+
+ROBOFLOW_YAML = """train: ../train/images
+val: ../valid/images
+test: ../test/images
+
+nc: 2
+names: ['cat', 'dog']
+
+roboflow:
+  workspace: me
+  version: 3
+"""
+
+
+def test_roboflow_yolo(tmp_path: Path) -> None:
+    """Three splits, of which one has no image; a box and a polygon; names with dots."""
+    write(tmp_path / "data.yaml", ROBOFLOW_YAML)
+    write(tmp_path / "README.dataset.txt", "# street > 2026\n")
+    write(tmp_path / "README.roboflow.txt", "\nstreet - v3\n")
+    name = "street_jpg.rf.0f3e9a"
+    images(tmp_path, f"train/images/{name}.jpg", f"valid/images/{name}.jpg")
+    write(tmp_path / f"train/labels/{name}.txt", "1 0.25 0.25 0.16666667 0.25\n")
+    outline = "0 0.16666667 0.125 0.33333333 0.125 0.33333333 0.375\n"
+    write(tmp_path / f"valid/labels/{name}.txt", outline)
+    assert found(read(tmp_path, "trainval")) == {name: [("dog", BOX)]}
+    assert found(read(tmp_path, "test")) == {name: [("cat", BOX)]}  # valid
+
+
+def test_roboflow_coco(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        name = f"street_jpg.rf.{split}.jpg"
+        images(tmp_path, f"{split}/{name}")
+        content = {
+            "info": {"year": "2026", "contributor": ""},
+            "licenses": [{"id": 1, "url": "", "name": "Public Domain"}],
+            "categories": [
+                {"id": 0, "name": "animals", "supercategory": "none"},
+                {"id": 1, "name": "dog", "supercategory": "animals"},
+            ],
+            "images": [
+                {"id": 0, "license": 1, "file_name": name, "height": HEIGHT, "width": WIDTH}
+            ],
+            "annotations": [
+                {
+                    "id": 0,
+                    "image_id": 0,
+                    "category_id": 1,
+                    "bbox": [10, 5, 10, 10],
+                    "area": 100,
+                    "segmentation": [],
+                    "iscrowd": 0,
+                }
+            ],
+        }
+        write(tmp_path / split / "_annotations.coco.json", json.dumps(content))
+    assert found(read(tmp_path, "trainval")) == {"street_jpg.rf.train": [("dog", BOX)]}
+    assert found(read(tmp_path, "test")) == {"street_jpg.rf.valid": [("dog", BOX)]}
+
+
+HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
+
+
+def test_roboflow_csv(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        name = f"street_jpg.rf.{split}.jpg"
+        images(tmp_path, f"{split}/{name}")
+        row = f"{name},{WIDTH},{HEIGHT},dog,11,6,20,15"
+        write(tmp_path / split / "_annotations.csv", f"{HEADER}\n{row}\n")
+    assert found(read(tmp_path, "trainval")) == {"street_jpg.rf.train": [("dog", BOX)]}
+
+
+def test_tensorflow_csv(tmp_path: Path) -> None:
+    """Tables of splits beside one folder of images, as the tutorials' scripts leave them."""
+    images(tmp_path, "images/a.jpg", "images/b.jpg")
+    for split, name in (("train", "a"), ("test", "b")):
+        row = f"{name}.jpg,{WIDTH},{HEIGHT},dog,11,6,20,15"
+        write(tmp_path / f"data/{split}_labels.csv", f"{HEADER}\r\n{row}\r\n")
+    assert set(found(read(tmp_path, "trainval"))) == {"a"}
+    assert set(found(read(tmp_path, "test"))) == {"b"}
+
+
+def test_vott_csv(tmp_path: Path) -> None:
+    images(tmp_path, "vott-csv-export/a.jpg")
+    table = '"image","xmin","ymin","xmax","ymax","label"\n"a.jpg",11.25,6,20,15.5,"dog"\n'
+    write(tmp_path / "vott-csv-export/street-export.csv", table)
+    (boxes,) = found(read(tmp_path)).values()
+    assert boxes == [("dog", [10.25, 5, 20, 15.5])]
+
+
+def test_a_table_saved_by_a_spreadsheet(tmp_path: Path) -> None:
+    images(tmp_path, "a.jpg")
+    text = f"{HEADER}\na.jpg,{WIDTH},{HEIGHT},dog,11,6,20,15\n".replace(",", ";")
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8-sig")
+    assert found(read(tmp_path)) == {"a": [("dog", BOX)]}

@@ -1,0 +1,298 @@
+"""One call for every format: the same records, one line that says what was found, the splits."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_formats import CLASSES, WRITERS, draw, write, write_xml, xml_of
+from numpy.testing import assert_array_equal
+from paths import ROOT
+
+from detection.config import Data, Split
+from detection.data import assembly
+from detection.data.annotations import CLIPPED, DROPPED, MOSTLY_OUTSIDE
+from detection.data.reading import LISTS, read_dataset
+from detection.data.records import Dataset
+
+OWN_IMAGES = ROOT.parent / "shared/own_images"
+
+
+def ids(dataset: Dataset) -> list[str]:
+    return [record.image_id for record in dataset.records]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    (line,) = [each.message for each in caplog.records if each.levelno == logging.INFO]
+    return line
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_five_formats_give_the_same_records(
+    form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The twin is what was drawn."""
+    drawn = sorted(draw(40), key=lambda each: each.name)
+    WRITERS[form](tmp_path, drawn)
+    caplog.set_level(logging.INFO)
+    data = Data(str(tmp_path), unlabelled="background")  # a table has no image without objects
+    dataset = read_dataset(data, "all")
+    assert dataset.classes == CLASSES
+    assert not dataset.repairs
+    assert sorted(ids(dataset)) == [each.name for each in drawn]
+    records = {record.image_id: record for record in dataset.records}
+    for each in drawn:
+        record = records[each.name]
+        assert record.size == each.size
+        assert record.boxes.dtype == np.float32
+        assert_array_equal(record.boxes, np.reshape([box for _, box in each.objects], (-1, 4)))
+        assert [CLASSES[label] for label in record.labels] == [name for name, _ in each.objects]
+        assert not record.difficult.any()
+        assert record.path.is_file()
+    words = {"voc": "VOC's layout", "xml": "VOC's XML", "coco": "JSON", "yolo": "YOLO"}
+    assert words.get(form, "CSV") in said(caplog)
+
+
+@pytest.mark.parametrize("form", [form for form in WRITERS if form != "voc"])
+def test_a_format_that_is_named(form: str, tmp_path: Path) -> None:
+    WRITERS[form](tmp_path, draw(3))
+    assert len(read_dataset(Data(str(tmp_path), format=form), "all").records)
+    other = "csv" if form != "csv" else "xml"
+    with pytest.raises((ValueError, FileNotFoundError), match="no labelled image"):
+        read_dataset(Data(str(tmp_path), format=other), "all")
+
+
+def test_two_readings(tmp_path: Path) -> None:
+    drawn = draw(4)
+    WRITERS["coco"](tmp_path, drawn)
+    WRITERS["csv"](tmp_path, drawn)
+    with pytest.raises(ValueError, match=r"can be read as COCO's JSON \(annotations\.json\) or a"):
+        read_dataset(Data(str(tmp_path)), "train")
+    with pytest.raises(ValueError, match=r"by --data\.format coco or --data\.format csv$"):
+        read_dataset(Data(str(tmp_path)), "train")
+    assert len(read_dataset(Data(str(tmp_path), format="coco"), "all").records) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "holds neither Annotations nor VOC2007"),
+        ("a.json", '{"shapes": [], "imagePath": "a.jpg"}', r"LabelMe's JSON \(a\.json\); export"),
+        ("a.xml", "<annotations><version>1.1</version></annotations>", "CVAT's own XML"),
+        ("mine/ImageSets/Main/train.txt", "a\n", r"such as .*mine"),
+    ],
+)
+def test_nothing_that_is_read(name: str, content: str, message: str, tmp_path: Path) -> None:
+    write(tmp_path / name, content)
+    (tmp_path / "mine/Annotations").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=message):
+        read_dataset(Data(str(tmp_path)), "train")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
+        read_dataset(Data(str(tmp_path / "no")), "train")
+
+
+def test_a_split_by_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_xml(tmp_path / "data", draw(20))
+    data, run = Data(str(tmp_path / "data")), tmp_path / "run"
+    caplog.set_level(logging.INFO)
+    train = read_dataset(data, Data.train_split, kept=run)
+    assert "split by content" in said(caplog)
+    assert f"({run / LISTS}) train, 16 images" in said(caplog)
+    test = read_dataset(data, Data.test_split, train.classes, kept=run)
+    assert (len(train.records), len(test.records)) == (16, 4)
+    assert not set(ids(train)) & set(ids(test))
+    # Again: from the run's lists; elsewhere by these lists; without them the same once more.
+    for again in (
+        read_dataset(data, "train", kept=run),
+        read_dataset(Data(data.root, lists=str(run / LISTS)), "trainval"),
+        read_dataset(Split(data.root, "train"), "train"),
+    ):
+        assert ids(again) == ids(train)
+    assert len(read_dataset(data, "train", limit=3).records) == 3
+    with pytest.raises(ValueError, match="limit must be 1 or more"):
+        read_dataset(data, "train", limit=0)
+    with pytest.raises(
+        FileNotFoundError, match=r"no split 'day1' in .*; splits there: test, train"
+    ):
+        read_dataset(data, "day1")
+
+
+def test_a_run_keeps_its_split_when_images_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawn = draw(12)
+    write_xml(tmp_path / "data", drawn[:10])
+    data = Data(str(tmp_path / "data"))
+    before = [ids(read_dataset(data, split, kept=tmp_path)) for split in ("train", "test")]
+    assert "came after" not in caplog.text
+    write_xml(tmp_path / "data", drawn[10:])
+    after = [ids(read_dataset(data, split, kept=tmp_path)) for split in ("train", "test")]
+    assert before == after
+    assert caplog.text.count(f"2 labelled images came after the lists in {tmp_path / LISTS}") == 2
+
+
+def test_the_split_that_was_read_is_named(tmp_path: Path) -> None:
+    write_xml(tmp_path, draw(10))
+    for asked, read in (("trainval", "train"), ("test", "test"), ("all", "all")):
+        assert read_dataset(Data(str(tmp_path)), asked).split == read
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_images_are_not_opened_for_their_size(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But in YOLO's, which gives none."""
+    WRITERS[form](tmp_path, draw(4)[:3])
+    whole = read_dataset(Data(str(tmp_path)), "all")
+    opened: list[Path] = []
+    for name in ("image_size", "cut_short"):
+        measured = getattr(assembly, name)
+        monkeypatch.setattr(
+            assembly, name, lambda path, to=measured: opened.append(path) or to(path)
+        )
+    found = read_dataset(Data(str(tmp_path)), "all", images=False)
+    assert len(opened) == (3 if form == "yolo" else 0)
+    for one, other in zip(found.records, whole.records, strict=True):
+        assert one.size == other.size
+        assert_array_equal(one.boxes, other.boxes)
+
+
+@pytest.mark.parametrize("form", [form for form in WRITERS if form != "voc"])
+def test_a_run_among_the_data_is_passed_over(form: str, tmp_path: Path) -> None:
+    drawn = draw(6)
+    WRITERS[form](tmp_path, drawn)
+    before = ids(read_dataset(Data(str(tmp_path)), "all"))
+    run = tmp_path / "runs" / "mine"
+    for name in ("config.yaml", "metrics.jsonl", "lists/train.txt", "test/results.json"):
+        write(run / name, "names: [ball]" if name == "config.yaml" else "{}")
+    drawn[0].save(run / "test" / "images")
+    assert ids(read_dataset(Data(str(tmp_path)), "all")) == before
+    # What is named as the data is read, whatever lies in it.
+    for name in ("config.yaml", "metrics.jsonl"):
+        write(tmp_path / name, "")
+    assert ids(read_dataset(Data(str(tmp_path)), "all")) == before
+
+
+def test_lists_by_hand(tmp_path: Path) -> None:
+    drawn = draw(4)
+    write_xml(tmp_path / "data", drawn)
+    lists = tmp_path / "lists"
+    data = Data(str(tmp_path / "data"), lists=str(lists))
+    with pytest.raises(FileNotFoundError, match=r"no lists in .*; write train\.txt and test\.txt"):
+        read_dataset(data, "train")
+    write(lists / "train.txt", f"{drawn[2].name}\n{drawn[0].name}.jpg\n")
+    assert ids(read_dataset(data, "train")) == [drawn[2].name, drawn[0].name]
+    for text, message in (
+        ("no\n", r"train\.txt line 1 names 'no', which is none of the 4 labelled images"),
+        ("../a\n", r"line 1 names the image '\.\./a', which leaves its folder"),
+        (f"{drawn[0].name}\n" * 2, r"line 2 names '.*' a second time"),
+        ("\n", "names no image"),
+    ):
+        write(lists / "train.txt", text)
+        with pytest.raises(ValueError, match=message):
+            read_dataset(data, "train")
+
+
+def test_unlabelled_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    drawn = draw(6)
+    write_xml(tmp_path, drawn[:4])
+    for each in drawn[4:]:
+        each.save(tmp_path / "images")
+    caplog.set_level(logging.INFO)
+    assert len(read_dataset(Data(str(tmp_path)), "all").records) == 4
+    assert "4 labelled images, 2 unlabelled left out;" in said(caplog)
+    caplog.clear()
+    empty = read_dataset(Data(str(tmp_path), unlabelled="background"), "all").records
+    assert sorted(len(record.boxes) == 0 for record in empty) == [False] * 4 + [True] * 2
+    assert "2 unlabelled taken as empty;" in said(caplog)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{split}/{name}", "images/{split}/{name}", "{split}2017/{name}"]
+)
+def test_split_folders(pattern: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    drawn = draw(9)[:6]
+    for place, each in enumerate(drawn):
+        split = ("train", "valid", "test")[place % 3]
+        path = tmp_path / pattern.format(split=split, name=each.name)
+        each.save(Path(str(path).removesuffix(each.name)))
+        write(path.with_name(f"{path.name}.xml"), xml_of(each))
+    data = Data(str(tmp_path))
+    caplog.set_level(logging.INFO)
+    names = [each.name for each in drawn]
+    assert sorted(ids(read_dataset(data, "trainval"))) == sorted(names[0::3])
+    assert "6 labelled images; its own split train, 2 images" in said(caplog)
+    for name in ("val", "valid"):
+        assert sorted(ids(read_dataset(data, name))) == sorted(names[1::3])
+    assert sorted(ids(read_dataset(data, "test"))) == sorted(names[2::3])
+    assert sorted(ids(read_dataset(data, "all"))) == sorted(names)
+    with pytest.raises(FileNotFoundError, match="splits there: test, train, val"):
+        read_dataset(data, "minival")
+
+
+def test_val_stands_in_for_test(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_xml(tmp_path / split, draw(3))
+    test = read_dataset(Data(str(tmp_path)), "test")
+    assert all("val" in record.path.parts for record in test.records)
+    everything = ids(read_dataset(Data(str(tmp_path)), "all"))  # the same names in both
+    assert len(set(everything)) == 6
+    assert "val/b00.rf.1" in everything
+
+
+def test_one_split_folder_is_none(tmp_path: Path) -> None:
+    """As of an export in which everything is 'train'."""
+    write_xml(tmp_path / "train", draw(10))
+    assert len(read_dataset(Data(str(tmp_path)), "trainval").records) == 8
+    assert len(read_dataset(Data(str(tmp_path)), "test").records) == 2
+
+
+def test_names_that_clash(tmp_path: Path) -> None:
+    (one,) = draw(2)[:1]
+    for folder in ("a", "b"):
+        write_xml(tmp_path / folder, [one])
+    assert len(read_dataset(Data(str(tmp_path)), "all").records) == 2
+    for folder in ("train_a", "train_b"):
+        write_xml(tmp_path / folder, [one])
+    with pytest.raises(ValueError, match=r"would both have the id 'b00\.rf\.1'; rename one"):
+        read_dataset(Data(str(tmp_path)), "all")
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_repairs_of_boxes_are_shared(form: str, tmp_path: Path) -> None:
+    """What is wrong with a box is mended whatever format it stands in."""
+    (one,) = draw(2)[:1]
+    height, width = one.size
+    wrong = [("ball", [width - 4, 2, width + 2, 10]), ("leaf", [3, 8, 9, height + 4])]
+    if form != "yolo":  # where the middle of a box is outside it is no share
+        wrong += [("star", [width - 1, 2, width + 7, 10]), ("star", [-9, -9, -2, -2])]
+    one.objects[:] = [("ball", [2, 2, 20, 30]), *wrong]
+    WRITERS[form](tmp_path, [one])
+    dataset = read_dataset(Data(str(tmp_path)), "all")
+    boxes = [[2, 2, 20, 30], [width - 4, 2, width, 10], [3, 8, 9, height]]
+    assert dataset.records[0].boxes.tolist() == boxes
+    dropped = {} if form == "yolo" else {MOSTLY_OUTSIDE: 1, DROPPED: 1}
+    assert dataset.repairs == {CLIPPED: 2, **dropped}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "images", "boxes"), [("raccoon", 200, 217), ("kangaroo", 164, 266)]
+)
+def test_sets_as_people_have_them(name: str, images: int, boxes: int, tmp_path: Path) -> None:
+    if not (OWN_IMAGES / name).is_dir():
+        pytest.skip("no ../shared/own_images")
+    data = Data(str(OWN_IMAGES / name))
+    dataset = read_dataset(data, "all")
+    assert dataset.classes == (name,)
+    assert len(dataset.records) == images
+    assert sum(len(record.boxes) for record in dataset.records) == boxes
+    assert not dataset.unreadable
+    # Every fifth by name is its README's test.
+    names = sorted(ids(dataset))
+    write(tmp_path / "test.txt", "".join(f"{each}\n" for each in names[4::5]))
+    listed = read_dataset(Data(data.root, lists=str(tmp_path)), "test")
+    assert ids(listed) == names[4::5]

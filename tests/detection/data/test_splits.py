@@ -1,0 +1,104 @@
+"""A split by content: a fifth, the same every time, no image on both sides, classes on both."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.data.annotations import Annotation
+from detection.data.assembly import Labelled
+from detection.data.folder import split_word
+from detection.data.splits import content_split, resolve
+
+
+def labelled(folder: Path, contents: dict[str, str], classes: dict[str, str]) -> list[Labelled]:
+    """Files of a content, and of classes whose names are letters."""
+    made = []
+    for name, content in contents.items():
+        path = folder / name
+        path.write_text(content)
+        names = tuple(classes.get(name, "a"))
+        corners = np.tile([1.0, 1, 5, 5], (len(names), 1))
+        annotation = Annotation(str(path), None, names, corners, np.zeros(len(names), np.bool_))
+        made.append(Labelled(name, path, annotation))
+    return made
+
+
+def test_share_and_order(tmp_path: Path) -> None:
+    images = labelled(tmp_path, {f"{n:03}": f"image {n}" for n in range(100)}, {})
+    made = content_split(images)
+    assert len(made["test"]) == 20
+    assert sorted(made["train"] + made["test"]) == [each.image_id for each in images]
+    assert made["train"] == sorted(made["train"])
+    assert made == content_split(images)
+    # Neither names nor their order matter.
+    contents = {f"x{99 - n:03}": f"image {n}" for n in range(100)}
+    other = content_split(labelled(tmp_path, contents, {})[::-1])
+    assert {contents[name] for name in other["test"]} == {f"image {int(n)}" for n in made["test"]}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_classes_and_copies(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 30))
+    contents = {f"{n:02}": f"{seed} {rng.integers(count)}" for n in range(count)}
+    of_content = {each: "".join(rng.permutation(list("abcdef"))[:2]) for each in contents.values()}
+    classes = {name: of_content[content] for name, content in contents.items()}
+    made = content_split(labelled(tmp_path, contents, classes))
+    train, test = ({contents[name] for name in made[split]} for split in ("train", "test"))
+    assert not train & test
+    assert train | test == set(contents.values())
+    for name in "abcdef":
+        having = [content for content in of_content if name in of_content[content]]
+        if having:
+            assert any(name in of_content[content] for content in train)
+
+
+def test_a_class_of_two_images_is_on_both_sides(tmp_path: Path) -> None:
+    contents = {f"{n:02}": f"{n}" for n in range(20)}
+    classes = {"03": "ab", "11": "b", "12": "c"}
+    made = content_split(labelled(tmp_path, contents, classes))
+    assert len({"03", "11"} & set(made["test"])) == 1
+    assert "12" in made["train"]
+    assert len(made["test"]) == 4
+
+
+def test_few_images(tmp_path: Path) -> None:
+    assert content_split([]) == {"train": [], "test": []}
+    one = labelled(tmp_path, {"a": "1"}, {})
+    assert content_split(one) == {"train": ["a"], "test": []}
+    two = labelled(tmp_path, {"a": "1", "b": "2"}, {})
+    assert len(content_split(two)["test"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *(
+            ("train", "train"),
+            ("valid", "val"),
+            ("Validation", "val"),
+            ("instances_val2017", "val"),
+        ),
+        *(
+            ("test_labels", "test"),
+            ("obj_train_data", "train"),
+            ("trainer", None),
+            ("contest", None),
+        ),
+        ("my images", None),
+    ],
+)
+def test_words_of_splits(name: str, split: str | None) -> None:
+    assert split_word(name) == split
+
+
+def test_names_of_splits() -> None:
+    assert resolve("trainval", ["train", "val"], "x") == "train"
+    assert resolve("trainval", ["train", "trainval"], "x") == "trainval"
+    assert resolve("test", ["train", "val"], "x") == "val"
+    assert resolve("test", ["train", "val", "test"], "x") == "test"
+    assert resolve("valid", ["train", "val"], "x") == "val"
+    assert resolve("valid", ["valid"], "x") == "valid"
+    with pytest.raises(FileNotFoundError, match="no split 'val' in x; splits there: test, train"):
+        resolve("val", ["train", "test"], "x")

@@ -1,0 +1,11 @@
+"""Write a small file of a run's detector (commands/export_det.py)."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from commands.dispatch import run
+
+if __name__ == "__main__":
+    run("export_det")
