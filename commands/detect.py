@@ -1,8 +1,8 @@
 """Find objects in your own images: one line a detection, and the images drawn.
 
-    python tools/detect.py street.jpg                        # VOC's 20 classes
-    python tools/detect.py --run runs/mine holiday/          # your own detector, a whole folder
-    python tools/detect.py holiday/ --csv found.csv --drawings=false --workers 2
+    python tools/detect.py --run runs/mine street.jpg holiday/
+    python tools/detect.py --detector detector.safetensors street.jpg --threshold 0.3
+    python tools/detect.py --run runs/mine holiday/ --csv found.csv --drawings=false --workers 2
 
 A folder stands for every image in it and its subfolders, of any format that Pillow opens. A line
 has the image, class, score and box x1, y1, x2, y2, with tabs between. The score is the probability
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from commands.cli import WordsParser, end, run_tool, with_progress
+from detection.config import Config
 from detection.detections import Detections
 from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
 from detection.evaluation.plots import FORMATS, draw_detections
@@ -50,8 +51,8 @@ ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 def main(
     images: list[str],
-    run: str | None = None,
-    detector: str = "voc07",
+    run: str = Config.run,
+    detector: str | None = None,
     out: str | None = None,
     drawings: bool = True,
     json: Path | None = None,
@@ -69,10 +70,9 @@ def main(
 
     Args:
         images: images, or folders of images.
-        run: folder of the run that trained the detector; without it, --detector.
-        detector: a detector's file, or 'voc07', which comes with the package.
-        out: folder for the drawn images; without it 'detected', beside a run's detector or in the
-            working folder.
+        run: folder of the run that trained the detector.
+        detector: a detector's file, in place of a run's.
+        out: folder for the drawn images; 'detected' beside the detector without it.
         drawings: draw the images.
         json: file for all detections as COCO's JSON.
         csv: file for all detections as a table.
@@ -88,7 +88,7 @@ def main(
         workers: number of processes, 0 for one a core; a few images are searched in one.
         strict: stop at the first image that cannot be read.
     """
-    path = Path(run) / "detector.safetensors" if run else shipped(detector)
+    path = shipped(detector) if detector else Path(run) / "detector.safetensors"
     beside = Path() if path.parent == SHIPPED else path.parent
     folder = Path(out) if out else beside / "detected"
     places = plan_drawings(find_images(images, folder), folder)

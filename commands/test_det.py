@@ -220,10 +220,9 @@ def draw_images(
     for record in data.records[::step][:count]:
         draw_detections(
             read_image(record.path),
-            found[record.image_id],
+            detector.shown(found[record.image_id]),
             folder / f"{record.image_id}.jpg",
             ground_truth=record,
-            threshold=detector.display_threshold,
         )
 
 

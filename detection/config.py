@@ -339,8 +339,8 @@ class Config:
 
     Attributes:
         run: folder of the run; it holds config, log, stage artefacts, detector and results.
-        start: detector to start from, a file or the name of one that comes with the package, such
-            as voc07; its network, fc6 and fc7 take the place of ImageNet's. Classes are the data's.
+        start: file of a trained detector to start from; its network, fc6 and fc7 take the place of
+            ImageNet's. Classes are the data's.
         seed: seed of every random choice.
         device: where networks run; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a

@@ -121,7 +121,6 @@ def draw_detections(
     *,
     ground_truth: ImageRecord | None = None,
     top: int = 20,
-    threshold: float = -math.inf,
 ) -> None:
     """Draw the best detections on their image, each with its class and score.
 
@@ -134,7 +133,6 @@ def draw_detections(
         path: ends in .png, .jpg or .jpeg; replaced if there.
         ground_truth: the image's record, to draw its boxes too.
         top: draw at most so many, those of highest score.
-        threshold: draw only scores above this.
 
     Raises:
         ValueError: an image of another shape or dtype, or another ending.
@@ -147,8 +145,7 @@ def draw_detections(
     if ground_truth is not None:
         for box in ground_truth.boxes:
             _dashed_box(pen, box, canvas.size)
-    kept = detections[detections.scores > threshold]
-    kept = kept[np.argsort(-kept.scores, kind="stable")[:top][::-1]]
+    kept = detections[np.argsort(-detections.scores, kind="stable")[:top][::-1]]
     stroke = max(2, round(max(canvas.size) / 250))
     files, height = fonts_of(tuple(detections.classes)), max(11, round(max(canvas.size) / 38))
     fonts = {

@@ -316,7 +316,7 @@ class SPPDetector:
 
         Args:
             path: a run's detector.safetensors, or the name of a detector that comes with the
-                package: "voc07".
+                package.
             device: where the network runs.
             scales: 1 or 5 test scales; None keeps those of training.
             precision: None keeps that of training.

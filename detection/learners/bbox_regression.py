@@ -18,7 +18,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 from torch import Tensor
 
 # A 16-pixel window may become a 1000-pixel box; the exponential is cut there.
@@ -83,6 +82,8 @@ def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> 
     Returns:
         ``(D + 1, 4)``: ``features @ weights`` are predicted targets.
     """
+    from sklearn.linear_model import Ridge  # takes a second, which detection does without
+
     mean = targets.mean(axis=0)
     whiten, unwhiten = whitening_of(targets - mean)
     ridge = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky", copy_X=False)

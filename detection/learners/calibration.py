@@ -9,8 +9,6 @@ little to learn it from.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
-from sklearn.linear_model import LogisticRegression
 
 # Deviation expected of a class's own difference in slope and offset (the penalty's scale).
 SPREAD = 1.0
@@ -67,6 +65,10 @@ class Calibration:
             ValueError: fewer than ``LEAST`` right or wrong detections, or the higher scores are
                 not right more often.
         """
+        # These imports take a second, which detection does without.
+        from scipy.sparse import csr_array, hstack
+        from sklearn.linear_model import LogisticRegression
+
         right, wrong = int(correct.sum()), int((~correct).sum())
         if min(right, wrong) < LEAST:
             raise ValueError(

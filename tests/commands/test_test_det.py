@@ -242,12 +242,23 @@ def named(tmp_path, data):
 
 
 def test_drawings_are_named_by_the_whole_id(named, tmp_path):
-    folder, detector = tmp_path / "run/images", SimpleNamespace(display_threshold=0.0)
+    folder, detector = tmp_path / "run/images", SimpleNamespace(shown=lambda found: found)
     (folder / "old").mkdir(parents=True)
     test_det.draw_images(folder, named.data, named.found, len(IDS), detector)
     drawn = sorted(path for path in folder.rglob("*") if path.is_file())
     assert drawn == sorted(folder / f"{name}.jpg" for name in IDS)
     assert not (folder / "old").exists()
+
+
+def test_what_the_detector_shows_is_drawn(named, tmp_path, monkeypatch):
+    """Probabilities of a calibrated detector, not the raw scores that are measured."""
+    seen, shown = [], Detections.empty(CLASSES)
+    monkeypatch.setattr(
+        test_det, "draw_detections", lambda image, found, *_, **__: seen.append(found)
+    )
+    detector = SimpleNamespace(shown=lambda found: shown)
+    test_det.draw_images(tmp_path / "run/images", named.data, named.found, 2, detector)
+    assert [found is shown for found in seen] == [True, True]
 
 
 @pytest.mark.parametrize("change", ["the folder", "a link to it", "the table"])

@@ -68,7 +68,7 @@ def test_the_box_lies_on_its_own_pixels(tmp_path):
     np.testing.assert_array_equal(image, GREY)
 
 
-def test_only_the_best_above_the_threshold_are_drawn(tmp_path):
+def test_only_the_best_are_drawn(tmp_path):
     rows = [(10, 30, 50, 60, 0.5, 0), (60, 30, 100, 60, 0.9, 0), (110, 30, 150, 60, 0.7, 0)]
     colour = np.array(class_colour(0))
 
@@ -79,7 +79,6 @@ def test_only_the_best_above_the_threshold_are_drawn(tmp_path):
     assert drawn() == [True, True, True]
     assert drawn(top=2) == [False, True, True]
     assert drawn(top=0) == [False, False, False]
-    assert drawn(threshold=0.7) == [False, True, False]
 
 
 def test_boxes_over_the_edge_and_ground_truth_are_drawn(tmp_path):
