@@ -36,9 +36,9 @@ from detection.inference.many_images import (
     ImageResult,
     detect_files,
     detector_of_process,
-    device_named,
     workers_for,
 )
+from detection.machine import device_named
 from files.images import images_below
 from files.writing import file_digest, refuse_inputs
 from proposals.methods import Proposals
@@ -100,7 +100,7 @@ def main(
         scales,
         precision,
         proposals=None if windows is None else Proposals(method=windows),
-        device=device_named(device),
+        device=device_named(device).type,
     )
     known = detector_of_process(source)
     if not known.calibrated:
@@ -119,8 +119,8 @@ def main(
     if csv:
         save_csv(csv, found)
     if yolo:
-        names = {str(image): str(place.relative_to(folder)) for image, place in places.items()}
-        save_yolo(yolo, {names[image]: each for image, each in found.items()}, known.classes)
+        named = {str(places[Path(image)].relative_to(folder)): one for image, one in found.items()}
+        save_yolo(yolo, named, known.classes)
     if drawings:
         logger.info("%d images drawn in %s", len(found), folder)
     end(skipped)

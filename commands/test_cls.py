@@ -23,8 +23,9 @@ from typing import Any, Literal
 from classification.classifier import Classifier
 from classification.comparison import Comparison, compare_tests
 from classification.config import Config
-from classification.folder import read_folder
+from classification.folder import LabelledImages, read_folder
 from classification.plots import plot_confusion
+from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
 from classification.training import ClassifierRun
 from classification.views import ViewKind
@@ -101,19 +102,10 @@ def main(
         other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
         for other in compare
     }
-    facts = {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": trained.command,
-        "trained": classifier.trained,
-        "network": classifier.network.settings,
-        "root": str(images.root),
-        "split": data.split,
-        "views": scorer.views,
-        "size": scorer.sizes,
+    facts = about(trained, classifier, scorer, images, data.split) | {
         "skipped": skipped,
         "seconds": round(seconds, 2),
         "peak_memory_mb": peak_memory_mb(),
-        "environment": environment(),
     }
     facts |= results(found, compared)
     save_text(folder / "results.json", json.dumps(facts, indent=2) + "\n")
@@ -124,6 +116,27 @@ def main(
         print(f"top-1 less that of {other}: {one}")
     print(format_measures(found))
     end(skipped)
+
+
+def about(
+    trained: ClassifierRun,
+    classifier: Classifier,
+    scorer: ViewScorer,
+    images: LabelledImages,
+    split: str,
+) -> dict[str, Any]:
+    """What was tested, how and where, for JSON."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": trained.command,
+        "trained": classifier.trained,
+        "network": classifier.network.settings,
+        "root": str(images.root),
+        "split": split,
+        "views": scorer.views,
+        "size": scorer.sizes,
+        "environment": environment(),
+    }
 
 
 def root_of(run: ClassifierRun) -> str:

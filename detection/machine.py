@@ -33,6 +33,18 @@ def fixed_threads() -> None:
     threadpool_limits(cores, user_api="blas")
 
 
+def device_named(name: str) -> torch.device:
+    """The device that 'auto', 'cpu' or 'cuda' stands for.
+
+    Raises:
+        RuntimeError: CUDA was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """This process with one thread, as worker processes have: with more, sums differ."""

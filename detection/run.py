@@ -17,7 +17,13 @@ from filelock import FileLock, Timeout
 from joblib import Parallel, cpu_count
 
 from detection.config import Config
-from detection.machine import environment, peak_memory_mb, remove_dead_names, shared_out
+from detection.machine import (
+    device_named,
+    environment,
+    peak_memory_mb,
+    remove_dead_names,
+    shared_out,
+)
 from files.writing import path_in_errors, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
@@ -62,10 +68,7 @@ class Run:
         Raises:
             RuntimeError: CUDA was asked for and there is none.
         """
-        available = torch.cuda.is_available()
-        if self.config.device == "cuda" and not available:
-            raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
-        return torch.device("cuda" if available and self.config.device != "cpu" else "cpu")
+        return device_named(self.config.device)
 
     @property
     def workers(self) -> int:

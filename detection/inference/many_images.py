@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
@@ -139,15 +138,3 @@ def search(detector: SPPDetector, job: ImageJob, draw: Draw) -> ImageResult:
     if job.drawing is not None:
         draw(pixels, found, job.drawing)
     return ImageResult(job.image, pixels.shape[:2], found, cut_short(job.image))
-
-
-def device_named(name: str) -> str:
-    """The device that 'auto', 'cpu' or 'cuda' stands for.
-
-    Raises:
-        RuntimeError: CUDA was asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
-    return "cuda" if available and name != "cpu" else "cpu"

@@ -1,5 +1,6 @@
 """detect with a detector that calls every window a thing."""
 
+import json
 import logging
 import sys
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from commands import detect
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
+from detection.inference.many_images import IMAGES_A_PROCESS
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
@@ -242,3 +244,43 @@ def test_wrong_places_are_one_sentence(tool, detector, images, tmp_path, monkeyp
     refused = tool("empty", "--detector", detector)
     assert refused.status == 1
     assert f"error: no image in {tmp_path / 'empty'} or below it, and 1 other files" in refused.err
+
+
+def test_all_detections_go_to_files(tool, detector, square, tmp_path):
+    """COCO's JSON, a table and YOLO's text say the same, with one process and with two."""
+    folder = tmp_path / "images"
+    for number in range(2 * IMAGES_A_PROCESS):
+        (folder / f"day{number % 2}").mkdir(parents=True, exist_ok=True)
+        square.save(folder / f"day{number % 2}" / f"{number:02}.png")
+    written = {}
+    for workers in ("1", "2"):
+        out = tmp_path / workers
+        done = tool(
+            *(folder, "--detector", detector, "--drawings=false", "--workers", workers),
+            *("--json", out / "a.json", "--csv", out / "a.csv", "--yolo", out / "yolo"),
+            *("--out", out / "drawn", "--windows", "edge_boxes", "--device", "cpu"),
+        )
+        assert done.status == 0, done.err
+        assert not (out / "drawn").exists()
+        written[workers] = {
+            str(path.relative_to(out)): path.read_bytes()
+            for path in out.rglob("*")
+            if path.is_file()
+        }
+    assert written["1"] == written["2"]
+    coco = json.loads(written["1"]["a.json"])
+    assert len(coco["images"]) == 2 * IMAGES_A_PROCESS
+    assert len(coco["annotations"]) == len(done.lines) > 0
+    assert written["1"]["a.csv"].count(b"\n") == len(done.lines) + 1
+    lines = [written["1"][f"yolo/day{n % 2}/{n:02}.txt"].count(b"\n") for n in range(16)]
+    assert sum(lines) == len(done.lines)
+    assert written["1"]["yolo/classes.txt"] == b"nothing\nthing\n"
+
+
+def test_many_images_in_python(detector, square, images):
+    loaded = SPPDetector.load(detector)
+    one = loaded.detect(images / "square.png")
+    each = list(loaded.detect_each(iter([images / "square.png", np.asarray(square)])))
+    assert len(each) == 2
+    for found in each:
+        np.testing.assert_array_equal(found.boxes, one.boxes)

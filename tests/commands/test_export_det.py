@@ -1,0 +1,71 @@
+import re
+import sys
+
+import pytest
+from made_detector import CLASSES, made_detector, made_image
+from PIL import Image
+
+from commands import export_det
+from detection.features.extractor import SPPExtractor
+from detection.inference.detector import SPPDetector
+from detection.networks.build import build_backbone
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    detector = made_detector(SPPExtractor(build_backbone("alexnet", "random"), (96,)))
+    detector.save(folder / "detector.safetensors")
+    return folder
+
+
+@pytest.fixture
+def tool(monkeypatch, capsys):
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["export_det.py", *map(str, words)])
+        status = 0
+        try:
+            export_det.run()
+        except SystemExit as stopped:
+            status = stopped.code
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+def test_a_small_file_and_what_it_costs(tool, run, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        Image.fromarray(made_image(number)).save(tmp_path / f"images/{number}.png")
+    small = tmp_path / "small.safetensors"
+    status, out, err = tool(
+        run, small, "--rank", "12", "--images", tmp_path / "images", "--limit", "2"
+    )
+    assert status == 0, err
+    whole, packed = re.search(r"^file +([\d,]+) +([\d,]+)$", out, re.MULTILINE).groups()
+    assert int(packed.replace(",", "")) == small.stat().st_size
+    assert int(whole.replace(",", "")) == (run / "detector.safetensors").stat().st_size
+    assert small.stat().st_size < 0.3 * (run / "detector.safetensors").stat().st_size
+    mean, most = map(float, re.search(r"score differs by ([\d.]+) .*?, ([\d.]+) ", out).groups())
+    assert "in 2 images" in out
+    assert 0 < mean <= most
+    assert SPPDetector.load(small).classes == CLASSES
+
+
+def test_the_file_alone_in_whole_numbers_of_four_bytes(tool, run, tmp_path):
+    small = tmp_path / "same.safetensors"
+    status, out, err = tool(
+        run / "detector.safetensors", small, "--rank", "null", "--numbers", "float32"
+    )
+    assert status == 0, err
+    assert small.read_bytes() == (run / "detector.safetensors").read_bytes()
+    assert "score differs" not in out
+
+
+def test_a_detector_is_not_written_over_itself(tool, run):
+    before = (run / "detector.safetensors").read_bytes()
+    status, _, err = tool(run, run / "detector.safetensors", "--rank", "4")
+    assert status == 1
+    assert err.startswith("error: ")
+    assert (run / "detector.safetensors").read_bytes() == before
