@@ -7,7 +7,7 @@ from these dataclasses, as of the detector's settings (``detection/config.py``).
 from dataclasses import dataclass, field
 from typing import Literal
 
-from detection.config import require
+from detection.settings.ranges import require
 
 # Settings of groups that --help shows.
 COMMON = (

@@ -28,7 +28,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from commands.cli import run_tool, with_progress
 from commands.timed_methods import METHODS, make
-from detection.config import Config, Split
+from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.data.records import ImageRecord
 from detection.data.synthetic.dataset import write_synthetic_voc
@@ -44,6 +44,7 @@ from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
 from detection.machine import environment, peak_memory_mb
 from detection.run import Run
+from detection.settings.data import Split
 from files.images import read_image
 from files.writing import save_text
 from proposals import Proposals

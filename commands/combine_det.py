@@ -22,7 +22,6 @@ from typing import Any, Literal
 from commands.cli import WordsParser, run_tool, with_progress
 from commands.tested_runs import RESULTS, RunTest, read_test
 from detection import config
-from detection.config import Split
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.detections import Detections
@@ -34,6 +33,7 @@ from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Suppression
 from detection.inference.testing import load_candidates
 from detection.machine import environment
+from detection.settings.data import Split
 
 
 def main(

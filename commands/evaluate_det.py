@@ -11,7 +11,6 @@ mean. The last line printed is the mAP.
 from pathlib import Path
 
 from commands.cli import run_tool
-from detection.config import Split
 from detection.data.reading import read_dataset
 from detection.data.voc import VOC_CLASSES
 from detection.evaluation.coco_map import coco_ap50
@@ -19,6 +18,7 @@ from detection.evaluation.comp4 import classes_found, read_comp4
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.settings.data import Split
 
 
 def main(

@@ -3,17 +3,16 @@
     python tools/inspect_data.py --data.root my_images
 
 Prints the classes with their objects, what was repaired or left out, images that are there twice,
-objects that no window can reach, and the recall of the windows on a sample of the images; these
-windows stay in the cache for the training. ``--sheet`` names the PNG that shows images with their
-boxes. Any format is read that a training reads.
+objects that no window can reach, the recall of the windows on a sample of the images, whose windows
+stay in the cache, and how long a training will take here, from one on a dozen images. ``--sheet``
+names the PNG that shows images with their boxes. Any format is read that a training reads.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from commands.cli import end, run_tool
+from commands.cli import default_config, end, parse_config, run_tool
 from commands.make_proposals import measure, windows_of
-from detection.config import Data, Split
 from detection.data.overview import (
     count_classes,
     duplicates,
@@ -25,14 +24,18 @@ from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.data.splits import ALL
 from detection.evaluation.contact_sheet import draw_contact_sheet
+from detection.settings.data import Data, Split
+from detection.training.estimate import estimate_seconds
 from proposals import Proposals
 
 NAMED = 3  # examples of a finding
+OWN_IMAGES = Path("configs/own_images.yaml")
 
 
 def main(
     data: Split = Split(split=ALL),  # noqa: B008 - frozen
-    proposals: Proposals = Proposals(),  # noqa: B008 - frozen
+    proposals: Proposals = Proposals("edge_boxes"),  # noqa: B008 - frozen
+    training: Path | None = OWN_IMAGES,
     cache: Path = Path(Data.cache),
     workers: int = 1,
     sample: int = 20,
@@ -41,8 +44,9 @@ def main(
     """Print what a folder of annotated images holds, and draw some of them.
 
     Args:
-        data: which images; 'all' are those of every split, in data without VOC's lists.
+        data: which images; 'all' are those of every split.
         proposals: the method of windows whose recall is measured.
+        training: configuration of the training whose time is told; 'null' tells none.
         cache: folder the windows are kept under.
         workers: number of processes that make windows.
         sample: images whose windows are made; 0 makes none.
@@ -61,6 +65,8 @@ def main(
     if sample:
         some = replace(dataset, records=tuple(sample_of(dataset.records, sample)))
         show_recall(some, proposals, cache, workers)
+    if training is not None:
+        show_time(dataset, data, proposals, training)
     end(dataset.unreadable)
 
 
@@ -109,6 +115,25 @@ def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) 
         f"windows by {proposals.name} on {len(data.records)} images: {found.windows.mean():.0f} an "
         f"image; {found.recall[0.5]:.1%} of {counted} objects are found at IoU 0.5, "
         f"{found.recall[0.7]:.1%} at 0.7"
+    )
+
+
+def show_time(dataset: Dataset, data: Split, proposals: Proposals, training: Path) -> None:
+    """Print how long a training on all of these images would take."""
+    path = default_config(training)
+    config = parse_config([] if path is None else ["--config", str(path)])
+    config = replace(config, proposals=proposals, data=replace(config.data, root=data.root))
+    try:
+        stages = estimate_seconds(config, dataset)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"no time of a training: {error}")
+        return
+    longest = sorted(stages, key=lambda name: -stages[name])[:NAMED]
+    named = ", ".join(f"{name} {stages[name] / 60:.1f}" for name in longest)
+    minutes = sum(stages.values()) / 60
+    print(
+        f"a training with {training} on these {len(dataset.records)} images takes about "
+        f"{minutes:.0f} minutes here ({named})"
     )
 
 

@@ -26,11 +26,11 @@ import numpy as np
 from joblib import cpu_count
 
 from commands.cli import run_tool, with_progress
-from detection.config import Data, Split
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.evaluation.plots import plot_recall
 from detection.evaluation.report import put_rows
+from detection.settings.data import Data, Split
 from files.images import read_image
 from proposals import ProposalRecall, Proposals, Windows, WindowStore, proposal_recall
 from proposals.imported import ImportedWindows

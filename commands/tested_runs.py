@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from commands.dispatch import command_of
-from detection.config import Config, Data
+from detection.config import Config
 from detection.data.records import ImageRecord
 from detection.inference.testing import candidates_file, results_folder
 from detection.run import Run
+from detection.settings.data import Data
 from files.images import UnreadableImage, read_image
 from files.text import read_text
 

@@ -5,9 +5,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import roi_pool
 
-from detection.config import Detection
 from detection.features.extractor import Precision, SPPExtractor, WindowFeatures
 from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
@@ -18,7 +16,9 @@ from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.pyramid import LEVELS
+from detection.networks.torchvision_ops import roi_pool
 from detection.networks.truncated import LAYERS, MOST, Responses
+from detection.settings.testing import Detection
 
 CLASSES = 20
 # Of fc6 and fc7; chosen by what it costs in mAP (docs/decisions.md).

@@ -35,11 +35,12 @@ from classification.transfer.tasks import (
 )
 from classification.transfer.view import View
 from commands.cli import end, run_tool, with_progress
-from detection.config import Config, Data
+from detection.config import Config
 from detection.evaluation.report import NO_AP, put_rows
 from detection.features.extractor import Precision
 from detection.machine import fixed_threads
 from detection.run import Run
+from detection.settings.data import Data
 from files.artefacts import write_artefact
 from files.names import content_key
 

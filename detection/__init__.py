@@ -3,7 +3,6 @@
 The public names, which import nothing of training; the modules follow the paper's sections.
 """
 
-from detection.config import Data
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
@@ -19,6 +18,7 @@ from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.networks.pyramid import pool_pyramid
 from detection.networks.spatial_pyramid import SpatialPyramidPooling
+from detection.settings.data import Data
 
 __all__ = [
     "Backbone",

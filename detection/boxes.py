@@ -9,7 +9,8 @@ devkit's "+1" overlap exactly.
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
-from torchvision.ops import box_iou
+
+from detection.networks.torchvision_ops import box_iou
 
 
 def from_voc(corners: NDArray, dtype: DTypeLike = np.float32) -> NDArray:

@@ -1,4 +1,4 @@
-"""Write docs/options.md, every setting of a run, from the dataclasses of detection/config.py.
+"""Write docs/options.md, every setting of a run, from its dataclasses in detection/.
 
 python tools/options_page.py
 """
@@ -31,7 +31,7 @@ A list is written as in YAML, `--svm.layers '[fc6,fc7]'`; a true needs no value,
 A value out of range is an error that names the key, the value and the range.
 
 `python tools/options_page.py` writes this page from the docstrings of the settings
-([detection/config.py](../detection/config.py)); correct them, not the page.
+([config.py](../detection/config.py), [settings](../detection/settings)); correct those, not it.
 """
 
 

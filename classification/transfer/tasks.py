@@ -17,8 +17,8 @@ from classification.transfer.caltech101 import (
 )
 from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.voc07 import bootstrap_gain, held_back, image_labels, mean_ap
-from detection.config import require
 from detection.data.voc import read_voc
+from detection.settings.ranges import require
 
 
 @dataclass(frozen=True)

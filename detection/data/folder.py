@@ -14,6 +14,8 @@ from files.images import images_below
 from files.names import check_image_id
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+# How the folders of VOC's masks begin, which are images of no scene.
+MASKS = "segmentation"
 # What tells a run's folder.
 RUN_FILES = {"config.yaml", "metrics.jsonl"}
 SPLIT_WORDS = {
@@ -35,7 +37,8 @@ def split_word(name: str) -> str | None:
 class DataFolder:
     """The files below a folder; hidden ones, such as a Mac's ``._a.xml``, are passed over.
 
-    So are those of a training's run, which may lie among its data: drawn images, lists of images.
+    So are those of a training's run, which may lie among its data: drawn images, lists of images;
+    and VOC's segmentation masks.
 
     Args:
         root: of the data.
@@ -48,7 +51,7 @@ class DataFolder:
         self.root = Path(root)
         files, runs = self._walk()
         images = (path.relative_to(self.root) for path in images_below(self.root)[0])
-        self.images = [path for path in images if runs.isdisjoint(path.parents)]
+        self.images = [path for path in images if runs.isdisjoint(path.parents) and not mask(path)]
         self.others = sorted(files - set(self.images))
         self._named: dict[str, list[Path]] = defaultdict(list)
         self._stems: dict[str, list[Path]] = defaultdict(list)
@@ -152,6 +155,11 @@ class DataFolder:
             seen.add(real)
             files.update(here / name for name in names if not name.startswith("."))
         return files, runs
+
+
+def mask(image: PurePath) -> bool:
+    """Whether an image lies in a folder of VOC's masks, such as ``SegmentationClass``."""
+    return any(part.lower().startswith(MASKS) for part in image.parts[:-1])
 
 
 def _same(ours: Iterable[str], theirs: Iterable[str]) -> int:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.config import Data, Split
 from detection.data.annotations import Annotation
 from detection.data.assembly import Labelled, assemble, count_objects
 from detection.data.coco import read_coco
 from detection.data.csv_table import read_csv
 from detection.data.folder import DataFolder
-from detection.data.recognise import is_voc, recognise
+from detection.data.recognise import is_voc, recognise, voc_list
 from detection.data.records import Dataset
 from detection.data.source import Source
 from detection.data.splits import (
@@ -27,6 +26,7 @@ from detection.data.voc import class_names, read_voc
 from detection.data.voc_folder import find_voc_folder
 from detection.data.xml_folder import read_xml_folder
 from detection.data.yolo import read_yolo
+from detection.settings.data import Data, Split
 
 READERS = {"xml": read_xml_folder, "coco": read_coco, "yolo": read_yolo, "csv": read_csv}
 # Where a run keeps the lists of a split by content.
@@ -49,9 +49,9 @@ def read_dataset(
 
     Args:
         data: where they lie, and how to read them.
-        split: its name. Data without VOC's lists have those of their folders or lists, ``train``,
-            ``val`` and ``test``, or else ``train`` and ``test`` made by content; ``trainval`` is
-            their train, and ``test`` their val where they have no test; ``all`` has all images.
+        split: its name: a list of VOC's, or ``train``, ``val`` and ``test`` by folders or lists, or
+            else ``train`` and ``test`` made by content. ``trainval`` is train and ``test`` is val
+            where there are none (``voc_list``, ``resolve``); ``all`` has all images.
         classes: class names that labels index. None: the names of the split's objects, in VOC's
             order if all are among its 20, else sorted.
         limit: the first so many images only.
@@ -67,13 +67,17 @@ def read_dataset(
     """
     if not Path(data.root).is_dir():
         find_voc_folder(data.root)  # says what helps
-    if data.format == "voc" or (data.format == "auto" and is_voc(data.root)):
-        logger.info("%s: VOC's layout, split %s", data.root, split)
-        return read_voc(data.root, split, classes, limit, images, strict=strict)
+    form = data.format
+    if form == "voc" or (form == "auto" and data.lists is None and is_voc(data.root)):
+        listed = voc_list(data.root, split)
+        if listed is not None or form == "voc":
+            logger.info("%s: VOC's layout, split %s", data.root, listed or split)
+            return read_voc(data.root, listed or split, classes, limit, images, strict=strict)
+        form = "xml"
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more (or none), got {limit}")
     folder = DataFolder(data.root)
-    source = READERS[recognise(folder) if data.format == "auto" else data.format](folder)
+    source = READERS[recognise(folder) if form == "auto" else form](folder)
     labelled, name, how = _chosen(source, data, split, kept)
     unlabelled = len(folder.images) - len(source.annotations)
     logger.info(

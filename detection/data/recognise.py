@@ -8,7 +8,8 @@ from detection.data.coco import coco_files
 from detection.data.csv_table import NAME as CSV
 from detection.data.csv_table import csv_files
 from detection.data.folder import DataFolder
-from detection.data.voc_folder import find_voc_folder
+from detection.data.splits import ALL, STAND_INS
+from detection.data.voc_folder import find_voc_folder, lists_folder
 from detection.data.xml_folder import NAME as XML
 from detection.data.xml_folder import xml_files
 from detection.data.yolo import NAME as YOLO
@@ -24,6 +25,23 @@ def is_voc(root: str | Path) -> bool:
         (place / "Annotations").is_dir() and (place / "ImageSets" / "Main").is_dir()
         for place in (Path(root), Path(root) / "VOC2007")
     )
+
+
+def voc_list(root: str | Path, split: str) -> str | None:
+    """The list in VOC's layout that a split is read from.
+
+    Without such lists ``trainval`` is train, and ``test`` is val. None: ``all`` is asked for, or no
+    list is a split, as in CVAT's exports (``default.txt``); the data are to be read as XML and
+    split by content.
+    """
+    names = {path.stem for path in lists_folder(find_voc_folder(root)).glob("*.txt")}
+    stand_in = STAND_INS.get(split)
+    # With a trainval, a test on val would be one on images that were learned from.
+    if split in names or (split == "test" and "trainval" in names):
+        return split
+    if stand_in in names:
+        return stand_in
+    return split if split != ALL and names & {"train", "trainval", "val", "test"} else None
 
 
 def recognise(folder: DataFolder) -> Format:

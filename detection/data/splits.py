@@ -17,7 +17,7 @@ from files.writing import content_digest, save_text
 
 HELD_BACK = 0.2
 ALL = "all"
-# What stands in for a split that data without VOC's lists have not.
+# What stands in for a split that is not there.
 STAND_INS = {"trainval": "train", "test": "val"}
 
 

@@ -35,13 +35,18 @@ def find_voc_folder(root: str | Path) -> Path:
     )
 
 
+def lists_folder(folder: Path) -> Path:
+    """Where the lists of splits lie in a folder in VOC's layout."""
+    return folder / "ImageSets" / "Main"
+
+
 def list_path(folder: Path, split: str) -> Path:
     """The list of a split's images, there or not.
 
     Raises:
         ValueError: the split's name is not that of a file.
     """
-    return folder / "ImageSets" / "Main" / f"{check_file_name(split, 'the split')}.txt"
+    return lists_folder(folder) / f"{check_file_name(split, 'the split')}.txt"
 
 
 def read_split(folder: Path, split: str) -> list[str]:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detection.config import Detection
 from detection.detections import Detections
 from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, Precision, WindowFeatures
@@ -45,6 +44,7 @@ from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights
+from detection.settings.testing import Detection
 from files.artefacts import strip_prefix
 from files.images import read_image
 from proposals.methods import Proposals

@@ -10,11 +10,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from detection.config import Detection
 from detection.detections import Detections
 from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
 from detection.machine import shared_out
+from detection.settings.testing import Detection
 from files.images import UnreadableImage, cut_short, read_image
 from proposals.methods import Proposals
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.ops import nms
 
 from detection.boxes import clip_boxes, iou, to_tensor
 from detection.detections import Detections
+from detection.networks.torchvision_ops import nms
 from files.artefacts import read_artefact, write_artefact
 
 ARRAYS = ("windows", "boxes", "scores", "labels")

@@ -11,13 +11,13 @@ import numpy as np
 from joblib import delayed
 from numpy.typing import NDArray
 
-from detection.config import Detection
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.inference.postprocess import Candidates
 from detection.run import Run
+from detection.settings.testing import Detection
 from files.images import read_image
 from files.names import check_file_name, content_key, short_name
 from files.writing import content_digest, file_digest

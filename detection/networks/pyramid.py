@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import roi_pool
+
+from detection.networks.torchvision_ops import roi_pool
 
 LEVELS = (1, 2, 3, 6)
 # 50 bins a channel.

@@ -6,10 +6,10 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.config import BoxRegression
 from detection.data.records import Dataset
 from detection.learners.bbox_regression import BoxRegressor
 from detection.run import Run
+from detection.settings.training import BoxRegression
 from detection.training.feature_cache import CachedWindows, FeatureCache, StackedRows
 from detection.training.window_features import data_key
 from files.artefacts import read_artefact, write_artefact

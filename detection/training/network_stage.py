@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection.config import Network
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
@@ -16,6 +15,7 @@ from detection.networks.build import build_backbone
 from detection.networks.reduction import CellMoments
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
+from detection.settings.training import Network
 from detection.training.feature_cache import image_key
 from files.artefacts import read_artefact, write_artefact
 from files.images import read_image

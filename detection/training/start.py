@@ -8,13 +8,15 @@ behind; those of the images are trained anew.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detection.config import Config, Detection, Network
+from detection.config import Config
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import shipped
 from detection.networks.backbone import Backbone
 from detection.networks.linear import Linear
 from detection.networks.weights import Weights, load_weights, tensor_digest
+from detection.settings.testing import Detection
+from detection.settings.training import Network
 from files.writing import file_digest
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 
-from detection.config import Svm
 from detection.data.records import Dataset
 from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.run import Run
+from detection.settings.training import Svm
 from detection.training.feature_cache import CachedWindows, image_key
 from detection.training.finetuning.memory import hand_back
 from detection.training.finetuning.stage import head_path

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 from made_formats import draw, write_xml
 
+from commands import inspect_data
 from commands.inspect_data import main
-from detection.config import Split
+from detection.config import Config
+from detection.data.records import Dataset
+from detection.settings.data import Split
 from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 
@@ -19,6 +22,7 @@ def test_a_look_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[st
     main(
         Split(str(tmp_path / "data"), "all"),
         Proposals("selective_search", SelectiveSearch(base_k=400, inc_k=400, max_windows=50)),
+        training=None,
         cache=tmp_path / "cache",
         sample=2,
         sheet=tmp_path / "sheet.png",
@@ -31,6 +35,30 @@ def test_a_look_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "too small for any window of selective_search: " in said
     assert "windows by selective_search on 2 images" in said
     assert (tmp_path / "sheet.png").is_file()
+
+
+def test_how_long_a_training_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_xml(tmp_path / "data", draw(6))
+    asked = []
+
+    def estimated(config: Config, data: Dataset) -> dict[str, float]:
+        asked.append((config.finetune.hidden, config.proposals, len(data.records)))
+        if len(asked) > 1:
+            raise ValueError("no weights are there")
+        return {"SVMs": 60.0, "fine-tuning": 90.0, "box regression": 3.0, "calibration": 6.0}
+
+    monkeypatch.setattr(inspect_data, "estimate_seconds", estimated)
+    windows, sheet = Proposals("edge_boxes"), tmp_path / "sheet.png"
+    for _ in range(2):
+        main(Split(str(tmp_path / "data"), "all"), windows, sample=0, sheet=sheet)
+    said = capsys.readouterr().out.splitlines()
+    told, untold = (line for line in said if line.startswith(("a training", "no time")))
+    assert "configs/own_images.yaml on these 6 images takes about 3 minutes" in told
+    assert told.endswith("(fine-tuning 1.5, SVMs 1.0, calibration 0.1)")
+    assert untold == "no time of a training: no weights are there"
+    assert asked == [(2048, windows, 6)] * 2
 
 
 def test_refused() -> None:

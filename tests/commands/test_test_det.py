@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from commands import tables, test_det
-from detection.config import BoxRegression, Config, Detection, Finetune, Network, Report
+from detection.config import Config
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file
+from detection.settings.testing import Detection, Report
+from detection.settings.training import BoxRegression, Finetune, Network
 from detection.training.pipeline import training_facts
 from detection.training.start import Start
 

@@ -11,8 +11,10 @@ import yaml
 from paths import ROOT
 
 from commands import cli as shared_cli
-from detection.config import COMMON, BoxRegression, Config, Detection, Finetune, Report, Svm
+from detection.config import COMMON, Config
 from detection.run import Run
+from detection.settings.testing import Detection, Report
+from detection.settings.training import BoxRegression, Finetune, Svm
 
 
 @pytest.fixture

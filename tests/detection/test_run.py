@@ -14,9 +14,11 @@ import pytest
 import torch
 import yaml
 
-from detection.config import Config, Data, Finetune
+from detection.config import Config
 from detection.machine import environment, peak_memory_mb
 from detection.run import Run, log_to, silent, stage_seconds
+from detection.settings.data import Data
+from detection.settings.training import Finetune
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from detection.config import Finetune
 from detection.data.records import ImageRecord
 from detection.features.scales import ScaleChoice
+from detection.settings.training import Finetune
 from detection.training.finetuning.batches import WindowBatches
 
 HEIGHT = 48

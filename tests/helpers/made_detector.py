@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from detection.config import Detection
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
@@ -13,6 +12,7 @@ from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.head import Head
 from detection.networks.truncated import ResponseMoments
+from detection.settings.testing import Detection
 from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 

@@ -5,10 +5,10 @@ import torch
 from made_batches import CLASSES, Windows, made_batches
 from torch import nn
 
-from detection.config import Finetune
 from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.head import Head
+from detection.settings.training import Finetune
 from detection.training.finetuning.box_layer import box_layer
 from detection.training.finetuning.finetune import finetune_head
 from detection.training.finetuning.pyramid_network import PyramidNetwork

@@ -9,13 +9,14 @@ import torch
 from made_network import made_backbone
 from PIL import Image
 
-from detection.config import Config, Finetune, Svm
+from detection.config import Config
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import WindowFeatures
 from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
+from detection.settings.training import Finetune, Svm
 from detection.training.feature_cache import CachedWindows, RowFile
 from detection.training.finetuning import stage as finetune_stage
 from detection.training.held_back import split_held_back

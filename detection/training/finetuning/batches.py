@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.boxes import flip_boxes
-from detection.config import Finetune
 from detection.data.records import ImageRecord
 from detection.features.scales import ScaleChoice
+from detection.settings.training import Finetune
 from detection.training.finetuning.jitter import jitter_light
 from detection.training.labels import WindowLabels, label_windows
 from files.images import read_image

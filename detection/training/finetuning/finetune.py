@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from detection.config import Finetune
 from detection.networks.head import Head
 from detection.run import Progress, silent
+from detection.settings.training import Finetune
 from detection.training.finetuning import checkpoint as checkpoints
 from detection.training.finetuning.batches import View, WindowBatches
 from detection.training.finetuning.box_layer import box_loss, box_targets

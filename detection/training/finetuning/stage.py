@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from detection.config import Finetune
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
@@ -23,6 +22,7 @@ from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, whole_layers
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run
+from detection.settings.training import Finetune
 from detection.training.extractors import spp_extractor
 from detection.training.feature_cache import image_key
 from detection.training.finetuning import finetune

@@ -19,7 +19,6 @@ import torch
 from joblib import delayed
 from numpy.typing import NDArray
 
-from detection.config import Svm
 from detection.data.records import Dataset, ImageRecord
 from detection.features.build import ExtractorSpec, extractor_of_process
 from detection.features.extractor import Extractor, Precision
@@ -27,6 +26,7 @@ from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.svm import HingeLoss
 from detection.run import Run
+from detection.settings.training import Svm
 from detection.training.extractors import extractor_spec
 from detection.training.feature_cache import CachedWindows
 from detection.training.labels import label_windows

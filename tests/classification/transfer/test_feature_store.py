@@ -7,8 +7,9 @@ from PIL import Image
 from classification.transfer import feature_store
 from classification.transfer.feature_store import ExtractorSpec, FeatureStore, FixedNetwork
 from classification.transfer.view import View
-from detection.config import Config, Data
+from detection.config import Config
 from detection.run import Run
+from detection.settings.data import Data
 from files.artefacts import DamagedArtefact
 from files.images import UnreadableImage, read_image
 

@@ -7,9 +7,9 @@ import pytest
 from made_formats import write
 from PIL import Image
 
-from detection.config import Data
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
+from detection.settings.data import Data
 
 WIDTH, HEIGHT = 60, 40
 BOX = [10, 5, 20, 15]
@@ -307,3 +307,35 @@ def test_a_table_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     text = f"{HEADER}\na.jpg,{WIDTH},{HEIGHT},dog,11,6,20,15\n".replace(",", ";")
     (tmp_path / "labels.csv").write_text(text, encoding="utf-8-sig")
     assert found(read(tmp_path)) == {"a": [("dog", BOX)]}
+
+
+def cvat_voc(root: Path, count: int = 10, **lists: list[int]) -> None:
+    """CVAT's Pascal VOC: masks beside the images, and all of them in one list unless told."""
+    for place in range(count):
+        write(root / f"Annotations/day 2/{place}.xml", LABELIMG.format(name=f"{place}.jpg"))
+        images(root, f"SegmentationClass/day 2/{place}.png")
+    images(root, *(f"JPEGImages/day 2/{place}.jpg" for place in range(count)))
+    for name, ids in (lists or {"default": list(range(count))}).items():
+        write(root / f"ImageSets/Main/{name}.txt", "".join(f"day 2/{each}\n" for each in ids))
+
+
+def test_cvat_voc_is_split_by_content(tmp_path: Path) -> None:
+    cvat_voc(tmp_path)
+    parts = [read(tmp_path, split, unlabelled="background") for split in ("trainval", "test")]
+    assert [len(part.records) for part in parts] == [8, 2]
+    assert sorted(each for part in parts for each in found(part)) == [
+        f"day 2/{place}" for place in range(10)
+    ]
+
+
+def test_voc_with_train_and_val_only(tmp_path: Path) -> None:
+    cvat_voc(tmp_path, train=[0, 1, 2], val=[3, 4])
+    assert list(found(read(tmp_path, "trainval"))) == ["day 2/0", "day 2/1", "day 2/2"]
+    assert list(found(read(tmp_path, "test"))) == ["day 2/3", "day 2/4"]
+    assert len(read(tmp_path, "all").records) == 10
+
+
+def test_voc_that_trained_on_val_is_not_tested_on_it(tmp_path: Path) -> None:
+    cvat_voc(tmp_path, train=[0, 1, 2], val=[3, 4], trainval=[0, 1, 2, 3, 4])
+    with pytest.raises(FileNotFoundError, match=r"no split 'test'.*splits there: train, trainval"):
+        read(tmp_path, "test")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from made_world import CLASSES, events_of, made_world
 
-from detection.config import Data
 from detection.data.records import Dataset
 from detection.data.windows import find_windows
+from detection.settings.data import Data
 from files.images import UnreadableImage
 from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from made_formats import CLASSES, draw, write_coco
 
-from detection.config import Data
 from detection.data.overview import (
     count_classes,
     duplicates,
@@ -17,6 +16,7 @@ from detection.data.overview import (
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.evaluation.contact_sheet import GAP, TILE, draw_contact_sheet
+from detection.settings.data import Data
 from files.images import read_image
 from proposals.edge_boxes import EdgeBoxes
 from proposals.methods import Proposals

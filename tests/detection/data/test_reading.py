@@ -9,11 +9,11 @@ from made_formats import CLASSES, WRITERS, draw, write, write_xml, xml_of
 from numpy.testing import assert_array_equal
 from paths import ROOT
 
-from detection.config import Data, Split
 from detection.data import assembly
 from detection.data.annotations import CLIPPED, DROPPED, MOSTLY_OUTSIDE
 from detection.data.reading import LISTS, read_dataset
 from detection.data.records import Dataset
+from detection.settings.data import Data, Split
 
 OWN_IMAGES = ROOT.parent / "shared/own_images"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from made_formats import Drawn, coco_of, draw, write, write_coco, write_csv, write_xml, write_yolo
 
-from detection.config import Data
 from detection.data.annotations import NO_AREA
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
+from detection.settings.data import Data
 
 
 @pytest.fixture

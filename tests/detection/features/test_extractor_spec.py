@@ -7,9 +7,9 @@ import pytest
 from made_network import made_backbone
 from made_world import made_world
 
-from detection.config import Network
 from detection.features.build import ExtractorSpec
 from detection.networks.build import build_backbone
+from detection.settings.training import Network
 from detection.training.extractors import extractor_spec, make_extractor
 from files.artefacts import DamagedArtefact
 

@@ -9,10 +9,10 @@ from damage import WAYS, damaged
 from made_extractor import tiny_backbone
 from made_world import CONFIG, artefact_bytes, finetuned, made_weights, made_world
 
-from detection.config import Data
 from detection.features.extractor import SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.scales import SCALES as SCALES_OF_RUNS
+from detection.settings.data import Data
 
 SCALES = (60, 90)
 WINDOWS = np.array([[0, 0, 30, 40], [5, 8, 60, 50], [20, 2, 70, 44]], np.float32)

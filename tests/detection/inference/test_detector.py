@@ -19,11 +19,11 @@ from made_detector import (
 )
 from PIL import Image
 
-from detection.config import Detection
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
 from detection.learners.bbox_regression import BoxRegressor
 from detection.networks.build import build_backbone
+from detection.settings.testing import Detection
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from made_detector import (
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from detection.config import Detection
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.inference.compact import compact
@@ -27,6 +26,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import FORMAT, part_sizes, quantised, restored, shipped
 from detection.inference.layers import LayerFeatures
 from detection.networks.build import build_backbone
+from detection.settings.testing import Detection
 from files.artefacts import read_artefact, write_artefact
 from files.writing import file_digest
 

@@ -19,7 +19,7 @@ from made_detector import (
 )
 from PIL import Image
 
-from detection.config import Config, Detection
+from detection.config import Config
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.inference import testing
@@ -27,6 +27,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.networks.build import build_backbone
 from detection.run import Run
+from detection.settings.testing import Detection
 from files import writing
 from files.artefacts import DamagedArtefact
 from files.writing import file_digest

@@ -22,10 +22,11 @@ from made_world import (
     svms_of,
 )
 
-from detection.config import BoxRegression, Data, Svm
 from detection.data.records import Dataset
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
+from detection.settings.data import Data
+from detection.settings.training import BoxRegression, Svm
 from detection.training.box_regression_stage import box_regression_stage
 
 

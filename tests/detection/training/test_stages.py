@@ -10,13 +10,14 @@ import torch
 from made_network import made_backbone
 from made_world import CLASSES, CONFIG, LAYERS, artefacts, events_of, made_weights, made_world
 
-from detection.config import BoxRegression, Data, Network
 from detection.data.records import Dataset
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights, random_weights
+from detection.settings.data import Data
+from detection.settings.training import BoxRegression, Network
 from detection.training.extractors import make_extractor
 from detection.training.network_stage import network_stage
 from detection.training.pipeline import sampling_of, training_facts

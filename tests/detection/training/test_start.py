@@ -7,7 +7,6 @@ import torch
 from made_detector import made_detector
 from made_world import CONFIG
 
-from detection.config import Network
 from detection.features.extractor import SPPExtractor
 from detection.features.rcnn import RCNNExtractor
 from detection.inference import detector_file
@@ -19,6 +18,7 @@ from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, whole_layers
 from detection.networks.weights import tensor_digest
 from detection.run import Run
+from detection.settings.training import Network
 from detection.training.network_stage import network_stage
 from detection.training.start import load_start
 from files.writing import file_digest

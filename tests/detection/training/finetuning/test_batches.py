@@ -19,8 +19,8 @@ from made_batches import (
 )
 from overlaps import overlap
 
-from detection.config import Finetune
 from detection.features.scales import choose_scale_paper
+from detection.settings.training import Finetune
 from detection.training.finetuning.batches import draw_rows
 from detection.training.labels import label_windows
 from files.images import read_image

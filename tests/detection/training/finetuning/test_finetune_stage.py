@@ -21,7 +21,6 @@ from made_world import (
     same_state,
 )
 
-from detection.config import Data, Svm
 from detection.data.records import Dataset
 from detection.features.scales import SCALES
 from detection.inference.layers import LayerFeatures
@@ -33,6 +32,8 @@ from detection.networks.truncated import (
 )
 from detection.networks.weights import tensor_digest
 from detection.run import silent
+from detection.settings.data import Data
+from detection.settings.training import Svm
 from detection.training.extractors import make_extractor
 from detection.training.finetuning import stage as finetune_stage
 

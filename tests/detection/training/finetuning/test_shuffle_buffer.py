@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detection.config import Finetune
+from detection.settings.training import Finetune
 from detection.training.finetuning import shuffle_buffer as window_pool
 from detection.training.finetuning.batches import View
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer

@@ -1,0 +1,1 @@
+"""The groups of a run's settings."""
