@@ -98,7 +98,7 @@ def test_exports_to_onnx(tmp_path):
     pytest.importorskip("onnxscript")
     maps = random_maps(1, 3, 13, 13)
     path = tmp_path / "pyramid.onnx"
-    torch.onnx.export(SpatialPyramidPooling(), (maps,), str(path), dynamo=True)
+    torch.onnx.export(SpatialPyramidPooling().eval(), (maps,), str(path), dynamo=True)
     runtime = pytest.importorskip("onnxruntime").InferenceSession(str(path))
     found = runtime.run(None, {runtime.get_inputs()[0].name: maps.numpy()})[0]
     assert torch.equal(torch.from_numpy(found), SpatialPyramidPooling()(maps))
