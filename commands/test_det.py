@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.cli import end, run_on_trained, with_progress
-from detection.config import Config
+from detection.config import Config, Split
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.data.windows import find_windows
@@ -193,9 +193,11 @@ def facts_of(
         "fc_rank": run.config.detection.fc_rank,
         "vote_iou": run.config.detection.vote_iou,
         "windows": run.config.proposals.name,
+        "data": asdict(split_of(run.config)),
         "limit": run.config.limit,
         "test_split": run.config.data.test_split,
         "images": len(data.records),
+        "unreadable": sorted(data.unreadable),
         "classes": list(detector.classes),
         "candidates": candidates.name,
         "ap50_pycocotools": ap50,
@@ -203,6 +205,12 @@ def facts_of(
         "detection": stages.get(stage),
         "environment": environment(),
     }
+
+
+def split_of(config: Config) -> Split:
+    """Where a test's images lie."""
+    data = config.data
+    return Split(data.root, data.test_split, data.format, data.unlabelled, data.lists)
 
 
 def report(

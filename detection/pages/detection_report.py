@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
-from detection.evaluation.error_kinds import ERRORS, Explained, Kind, explain, gains
+from detection.evaluation.error_kinds import ERRORS, Explained, Kind, gains
 from detection.evaluation.report import classes_of_mean
-from detection.evaluation.voc_ap import ClassDetections, VOCResult
+from detection.evaluation.voc_ap import VOCResult
 from detection.learners.calibration import calibration_error
 from detection.pages.charts import (
     PANEL,
@@ -168,15 +166,3 @@ def _losses(phase: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], 
         for name, words in names.items()
         if any(name in one for one in phase)
     }
-
-
-def shown_detections(
-    detections: Mapping[str, ClassDetections],
-    records: Sequence[ImageRecord],
-    classes: Sequence[str],
-    threshold: float,
-) -> Shown:
-    """Detections whose raw scores are shown, as of result files."""
-    explained = explain(detections, records, classes)
-    scores: NDArray[np.float32] = explained.scores.astype(np.float32)
-    return Shown.of(explained, records, scores, threshold, probable=False)

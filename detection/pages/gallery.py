@@ -25,13 +25,18 @@ def mistakes(shown: Shown, images: int) -> NDArray[np.int64]:
     )
 
 
-def worst_images(shown: Shown, count: int) -> NDArray[np.int64]:
-    """Places of the images of a split, those with most mistakes first; then by the surest."""
+def worst_images(shown: Shown, records: Sequence[ImageRecord]) -> NDArray[np.int64]:
+    """Places of the images of a split, those with most mistakes first; then by the surest.
+
+    Images that are not there are left out, as where result files are scored without them.
+    """
     explained = shown.explained
-    surest = np.full(count, -np.inf)
+    surest = np.full(len(records), -np.inf)
     wrong = np.isin(explained.kind, ERRORS)
     np.maximum.at(surest, explained.image[wrong], shown.scores[wrong])
-    return np.lexsort((-surest, -mistakes(shown, count)))[:MOST_IMAGES]
+    order = np.lexsort((-surest, -mistakes(shown, len(records))))
+    there = np.array([record.path.is_file() for record in records])
+    return order[there[order]][:MOST_IMAGES]
 
 
 def gallery_data(shown: Shown, records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
@@ -41,7 +46,7 @@ def gallery_data(shown: Shown, records: Sequence[ImageRecord]) -> list[dict[str,
     pixels of the original.
     """
     explained, objects = shown.explained, shown.explained.objects
-    worst = worst_images(shown, len(records))
+    worst = worst_images(shown, records)
     found = []
     first_object = np.searchsorted(objects.image, np.arange(len(records)))
     by_score = np.argsort(-shown.scores, kind="stable")

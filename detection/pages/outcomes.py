@@ -4,7 +4,7 @@ The page's script counts the same from the same arrays (``script_data``), at any
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,24 @@ class Shown:
         explained: Explained,
         records: Sequence[ImageRecord],
         scores: NDArray[np.float32],
-        threshold: float,
+        threshold: float | None = None,
         *,
-        probable: bool,
+        probable: bool = False,
     ) -> "Shown":
-        """Measure the boxes; a third of the objects that count is small, a third large."""
+        """Measure the boxes; a third of the objects that count is small, a third large.
+
+        Without a threshold it is that of highest F1.
+        """
         images = np.array([np.prod(record.size) for record in records], np.float64)
         objects = explained.objects
         object_areas = _areas(objects.boxes) / images[objects.image]
         low, high = np.quantile(object_areas[~objects.difficult], (1 / 3, 2 / 3))
         areas = _areas(explained.boxes) / images[explained.image]
         bounds = (float(low), float(high))
-        return cls(explained, scores, threshold, probable, bounds, areas, object_areas)
+        shown = cls(explained, scores, threshold or 0.0, probable, bounds, areas, object_areas)
+        if threshold is None:
+            shown = replace(shown, threshold=shown.best_threshold() or 0.0)
+        return shown
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from commands import tables, test_det
-from detection.config import BoxRegression, Config, Detection, Finetune, Network, Report
+from detection.config import BoxRegression, Config, Detection, Finetune, Network, Report, Split
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
 from detection.inference.detector import SPPDetector
@@ -204,7 +204,8 @@ def test_facts_name_the_cell(tmp_path, data, candidates):
     assert facts["candidates"] == "candidates-fc6-0123"
     assert facts["features"] == {"features": "fake"}
     assert facts["trained"] == {"seed": 3}
-    assert facts["images"] == 2
+    assert (facts["images"], facts["unreadable"]) == (2, [])
+    assert Split(**facts["data"]) == Split(split="test")
     assert facts["ap50_pycocotools"] == 0.5
 
 

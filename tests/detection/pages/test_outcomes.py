@@ -10,7 +10,7 @@ from made_page import made_test
 from detection.evaluation.error_kinds import ERRORS, Kind
 from detection.pages import outcomes
 from detection.pages.gallery import gallery_data, mistakes, worst_images
-from detection.pages.outcomes import FATES
+from detection.pages.outcomes import FATES, Shown
 
 THRESHOLDS = (-1.0, 0.0, 0.125, 0.5, 0.9, 2.0)
 CLASSES = ("cat", "dog", "fox")
@@ -75,7 +75,7 @@ def test_a_third_of_the_objects_is_small(made):
 
 
 def test_the_best_threshold_has_the_highest_f1(made):
-    _, shown, result = made
+    records, shown, result = made
     objects = sum(one.npos for one in result.per_class.values())
 
     def f1(threshold):
@@ -83,7 +83,8 @@ def test_the_best_threshold_has_the_highest_f1(made):
         false = kinds[list(ERRORS)].sum()
         return 2 * kinds[Kind.FOUND] / (kinds[Kind.FOUND] + false + objects)
 
-    best = shown.best_threshold()
+    best = Shown.of(shown.explained, records, shown.scores).threshold
+    assert best == shown.best_threshold()
     assert f1(best) == max(f1(hundredth / 100) for hundredth in range(-10, 110))
 
 
@@ -113,9 +114,11 @@ def test_worst_images_come_first(tmp_path):
         found = (explained.kind[rows] == Kind.FOUND).sum()
         told.append(int(wrong + (~records[number].difficult).sum() - found))
     assert mistakes(shown, len(records)).tolist() == told
-    order = worst_images(shown, len(records))
+    order = worst_images(shown, records)
     assert sorted(order) == list(range(len(records)))
     assert [told[place] for place in order] == sorted(told, reverse=True)
     images = gallery_data(shown, records)
     assert [image["id"] for image in images] == [records[place].image_id for place in order]
     assert all(image["image"].startswith("data:image/jpeg;base64,") for image in images)
+    records[order[0]].path.unlink()
+    assert worst_images(shown, records).tolist() == order[1:].tolist()
