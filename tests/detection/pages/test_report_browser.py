@@ -1,26 +1,15 @@
-"""The page of a test in a real browser: Debian's chromium, driven by Playwright."""
+"""The pages of a test and of two compared, in a real browser."""
 
-import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_page import HOSTILE, made_test, write_made
+from made_page import FACTS, HOSTILE, made_test, write_made
 
+from detection.evaluation.comparison import compare
 from detection.evaluation.error_kinds import ERRORS, Kind
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright is installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium is installed")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
+from detection.pages.comparison_report import FIRST, SECOND, found_by, write_comparison
 
 
 @pytest.fixture(scope="module")
@@ -29,30 +18,6 @@ def made(tmp_path_factory):
     made = made_test(folder)
     write_made(folder / "report.html", *made)
     return folder / "report.html", *made
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a page from disk; what the browser asks for and complains of is in its ``seen``."""
-    contexts = []
-
-    def call(path, **options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.seen = []
-        page.on("console", lambda message: page.seen.append(message.text))
-        page.on("pageerror", lambda error: page.seen.append(str(error)))
-        page.on("request", lambda request: page.seen.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield call
-    for context in contexts:
-        context.close()
-
-
-def outside(seen, path):
-    return [each for each in seen if each != path.as_uri() and not each.startswith("data:")]
 
 
 def move(page, threshold):
@@ -69,7 +34,7 @@ def test_opens_from_disk_and_asks_for_nothing(opened, made):
     page = opened(path)
     page.click(".shot")
     page.click("#large button")
-    assert outside(page.seen, path) == []
+    assert page.outside() == []
     assert page.title() == "run <b>1</b>"
     assert page.locator(".shot img").count() == 24
     page.click("#more")
@@ -200,4 +165,27 @@ def test_raw_scores_and_nothing_found(opened, tmp_path):
     move(page, 9)
     assert text(page, "#counts [data-count=found]") == "0"
     assert text(page, "#counts [data-count=precision]") == "-"
-    assert outside(page.seen, tmp_path / "raw.html") == []
+    assert page.outside() == []
+
+
+def test_two_tests_compared(opened, tmp_path):
+    records, first, _ = made_test(tmp_path)
+    kind = first.explained.kind.copy()
+    kind[::3] = Kind.BACKGROUND
+    second = replace(first, explained=replace(first.explained, kind=kind))
+    comparison = compare(first.explained, second.explained, len(records))
+    path = tmp_path / "comparison.html"
+    write_comparison(path, (HOSTILE[0], "two"), records, (first, second), comparison, FACTS)
+    page = opened(path)
+    assert page.title() == f"{HOSTILE[0]} and two"
+    objects, who = first.explained.objects, found_by(first, second)
+    for value, sides in (("", (FIRST, SECOND)), ("1", (FIRST,)), ("2", (SECOND,))):
+        page.select_option("#of-side", value)
+        there = set(objects.image[np.isin(who, sides) & ~objects.difficult])
+        words = f"{len(there)} of " if there else "no image is like this"
+        assert text(page, "#shown-images").startswith(words)
+    assert page.locator("#classes tbody th").all_text_contents() == [*HOSTILE, "mAP"]
+    page.select_option("#of-side", "")
+    page.click(".shot")
+    assert page.locator("#large .found li").count() > 0
+    assert page.outside() == []
