@@ -116,7 +116,8 @@ def worst_images(found: Predictions, root: Path) -> list[dict[str, Any]]:
     order = np.lexsort((np.where(found.ranks == 1, own, -best), found.ranks == 1))[:MOST_IMAGES]
     images = []
     uris = thumbnails((root / found.images[row] for row in order), SIDE)
-    for row, uri in zip(order, uris, strict=False):
+    for place, uri in uris.items():
+        row = order[place]
         height, width = image_size(root / found.images[row])
         images.append(
             {

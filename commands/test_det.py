@@ -1,4 +1,4 @@
-"""Test a trained detector on a split: VOC 2007 mAP, result files, plots, drawn images.
+"""Test a trained detector on a split: VOC 2007 mAP, result files, a report page, drawn images.
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart

@@ -78,7 +78,8 @@ def differing_images(
     number = np.bincount(objects.image[differs], minlength=len(records))
     order = np.argsort(-number, kind="stable")[: min(MOST_IMAGES, int((number > 0).sum()))]
     found = []
-    for place, uri in zip(order, thumbnails(records[one].path for one in order), strict=False):
+    for row, uri in thumbnails(records[place].path for place in order).items():
+        place = order[row]
         record, mine = records[place], objects.image == place
         rows = zip(
             record.boxes.round().astype(int).tolist(),

@@ -53,7 +53,8 @@ def gallery_data(shown: Shown, records: Sequence[ImageRecord]) -> list[dict[str,
     by_score = by_score[shown.scores[by_score] > np.float32(shown.lowest)]
     by_image = by_score[np.argsort(explained.image[by_score], kind="stable")]
     starts = np.searchsorted(explained.image[by_image], np.arange(len(records) + 1))
-    for place, uri in zip(worst, thumbnails(records[place].path for place in worst), strict=False):
+    for row, uri in thumbnails(records[place].path for place in worst).items():
+        place = worst[row]
         record, rows = records[place], by_image[starts[place] : starts[place + 1]]
         on = explained.on[rows]
         found.append(

@@ -162,6 +162,11 @@ class Shown:
             return 1.0
         return float(np.ceil(max(self.scores.max(initial=-np.inf), self.threshold) * 100) / 100)
 
+    @property
+    def start(self) -> float:
+        """The threshold that the page opens with."""
+        return max(self.threshold, self.lowest)
+
     def script_data(self) -> dict[str, Any]:
         """The arrays that the script counts, in base64, and what they are about."""
         kept = self.scores > np.float32(self.lowest)
@@ -171,7 +176,7 @@ class Shown:
         found, wrong, place = (each[counts] for each in self.best())
         return {
             "classes": list(explained.classes),
-            "threshold": self.threshold,
+            "threshold": self.start,
             "detections": {
                 "scores": packed(self.scores[kept]),
                 "codes": packed(code[kept].astype(np.uint8)),

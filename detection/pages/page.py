@@ -6,6 +6,7 @@ into the page as text only. A policy in the page's head forbids the browser ever
 
 import base64
 import io
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from files.images import read_image
+from files.images import UnreadableImage, read_image
 from files.writing import save_text
+
+logger = logging.getLogger(__name__)
 
 # Longer side of an image on a page, in pixels, and its JPEG quality.
 SIDE = 400
@@ -74,14 +77,21 @@ def thumbnail(path: str | Path, side: int = SIDE) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def thumbnails(paths: Iterable[Path], side: int = SIDE) -> list[str]:
-    """Images, in order, as long as a page has room for them."""
-    found: list[str] = []
+def thumbnails(paths: Iterable[Path], side: int = SIDE) -> dict[int, str]:
+    """Images by their place among the paths, as long as a page has room for them.
+
+    One that cannot be read is left out, with a warning.
+    """
+    found: dict[int, str] = {}
     room = MOST_CHARACTERS
-    for path in paths:
-        uri = thumbnail(path, side)
+    for place, path in enumerate(paths):
+        try:
+            uri = thumbnail(path, side)
+        except UnreadableImage as error:
+            logger.warning("not on the page: %s", error)
+            continue
         room -= len(uri)
         if room < 0:
             break
-        found.append(uri)
+        found[place] = uri
     return found
