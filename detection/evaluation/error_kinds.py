@@ -237,13 +237,16 @@ def _average_precision(scores: NDArray, true: NDArray, wrong: NDArray, npos: int
     return eleven_point_ap(*recall_precision(*counts, npos))
 
 
-def gains(explained: Explained) -> dict[str, float]:
-    """What the mean AP would gain were all errors of a kind mended, by the kind's name.
+def gains(explained: Explained) -> dict[str, NDArray[np.float64]]:
+    """What each class's AP would gain were all errors of a kind mended, by the kind's name.
 
     ``missed`` is there too: what leaving those objects out would gain. Gains of kinds do not add
     up: one mended error may hide behind another.
+
+    Returns:
+        ``(K,)`` of each kind; NaN of a class without objects. The mean is the gain in mAP.
     """
-    before = np.nanmean(average_precisions(explained))
+    before = average_precisions(explained)
     after = {kind.name.lower(): average_precisions(explained, [kind]) for kind in ERRORS}
     after["missed"] = average_precisions(explained, without_missed=True)
-    return {name: float(np.nanmean(each) - before) for name, each in after.items()}
+    return {name: each - before for name, each in after.items()}

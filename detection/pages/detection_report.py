@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
-from detection.evaluation.error_kinds import ERRORS, Explained, Kind, gains
+from detection.evaluation.error_kinds import ERRORS, Kind, gains
 from detection.evaluation.report import classes_of_mean
 from detection.evaluation.voc_ap import VOCResult
 from detection.learners.calibration import calibration_error
@@ -60,6 +62,7 @@ def write_report(
         settings: of the run, for the record.
         events: of the run's metrics.jsonl, which have its learning curve.
     """
+    kinds = kinds_table(gains(shown.explained))
     content = {
         "title": title,
         "result": result,
@@ -69,7 +72,8 @@ def write_report(
         "best": shown.best_threshold(),
         "curves": curves(result),
         "panel": PANEL,
-        "kinds": kinds_table(shown.explained),
+        "kinds": kinds,
+        "worth": worth_mending(kinds, len(result.classes)),
         "size_names": size_names(shown),
         "matrix": len(result.classes) <= MOST_CONFUSED,
         "reliability": reliability_of(shown),
@@ -97,16 +101,20 @@ def curves(result: VOCResult) -> list[dict[str, Any]]:
     ]
 
 
-def kinds_table(explained: Explained) -> list[dict[str, Any]]:
+def kinds_table(gained: Mapping[str, NDArray]) -> list[dict[str, Any]]:
     """A row for each kind of error, and one for missed objects: what it is, what mending gains."""
-    gained = gains(explained)
     rows = [{"kind": int(kind), "name": KINDS[kind][0], "text": KINDS[kind][1]} for kind in ERRORS]
-    for row, kind in zip(rows, ERRORS, strict=True):
-        row["gain"] = gained[kind.name.lower()]
+    rows.append({"kind": "missed", "name": MISSED[0], "text": MISSED[1]})
+    keys = [*(kind.name.lower() for kind in ERRORS), "missed"]
     return [
-        *rows,
-        {"kind": "missed", "name": MISSED[0], "text": MISSED[1], "gain": gained["missed"]},
+        row | {"gain": float(np.nanmean(gained[key])), "gains": gained[key].tolist()}
+        for row, key in zip(rows, keys, strict=True)
     ]
+
+
+def worth_mending(kinds: Sequence[Mapping[str, Any]], classes: int) -> list[Mapping[str, Any]]:
+    """Of each class, the kind of error that mending would gain most by."""
+    return [max(kinds, key=lambda row: row["gains"][label]) for label in range(classes)]
 
 
 def size_names(shown: Shown) -> list[str]:

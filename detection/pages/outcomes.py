@@ -1,6 +1,6 @@
-"""What a test's page counts at a threshold: detections by kind, and what became of each object.
+"""What a page counts at a threshold: detections by kind, and what became of each object.
 
-The page's script counts the same from the same arrays (``script_data``), at any threshold.
+The script of the page counts, from the arrays of ``script_data``.
 """
 
 from collections.abc import Sequence
@@ -78,14 +78,6 @@ class Shown:
         """``(m,)`` of the objects."""
         return np.searchsorted(self.bounds, self.object_areas, side="left")
 
-    def kinds_at(self, threshold: float) -> NDArray[np.int64]:
-        """``(K, 3, 7)`` numbers of detections by class, size and kind."""
-        seen = self.scores > np.float32(threshold)
-        count = np.zeros((len(self.explained.classes), len(SIZES), len(Kind)), np.int64)
-        places = self.explained.labels[seen], self.sizes[seen], self.explained.kind[seen]
-        np.add.at(count, places, 1)
-        return count
-
     def best(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """``(m,)`` an object's highest scores: of what found it, of errors of class, of place."""
         found, wrong, place = (
@@ -106,30 +98,6 @@ class Shown:
         """``(m,)`` places in ``FATES``; an object of two errors counts as taken for another."""
         above = [best > np.float32(threshold) for best in self.best()]
         return np.select(above, [0, 1, 2], 3)
-
-    def confusion_at(self, threshold: float) -> NDArray[np.int64]:
-        """``(K + 1, K + 2)``: what became of each class's objects, and detections of nothing.
-
-        A row of a class counts its objects that are not difficult: found, in the column of the
-        class; taken for another, in that one's; badly placed; missed. The last row counts, by
-        class, detections that lie on no object or hardly on one of another class.
-        """
-        objects, labels = self.explained.objects, self.explained.objects.labels
-        classes = len(self.explained.classes)
-        columns = np.choose(
-            self.fates_at(threshold),
-            [
-                labels,
-                self.taken_for(),
-                np.full_like(labels, classes),
-                np.full_like(labels, classes + 1),
-            ],
-        )
-        table = np.zeros((classes + 1, classes + 2), np.int64)
-        np.add.at(table, (labels[~objects.difficult], columns[~objects.difficult]), 1)
-        nothing = self.kinds_at(threshold)[:, :, [Kind.BOTH, Kind.BACKGROUND]].sum(axis=(1, 2))
-        table[-1, :classes] = nothing
-        return table
 
     def best_threshold(self) -> float | None:
         """The threshold of highest F1, in hundredths; None where nothing is found."""

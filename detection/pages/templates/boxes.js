@@ -21,11 +21,12 @@ function shape(name, attributes, text = "") {
   return made;
 }
 
-// A picture with boxes over it: [x1, y1, x2, y2, class of the rectangle, colour, words].
-function picture(image, boxes) {
+// A picture with boxes over it: [x1, y1, x2, y2, class of the rectangle, colour, words]; so many
+// letters are as high as the picture's longer side.
+function picture(image, boxes, lines) {
   const [width, height] = image.size;
   const view = shape("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  const letters = Math.max(width, height) / 26;
+  const letters = Math.max(width, height) / lines;
   const words = [];
   for (const [x1, y1, x2, y2, kind, colour, text] of boxes) {
     const place = { x: x1, y: y1, width: Math.max(x2 - x1, 1), height: Math.max(y2 - y1, 1) };
@@ -52,7 +53,7 @@ function gallery(describe) {
     place.replaceChildren(...chosen.slice(0, count).map((image) => {
       const about = describe(image);
       const words = element("span", { className: "words" }, element("b", { textContent: image.id }), ` ${about.words}`);
-      const shot = element("button", { type: "button", className: "shot" }, picture(image, about.boxes), words);
+      const shot = element("button", { type: "button", className: "shot" }, picture(image, about.boxes, 26), words);
       shot.addEventListener("click", () => open(image));
       return shot;
     }));
@@ -64,7 +65,7 @@ function gallery(describe) {
   function open(image) {
     const about = describe(image);
     large.querySelector("h3").textContent = `${image.id}: ${about.words}`;
-    large.querySelector(".picture").replaceWith(picture(image, about.boxes));
+    large.querySelector(".picture").replaceWith(picture(image, about.boxes, 60));
     large.querySelector(".picture").style.maxWidth = `calc(68vh * ${image.size[0] / image.size[1]})`;
     large.querySelector(".found").replaceChildren(...about.list.map((text) => element("li", { textContent: text })));
     large.showModal();

@@ -56,9 +56,10 @@ function fill() {
     cell.textContent = (cell.dataset.class ? each[cell.dataset.class] : sums)[cell.dataset.count];
   }
   for (const cell of cells("kind")) {
-    const { kind, size } = cell.dataset;
+    const { kind, size, of: label } = cell.dataset;
+    const rows = label ? [kinds[label]] : kinds;
     const codesOf = [0, 1, 2].filter((one) => !size || one === +size).map((one) => one * KINDS + +kind);
-    cell.textContent = kind === "missed" ? sums.missed : total(kinds.flatMap((row) => codesOf.map((code) => row[code])));
+    cell.textContent = kind === "missed" ? (label ? each[label] : sums).missed : total(rows.flatMap((row) => codesOf.map((code) => row[code])));
   }
   for (const cell of cells("fate")) {
     const row = fates[cell.dataset.size];

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from counted_page import confusion_at, kinds_at
 from made_page import made_test
 
 from detection.evaluation.error_kinds import ERRORS, Kind
@@ -24,7 +25,7 @@ def made(tmp_path):
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_detections_are_counted_as_the_metric_counts_them(made, threshold):
     _, shown, result = made
-    kinds = shown.kinds_at(threshold).sum(axis=1)
+    kinds = kinds_at(shown, threshold).sum(axis=1)
     for row, one in zip(kinds, result.per_class.values(), strict=True):
         above = int((one.scores > threshold).sum())
         assert row[Kind.FOUND] == (one.tp[above - 1] if above else 0)
@@ -36,7 +37,7 @@ def test_detections_are_counted_as_the_metric_counts_them(made, threshold):
 def test_fates_and_confusions_one_by_one(made, threshold):
     _, shown, result = made
     explained, objects = shown.explained, shown.explained.objects
-    table, fates = shown.confusion_at(threshold), shown.fates_at(threshold)
+    table, fates = confusion_at(shown, threshold), shown.fates_at(threshold)
     told = Counter()
     for place, (label, hard) in enumerate(zip(objects.labels, objects.difficult, strict=True)):
         on = [
@@ -62,7 +63,7 @@ def test_fates_and_confusions_one_by_one(made, threshold):
             told[int(label), int(column)] += 1
     assert {(row, column): table[row, column] for row, column in told} == told
     assert table[:3].sum(axis=1).tolist() == [one.npos for one in result.per_class.values()]
-    nothing = shown.kinds_at(threshold).sum(axis=1)[:, [Kind.BOTH, Kind.BACKGROUND]].sum(axis=1)
+    nothing = kinds_at(shown, threshold).sum(axis=1)[:, [Kind.BOTH, Kind.BACKGROUND]].sum(axis=1)
     assert table[3].tolist() == [*nothing, 0, 0]
 
 
@@ -79,7 +80,7 @@ def test_the_best_threshold_has_the_highest_f1(made):
     objects = sum(one.npos for one in result.per_class.values())
 
     def f1(threshold):
-        kinds = shown.kinds_at(threshold).sum(axis=(0, 1))
+        kinds = kinds_at(shown, threshold).sum(axis=(0, 1))
         false = kinds[list(ERRORS)].sum()
         return 2 * kinds[Kind.FOUND] / (kinds[Kind.FOUND] + false + objects)
 

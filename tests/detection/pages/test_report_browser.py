@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from counted_page import confusion_at, kinds_at
 from made_page import FACTS, HOSTILE, made_test, write_made
 
 from detection.evaluation.comparison import compare
@@ -59,8 +60,8 @@ def test_counts_are_those_of_python(opened, made, threshold):
     path, _, shown, result = made
     page = opened(path)
     move(page, threshold)
-    kinds = shown.kinds_at(threshold)
-    table, fates = shown.confusion_at(threshold), shown.fates_at(threshold)
+    kinds = kinds_at(shown, threshold)
+    table, fates = confusion_at(shown, threshold), shown.fates_at(threshold)
     counted = ~shown.explained.objects.difficult
     found, false = kinds[..., Kind.FOUND].sum(), kinds[..., list(ERRORS)].sum()
     objects = sum(one.npos for one in result.per_class.values())
@@ -81,9 +82,12 @@ def test_counts_are_those_of_python(opened, made, threshold):
         assert cells[2] == str(result.per_class[HOSTILE[label]].npos - right)
     for kind in ERRORS:
         cells = page.locator(f"[data-kind='{int(kind)}']").all_text_contents()
-        assert cells == [
-            str(each) for each in (kinds[..., kind].sum(), *kinds[..., kind].sum(axis=0))
-        ]
+        numbers = kinds[..., kind]
+        expected = [numbers.sum(), *numbers.sum(axis=1), *numbers.sum(axis=0)]
+        assert cells == [str(each) for each in expected]
+    cells = page.locator("[data-kind=missed]").all_text_contents()
+    missed = table[:3].sum(axis=1) - kinds[..., Kind.FOUND].sum(axis=1)
+    assert cells == [str(each) for each in (objects - found, *missed)]
     for size in range(3):
         of_size = counted & (shown.object_sizes == size)
         cells = page.locator(f"[data-size='{size}'][data-fate]").all_text_contents()
