@@ -8,31 +8,37 @@
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
 scales after ``@``; the candidates it kept are read, and no network runs. Where tests of a run kept
 other candidates, as those of another layer or on other windows did, one test's folder is named.
-Suppression has its default limits, whatever the runs were tested with. Result files and
-results.json go to --out. The last line printed is the mAP.
+Suppression has its default limits, whatever the runs were tested with. Result files,
+results.json and report.html go to --out. The last line printed is the mAP.
 ``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.
 """
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from commands.cli import WordsParser, run_tool, with_progress
 from commands.tested_runs import RESULTS, RunTest, read_test
 from detection import config
-from detection.data.reading import read_dataset
+from detection.data.reading import LISTS, read_dataset
 from detection.data.records import Dataset
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
+from detection.evaluation.error_kinds import explain
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Suppression
 from detection.inference.testing import load_candidates
 from detection.machine import environment
+from detection.pages.detection_report import NAME, write_report
+from detection.pages.outcomes import Shown
 from detection.settings.data import Split
 
 
@@ -70,8 +76,9 @@ def main(
     for test in tests:
         dataset = dataset.without(test.unreadable(dataset.records))
     found, *alone = combine_split(tests, dataset, vote_iou, weights)
-    result = evaluated(found, dataset)
-    ap50 = coco_ap50(from_images(found, classes), dataset.records, classes)
+    by_class = from_images(found, classes)
+    result = evaluate_voc(by_class, dataset.records, classes)
+    ap50 = coco_ap50(by_class, dataset.records, classes)
     singles = [evaluated(own, dataset).map for own in alone]
 
     write_comp4(out, data.split, found, classes)
@@ -80,6 +87,10 @@ def main(
         "command": " ".join(sys.argv),
         "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
         "test_split": data.split,
+        "data": asdict(where_it_lies(data, tests[0])),
+        "limit": limit,
+        "unreadable": sorted(dataset.unreadable),
+        "classes": list(classes),
         "images": len(dataset.records),
         "vote_iou": vote_iou,
         "weights": weights,
@@ -87,6 +98,16 @@ def main(
         "environment": environment(),
     }
     save_result(Path(out) / RESULTS, result, facts)
+    explained = explain(by_class, dataset.records, classes)
+    write_report(
+        Path(out) / NAME,
+        title=f"{' + '.join(test.name for test in tests)} on {data.split}",
+        records=dataset.records,
+        shown=Shown.of(explained, dataset.records, explained.scores.astype(np.float32)),
+        result=result,
+        facts=facts,
+        settings={"runs": facts["runs"], "vote_iou": vote_iou, "weights": weights},
+    )
     if csv is not None:
         split = data.split + (f":{limit}" if limit else "")
         names = [test.name for test in tests]
@@ -94,7 +115,7 @@ def main(
         put_row(csv, row, ["runs", "test_split"])
     for test, value in zip(tests, singles, strict=True):
         print(f"{test.name} alone: mAP {value:.4f}")
-    print(f"result files and results.json are in {out}")
+    print(f"result files, results.json and {NAME} are in {out}")
     print(format_table(result, ap50))
 
 
@@ -102,6 +123,12 @@ def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:
     """VOC's metric of the detections in a split's images."""
     classes = dataset.classes
     return evaluate_voc(from_images(found, classes), dataset.records, classes)
+
+
+def where_it_lies(data: Split, test: RunTest) -> Split:
+    """The split for those who do not know the run, which may keep the lists of one by content."""
+    lists = test.run / LISTS
+    return replace(data, lists=str(lists)) if data.lists is None and lists.is_dir() else data
 
 
 def row_of(

@@ -19,6 +19,7 @@ COMMANDS = {
     "export_det": "write a small file of a trained detector",
     "evaluate_det": "score a folder of VOC result files",
     "combine_det": "combine trained detectors",
+    "compare_det": "compare two detectors by their tests",
     "make_proposals": "make the windows of a split, and measure their recall",
     "train_edges": "train an edge network for EdgeBoxes",
     "train_cls": "train an image classifier",

@@ -8,16 +8,24 @@ mean. The last line printed is the mAP.
         --data.root data/VOCdevkit --data.split test
 """
 
+import sys
+import time
 from pathlib import Path
+
+import numpy as np
 
 from commands.cli import run_tool
 from detection.data.reading import read_dataset
 from detection.data.voc import VOC_CLASSES
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import classes_found, read_comp4
+from detection.evaluation.error_kinds import explain
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.machine import environment
+from detection.pages.detection_report import NAME, write_report
+from detection.pages.outcomes import Shown
 from detection.settings.data import Split
 
 
@@ -31,7 +39,8 @@ def main(
     Args:
         detections: folder of comp4_det_<split>_<class>.txt, one file a class.
         data: annotations; the list's name is part of the files' names.
-        out: folder for results.json and precision_recall.png; none are written without it.
+        out: folder for results.json, precision_recall.png and report.html, which shows images
+            where they are there; none are written without it.
     """
     split = data.split
     if out is not None and Path(out).resolve() == Path(detections).resolve():
@@ -41,13 +50,29 @@ def main(
     # Labels point into the annotated classes, so these come first; the table has its own order.
     classes = (*dataset.classes, *sorted(names - set(dataset.classes)))
     found = read_comp4(detections, split, classes)
-    result = evaluate_voc(found, dataset.records, classes)
-    result = VOCResult({name: result.per_class[name] for name in ordered(names)})
+    evaluated = evaluate_voc(found, dataset.records, classes)
+    result = VOCResult({name: evaluated.per_class[name] for name in ordered(names)})
     ap50 = coco_ap50(found, dataset.records, classes)
     if out is not None:
         facts = {"detections": detections, "root": data.root, "split": split, "ap50": ap50}
+        about = {
+            "command": " ".join(sys.argv),
+            "date": time.strftime("%Y-%m-%d"),
+            "ap50_pycocotools": ap50,
+            "environment": environment(),
+        }
         save_result(Path(out) / "results.json", result, facts)
         plot_precision_recall(result, Path(out) / "precision_recall.png")
+        explained = explain(found, dataset.records, classes)
+        write_report(
+            Path(out) / NAME,
+            title=f"{detections} on {split}",
+            records=dataset.records,
+            shown=Shown.of(explained, dataset.records, explained.scores.astype(np.float32)),
+            result=evaluated,
+            facts=facts | about,
+            settings=facts,
+        )
     print(format_table(result, ap50))
 
 

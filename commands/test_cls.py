@@ -7,8 +7,9 @@
 
 The images are those of <data.root>/val/CLASS/, where the training's were if no root is named. A
 test's results go to a folder of its own, <run>/test_<split>/<views>_<size>/: predictions.csv, with
-a line an image, results.json and confusion.png. The last line printed is the top-1. Images that
-cannot be read are left out and listed, with exit status 3.
+a line an image, results.json, confusion.png, and report.html, a page with the worst images. The
+last line printed is the top-1. Images that cannot be read are left out and listed, with exit
+status 3.
 """
 
 import json
@@ -25,6 +26,7 @@ from classification.comparison import Comparison, compare_tests
 from classification.config import Config
 from classification.folder import LabelledImages, read_folder
 from classification.plots import plot_confusion
+from classification.report import NAME, write_report
 from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
 from classification.training import ClassifierRun
@@ -32,11 +34,13 @@ from classification.views import ViewKind
 from commands.cli import end, read_settings, run_tool, with_progress
 from detection.evaluation.report import put_rows
 from detection.machine import environment, fixed_threads, peak_memory_mb
-from detection.run import log_to
+from detection.run import log_to, read_events
 from files.names import check_file_name
+from files.text import read_text
 from files.writing import refuse_inputs, save_text
 
 PREDICTIONS = "predictions.csv"
+RESULTS = "results.json"
 # The columns of the table that tell one finding from another.
 SAME = ("task", "network", "features", "view", "size", "train", "test", "seed")
 
@@ -108,14 +112,33 @@ def main(
         "peak_memory_mb": peak_memory_mb(),
     }
     facts |= results(found, compared)
-    save_text(folder / "results.json", json.dumps(facts, indent=2) + "\n")
+    save_text(folder / RESULTS, json.dumps(facts, indent=2) + "\n")
+    report(folder, trained, found, facts)
     if csv is not None:
         put_rows(csv, rows_of(facts), SAME)
-    print(f"{PREDICTIONS}, results.json and confusion.png are in {folder}")
+    print(f"{PREDICTIONS}, results.json, confusion.png and {NAME} are in {folder}")
     for other, one in compared.items():
         print(f"top-1 less that of {other}: {one}")
     print(format_measures(found))
     end(skipped)
+
+
+def report(
+    folder: Path, trained: ClassifierRun, found: Predictions, facts: Mapping[str, Any]
+) -> None:
+    """Write the test's page, beside the run's other tests of the same split."""
+    others = sorted(path.parent for path in folder.parent.glob(f"*/{RESULTS}"))
+    settings = trained.folder / "config.yaml"
+    write_report(
+        folder / NAME,
+        title=f"{trained.folder.resolve().name} on {facts['split']}: {folder.name}",
+        found=found,
+        root=Path(facts["root"]),
+        facts=facts,
+        tests={each.name: each for each in (folder, *others)},
+        settings=read_text(settings) if settings.is_file() else "",
+        events=read_events(trained.folder),
+    )
 
 
 def about(

@@ -1,4 +1,4 @@
-"""Test a trained detector on a split: VOC 2007 mAP, result files, plots, drawn images.
+"""Test a trained detector on a split: VOC 2007 mAP, result files, a report page, drawn images.
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart
@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from detection.data.windows import find_windows
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
+from detection.evaluation.error_kinds import Explained, explain
 from detection.evaluation.plots import draw_detections, plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
@@ -38,7 +39,10 @@ from detection.inference.testing import (
     stage_name,
 )
 from detection.machine import environment, fixed_threads
+from detection.pages.detection_report import NAME, write_report
+from detection.pages.outcomes import Shown
 from detection.run import Run, log_to, read_events, stage_seconds
+from detection.settings.data import Split
 from files.images import read_image
 from files.writing import file_digest, refuse_inputs
 
@@ -78,6 +82,7 @@ def main(config: Config) -> None:
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
         found, result = measure(detector, data, candidates[detector.layer])
+        explained = explain(from_images(found, detector.classes), data.records, detector.classes)
         ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
 
     write_comp4(folder, config.data.test_split, found, detector.classes)
@@ -90,7 +95,9 @@ def main(config: Config) -> None:
         save_result(config.report.json, result, facts)
     if config.report.csv is not None:
         fill_table(Path(config.report.csv), config, detector, data, candidates)
+    report(folder / NAME, run, detector, data, explained, result, facts)
     print(f"result files, results.json, precision_recall.png and {IMAGES}/ are in {folder}")
+    print(f"open {folder / NAME} in a browser to see where the detector fails")
     print(format_table(result, ap50))
     end(data.unreadable)
 
@@ -187,9 +194,11 @@ def facts_of(
         "fc_rank": run.config.detection.fc_rank,
         "vote_iou": run.config.detection.vote_iou,
         "windows": run.config.proposals.name,
+        "data": asdict(split_of(run.config)),
         "limit": run.config.limit,
         "test_split": run.config.data.test_split,
         "images": len(data.records),
+        "unreadable": sorted(data.unreadable),
         "classes": list(detector.classes),
         "candidates": candidates.name,
         "ap50_pycocotools": ap50,
@@ -197,6 +206,41 @@ def facts_of(
         "detection": stages.get(stage),
         "environment": environment(),
     }
+
+
+def split_of(config: Config) -> Split:
+    """Where a test's images lie."""
+    data = config.data
+    return Split(data.root, data.test_split, data.format, data.unlabelled, data.lists)
+
+
+def report(
+    path: Path,
+    run: Run,
+    detector: SPPDetector,
+    data: Dataset,
+    explained: Explained,
+    result: VOCResult,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the test's page, with scores as the detector shows them."""
+    shown = Shown.of(
+        explained,
+        data.records,
+        detector.shown_scores(explained.scores, explained.labels),
+        detector.display_threshold,
+        probable=detector.shows_probabilities,
+    )
+    write_report(
+        path,
+        title=f"{run.folder.resolve().name} on {run.config.data.test_split}: {path.parent.name}",
+        records=data.records,
+        shown=shown,
+        result=result,
+        facts=facts,
+        settings=asdict(run.config),
+        events=read_events(run.folder),
+    )
 
 
 def draw_images(

@@ -1,6 +1,7 @@
 """Fixtures: a seed, and the real images where there are any."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,41 @@ def voc07_golden() -> Path:
     if not folder.is_dir():
         pytest.skip("no full golden set in ../shared/voc07/golden")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, driven by Playwright."""
+    driver = pytest.importorskip("playwright.sync_api", reason="no Playwright is installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(names)}")
+    with driver.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page from disk; ``outside`` tells what it asked for elsewhere and complained of."""
+    contexts = []
+
+    def call(path, **options):
+        contexts.append(browser.new_context(**options))
+        page, seen = contexts[-1].new_page(), []
+        page.on("console", lambda message: seen.append(message.text))
+        page.on("pageerror", lambda error: seen.append(str(error)))
+        page.on("request", lambda request: seen.append(request.url))
+        own = path.as_uri()
+        page.outside = lambda: [each for each in seen if each != own and each[:5] != "data:"]
+        page.goto(own)
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture(autouse=True)

@@ -239,21 +239,31 @@ class SPPDetector:
         A sigmoid keeps the order of a class's detections, so average precision is the same by both.
         """
         if self.calibrated:
-            scores = self.calibration[self.layer].predict(found.scores, found.labels)
+            scores = self.shown_scores(found.scores, found.labels)
             found = by_score(replace(found, scores=scores))
         least = self.display_threshold if threshold is None else threshold
         return found[found.scores > least]
 
+    def shown_scores(self, scores: NDArray, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores ``(n,)`` of detections of classes ``(n,)`` as they are shown to people."""
+        if self.calibrated:
+            return self.calibration[self.layer].predict(scores, labels)
+        return np.asarray(scores, np.float32)
+
     @property
     def calibrated(self) -> bool:
-        """Whether the scores that are shown are probabilities."""
+        """Whether a calibration makes the scores that are shown probabilities."""
         return self.layer in self.calibration
+
+    @property
+    def shows_probabilities(self) -> bool:
+        """Whether the scores that are shown are probabilities, by a calibration or a softmax."""
+        return self.calibrated or self.layer == "softmax"
 
     @property
     def display_threshold(self) -> float:
         """The score above which detections are worth drawing."""
-        probable = self.calibrated or self.layer == "softmax"
-        return DISPLAY_PROBABILITY if probable else DISPLAY_THRESHOLD
+        return DISPLAY_PROBABILITY if self.shows_probabilities else DISPLAY_THRESHOLD
 
     def finish(self, candidates: Candidates, image_size: tuple[int, ...]) -> Detections:
         """Suppress, regress and clip candidates of an image of size (height, width)."""

@@ -109,6 +109,8 @@ def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
     assert [run["run"] for run in results["runs"]] == [str(cats), str(dogs)]
     assert results["runs"][0]["trained"] == {"seed": 3}
     assert results["images"] == 2
+    assert results["data"]["root"] == str(voc)
+    assert '<th scope="row">dog</th>' in (voc / "both/report.html").read_text()
 
 
 def test_a_split_that_the_runs_keep(voc, tool, cats, dogs):
@@ -118,6 +120,8 @@ def test_a_split_that_the_runs_keep(voc, tool, cats, dogs):
         save_text(run / "lists/mine.txt", "1\n2\n")
     after = tool(cats, dogs, "--out", voc / "both", "--data.root", voc / "VOC2007")
     assert after.out == before, after.err
+    results = json.loads((voc / "both/results.json").read_text())
+    assert results["data"]["lists"] == str(cats / "lists")
 
 
 def test_a_row_of_a_table(voc, tool, cats, dogs):

@@ -64,6 +64,7 @@ def test_scores_a_folder_without_images(small, tool, capsys):
     ]
     assert json.loads((small / "out" / "results.json").read_text())["map"] == pytest.approx(0.5)
     assert (small / "out" / "precision_recall.png").is_file()
+    assert "The images are not there" in (small / "out" / "report.html").read_text()
 
 
 def test_the_table_is_that_of_the_test_that_left_the_files(small, tool, capsys):

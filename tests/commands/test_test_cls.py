@@ -37,7 +37,11 @@ def test_leaves_predictions_results_plot_and_rows(run, tmp_path, capsys):
             "predictions.csv",
             "results.json",
             "confusion.png",
+            "report.html",
         }
+    page = (run / "test_val/ten_64/report.html").read_text()
+    assert '<th scope="row">ten_64</th>' in page
+    assert '<th scope="row">full_64</th>' in page
     found = json.loads((run / "test_val/ten_64/results.json").read_text())
     assert found["images"] == 6
     assert 0 <= found["top1"] <= 1

@@ -16,6 +16,7 @@ from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file
+from detection.settings.data import Split
 from detection.settings.testing import Detection, Report
 from detection.settings.training import BoxRegression, Finetune, Network
 from detection.training.pipeline import training_facts
@@ -206,7 +207,8 @@ def test_facts_name_the_cell(tmp_path, data, candidates):
     assert facts["candidates"] == "candidates-fc6-0123"
     assert facts["features"] == {"features": "fake"}
     assert facts["trained"] == {"seed": 3}
-    assert facts["images"] == 2
+    assert (facts["images"], facts["unreadable"]) == (2, [])
+    assert Split(**facts["data"]) == Split(split="test")
     assert facts["ap50_pycocotools"] == 0.5
 
 

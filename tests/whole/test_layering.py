@@ -12,7 +12,7 @@ ORDER = (
     ("files",),
     ("networks", "boxes", "detections", "config", "settings", "run", "machine", "proposals"),
     ("features", "learners", "data"),
-    ("inference", "evaluation"),
+    ("inference", "evaluation", "pages"),
     ("training", "classification"),
     ("commands",),
     ("tools",),

@@ -1,0 +1,152 @@
+"""The page of a classifier's test: accuracies, confusions, other views, and the worst images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classification.comparison import compare_tests
+from classification.testing import Predictions
+from detection.learners.calibration import calibration_error
+from detection.pages.charts import curves_chart, reliability, reliability_chart
+from detection.pages.page import thumbnails, write_page
+from files.images import image_size
+from files.text import read_text
+
+NAME = "report.html"
+MOST_IMAGES = 300
+SIDE = 256
+# Classes up to which the confusions have a table.
+MOST_CONFUSED = 40
+COMMONEST = 20
+# Of the events of a training, by the words for them: losses, and shares of right images.
+CURVES = (
+    {"loss": "training loss", "val_loss": "loss on the validation images"},
+    {"top1": "training top-1", "val_top1": "top-1 on the validation images"},
+)
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    found: Predictions,
+    root: Path,
+    facts: Mapping[str, Any],
+    tests: Mapping[str, Path],
+    settings: str,
+    events: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the page of a test.
+
+    Args:
+        path: of the HTML file; replaced if there.
+        title: what was tested, on what.
+        found: the test's predictions.
+        root: folder that the images' names are below.
+        facts: of results.json.
+        tests: folders of this test and others of the same images, by what to call them; this one's
+            comes first.
+        settings: of the run, for the record.
+        events: of the run's metrics.jsonl, which have its learning curve.
+    """
+    right, best = found.ranks == 1, found.probabilities.max(axis=1)
+    bins = reliability(best, right)
+    content = {
+        "title": title,
+        "found": found,
+        "measures": found.measures(),
+        "accuracies": found.class_accuracies(),
+        "confusion": found.confusion(),
+        "matrix": len(found.classes) <= MOST_CONFUSED,
+        "confused": commonest(found),
+        "views": views(tests),
+        "bins": bins,
+        "reliability": reliability_chart(bins),
+        "error": calibration_error(best, right),
+        "learning": learning_curves(events),
+        "facts": facts,
+        "settings": settings,
+        "data": {"classes": list(found.classes), "images": worst_images(found, root)},
+    }
+    write_page(path, "classification_report.html.jinja", content, package="classification")
+
+
+def commonest(found: Predictions) -> list[dict[str, Any]]:
+    """The commonest confusions: true class, what it was taken for, how many of how many."""
+    confusion = found.confusion()
+    totals = confusion.sum(axis=1)
+    np.fill_diagonal(confusion, 0)
+    places = np.argsort(-confusion, axis=None, kind="stable")[:COMMONEST]
+    pairs = zip(*np.unravel_index(places, confusion.shape), strict=True)
+    return [
+        {
+            "true": found.classes[row],
+            "taken": found.classes[column],
+            "images": int(confusion[row, column]),
+            "of": int(totals[row]),
+        }
+        for row, column in pairs
+        if confusion[row, column]
+    ]
+
+
+def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Each test's results, and how far the others differ from the first in top-1."""
+    first = next(iter(tests.values()))
+    rows = []
+    for name, folder in tests.items():
+        facts = json.loads(read_text(folder / "results.json"))
+        row = {"name": name} | {key: facts.get(key) for key in ("top1", "mean_class", "seconds")}
+        try:
+            both = [folder / "predictions.csv"], [first / "predictions.csv"]
+            row["difference"] = None if folder == first else compare_tests(*both)
+        except (FileNotFoundError, ValueError):
+            continue  # a test of other images says nothing here
+        rows.append(row)
+    return rows
+
+
+def worst_images(found: Predictions, root: Path) -> list[dict[str, Any]]:
+    """The wrong images, the surest first, and then the right ones, the least sure first."""
+    rows = np.arange(len(found.labels))
+    own, best = found.probabilities[rows, found.labels], found.probabilities.max(axis=1)
+    order = np.lexsort((np.where(found.ranks == 1, own, -best), found.ranks == 1))[:MOST_IMAGES]
+    images = []
+    uris = thumbnails((root / found.images[row] for row in order), SIDE)
+    for place, uri in uris.items():
+        row = order[place]
+        height, width = image_size(root / found.images[row])
+        images.append(
+            {
+                "id": found.images[row],
+                "image": uri,
+                "size": [width, height],
+                "label": int(found.labels[row]),
+                "predicted": int(found.predicted[row]),
+                "probabilities": [round(float(best[row]), 3), round(float(own[row]), 3)],
+                "rank": int(found.ranks[row]),
+            }
+        )
+    return images
+
+
+def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Charts of losses and of top-1 by epoch; an epoch that was done again counts once."""
+    epochs = {event["epoch"]: event for event in events if event["event"] == "epoch"}
+    charts = []
+    for words in CURVES:
+        curves = {
+            word: (
+                [epoch for epoch, event in epochs.items() if name in event],
+                [event[name] for event in epochs.values() if name in event],
+            )
+            for name, word in words.items()
+        }
+        if len(epochs) > 1:
+            charts.append(
+                curves_chart({name: curve for name, curve in curves.items() if curve[0]}, "epoch")
+            )
+    return charts

@@ -1,0 +1,153 @@
+"""Compare two detectors by their tests on the same images: did the change help, and where?
+
+    python tools/compare_det.py runs/a/test_test_5scales/fc7+bb runs/b/test_test_5scales/fc7+bb
+
+The folders are those that tools/test_det.py and tools/combine_det.py leave. Printed are the AP of
+each class, what the second gains and its interval, by a bootstrap over images; the last line is the
+mAP. A page with the objects that one finds and the other misses goes to --out, or to the second
+folder.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commands.cli import WordsParser, run_tool
+from commands.tested_runs import RESULTS
+from detection.data.reading import read_dataset
+from detection.data.records import Dataset
+from detection.evaluation.comp4 import read_comp4
+from detection.evaluation.comparison import compare, format_comparison
+from detection.evaluation.error_kinds import explain
+from detection.machine import environment
+from detection.pages.comparison_report import counts_found, write_comparison
+from detection.pages.outcomes import Shown
+from detection.settings.data import Split
+from files.text import read_text
+
+PAGE = "comparison.html"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a test was of.
+
+    Attributes:
+        folder: of its results.
+        facts: of its results.json: ``classes``, ``unreadable``, ``limit``.
+        split: where the images lie.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    split: Split
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images that the test saw, in its order.
+
+        Raises:
+            FileNotFoundError, ValueError: as ``read_dataset``.
+        """
+        kept = self.folder.absolute().parents[1]
+        found = read_dataset(
+            self.split,
+            self.split.split,
+            classes=self.facts["classes"],
+            limit=self.facts["limit"],
+            kept=kept if (kept / "lists").is_dir() else None,
+        )
+        left_out = set(self.facts["unreadable"])
+        records = [record for record in found.records if record.image_id not in left_out]
+        return replace(found, records=tuple(records))
+
+
+def main(tests: list[str], out: Path | None = None) -> None:
+    """Compare two tests; the last line is the mAP.
+
+    Args:
+        tests: folders of the first test and of the second.
+        out: of the page; without it comparison.html in the second folder.
+    """
+    if len(tests) != 2:
+        raise ValueError(f"a comparison is of two folders of tests, got {len(tests)}")
+    first, second = (tested(Path(word)) for word in tests)
+    data = first.dataset
+    check_same(first, second, data)
+    one, other = (seen(test, data) for test in (first, second))
+    found = compare(one.explained, other.explained, len(data.records))
+    page = out or second.folder / PAGE
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(sys.argv),
+        "environment": environment(),
+    }
+    write_comparison(page, (tests[0], tests[1]), data.records, (one, other), found, facts)
+    both, alone, gained, neither = counts_found(one, other).sum(axis=0)
+    print(f"first {tests[0]}, second {tests[1]}, {len(data.records)} images")
+    print(
+        f"of {both + alone + gained + neither} objects both find {both}, only the first {alone}, "
+        f"only the second {gained}, neither {neither}"
+    )
+    print(f"which they are: open {page} in a browser")
+    print(format_comparison(found))
+
+
+def tested(folder: Path) -> Tested:
+    """The test whose results lie in a folder.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: its results.json does not tell where the images lie.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no test in {folder}: expected a folder with {RESULTS}, as tools/test_det.py leaves"
+        )
+    facts = json.loads(read_text(path))
+    try:
+        split = Split(**facts["data"])
+        facts = {name: facts[name] for name in ("classes", "unreadable", "limit")}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not tell its images and classes ({error!r}); test again, which takes "
+            "seconds where the scores are kept"
+        ) from error
+    return Tested(folder, facts, split)
+
+
+def check_same(first: Tested, second: Tested, data: Dataset) -> None:
+    """Make sure that two tests are of the same images and classes.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if set(first.facts["classes"]) != set(second.facts["classes"]):
+        raise ValueError(
+            f"{first.folder} and {second.folder} are of other classes: "
+            f"{', '.join(first.facts['classes'])}; {', '.join(second.facts['classes'])}"
+        )
+    images = [{record.image_id for record in each.records} for each in (data, second.dataset)]
+    if images[0] != images[1]:
+        raise ValueError(
+            f"{first.folder} and {second.folder} are tests of other images: "
+            f"{len(images[0] ^ images[1])} are only in one of them; compare tests of the same split"
+        )
+
+
+def seen(test: Tested, data: Dataset) -> Shown:
+    """A test's detections by their raw scores, above its threshold of highest F1."""
+    found = read_comp4(test.folder, test.split.split, data.classes)
+    explained = explain(found, data.records, data.classes)
+    return Shown.of(explained, data.records, explained.scores.astype(np.float32))
+
+
+def run() -> None:
+    """Call ``main`` with the flags of the command line."""
+    run_tool(main, parser_class=WordsParser)
