@@ -1,14 +1,21 @@
-# Two commands for a newcomer: make quickstart, make test.
+# Commands for a newcomer: make quickstart, make test; make quickstart_classify for classification.
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart quickstart_classify test lint clean
 
 # Draw a small data set, train every stage, test at five scales.
 quickstart: .venv/installed
 	$(PY) tools/get_data.py synthetic
 	$(PY) tools/train_det.py --config configs/quickstart.yaml
 	$(PY) tools/test_det.py --config configs/quickstart.yaml --scales 5
+
+# Draw objects, train a classifier with the pyramid on two image sizes, test it on full images.
+quickstart_classify: .venv/installed
+	$(PY) tools/get_data.py synthetic --folder data/synthetic_240 --train 240 --test 60
+	$(PY) tools/get_data.py voc_crops --root data/synthetic_240 --val_split test --folder data/synthetic_objects
+	$(PY) tools/train_cls.py --config configs/quickstart_classify.yaml
+	$(PY) tools/test_cls.py --run runs/quickstart_classify --views full
 
 test: lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/whole tests
@@ -25,4 +32,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs/quickstart data/synthetic
+	rm -rf .venv runs/quickstart runs/quickstart_classify data/synthetic data/synthetic_240 data/synthetic_objects

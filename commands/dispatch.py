@@ -27,6 +27,7 @@ COMMANDS = {
     "compare_cls": "compare image classifiers by their tests",
     "transfer_cls": "classify by a fixed network's features and linear SVMs",
     "benchmark": "time SPP-net beside R-CNN",
+    "benchmark_cls": "time a classifier beside torchvision's loop",
 }
 PROGRAM = "sppnet"
 

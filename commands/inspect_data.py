@@ -26,6 +26,7 @@ from detection.data.splits import ALL
 from detection.evaluation.contact_sheet import draw_contact_sheet
 from detection.settings.data import Data, Split
 from detection.training.estimate import estimate_seconds
+from detection.training.labels import few_objects
 from proposals import Proposals
 
 NAMED = 3  # examples of a finding
@@ -89,6 +90,9 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
     print(f"{len(records)} images, {objects} objects; {empty} images without objects")
     for kind, count in data.repairs.items():
         print(f"mended: {kind}: {count}")
+    if few := few_objects(data):
+        named = ", ".join(f"{name} {count}" for name, count in few.items())
+        print(f"classes of few objects, so expect little: {named}")
     if again := repeated_boxes(records):
         print(f"objects with the box and class of another: {again}")
     if same := duplicates(records):

@@ -18,7 +18,7 @@ from detection.data.reading import read_dataset
 from detection.evaluation.report import format_stages
 from detection.machine import fixed_threads
 from detection.run import Run, log_to, stage_seconds
-from detection.training.labels import check_classes
+from detection.training.labels import check_classes, few_objects
 from detection.training.pipeline import train_detector
 from files.writing import file_digest
 
@@ -39,6 +39,9 @@ def main(config: Config) -> None:
         run.describe()
         described = (len(data.records), split, " ".join(data.classes))
         logger.info("%d images of %s, classes: %s", *described)
+        if few := few_objects(data, difficult=config.data.difficult):
+            named = ", ".join(f"{name} {count}" for name, count in few.items())
+            logger.warning("few objects to learn from, so expect little: %s", named)
         data = train_detector(run, data)
         report(run, len(data.records))
     end(data.unreadable)

@@ -10,6 +10,8 @@ from detection.data.records import Dataset, ImageRecord
 
 POSITIVE_IOU = 0.5
 BACKGROUND_IOU = 0.1
+# A class of fewer objects works, but what it reaches is luck.
+FEW = 20
 
 
 @dataclass(frozen=True)
@@ -114,3 +116,12 @@ def check_classes(data: Dataset, split: str, *, difficult: bool = False) -> None
             f"every object of class {named} {where} is marked difficult, so it cannot be learned; "
             "take more images, or set --data.difficult true"
         )
+
+
+def few_objects(data: Dataset, *, difficult: bool = False) -> dict[str, int]:
+    """Classes with fewer objects to learn from than FEW, and how many they have."""
+    count = np.zeros(len(data.classes), np.int64)
+    for record in data.records:
+        np.add.at(count, record.labels[difficult | ~record.difficult], 1)
+    named = zip(data.classes, count.tolist(), strict=True)
+    return {name: number for name, number in named if number < FEW}

@@ -10,7 +10,7 @@ from overlaps import overlap
 
 from detection.data.annotations import DROPPED, SWAPPED
 from detection.data.records import Dataset, ImageRecord
-from detection.training.labels import check_classes, label_windows
+from detection.training.labels import FEW, check_classes, few_objects, label_windows
 
 SIZE = (40, 40)
 CLASSES = 3
@@ -212,3 +212,14 @@ def test_a_class_without_objects_is_told_why():
         message = str(caught.value)
         assert f"({DROPPED}: 2; images that cannot be read: 1)" in message
         assert "difficult" not in message
+
+
+def test_classes_of_few_objects(tmp_path):
+    def record(number, label, hard):
+        box = np.array([[0, 0, 5, 5]], np.float32)
+        return ImageRecord(str(number), tmp_path, (9, 9), box, np.array([label]), np.array([hard]))
+
+    records = [record(number, 0, number % 2 == 1) for number in range(FEW + 2)]
+    data = Dataset((*records, record(99, 1, True)), ("cat", "dog"))
+    assert few_objects(data) == {"cat": FEW // 2 + 1, "dog": 0}
+    assert few_objects(data, difficult=True) == {"dog": 1}
