@@ -25,6 +25,7 @@ from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.data.splits import ALL
 from detection.evaluation.contact_sheet import draw_contact_sheet
+from detection.pool import shared_out
 from proposals import Proposals
 
 NAMED = 3  # examples of a finding
@@ -99,7 +100,8 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
 
 def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) -> None:
     """Print how many of the objects the windows of some images cover."""
-    stores, data = windows_of(proposals, data, cache, workers)
+    pool = shared_out(workers, "generator_unordered")
+    stores, data = windows_of(proposals, data, cache, pool)
     counted = sum(int((~record.difficult).sum()) for record in data.records)
     if not counted:
         print("no object to measure the windows on")

@@ -10,7 +10,7 @@ from paths import ROOT
 
 ORDER = (
     ("files",),
-    ("networks", "boxes", "detections", "config", "run", "machine", "proposals"),
+    ("networks", "boxes", "detections", "config", "run", "machine", "pool", "ranks", "proposals"),
     ("features", "learners", "data"),
     ("inference", "evaluation"),
     ("training", "classification"),
