@@ -160,8 +160,8 @@ def test_one_step_by_hand(records, train, optimizer, layers):
     network = train(settings, copy.deepcopy(start))
     batches = window_batches(records)
     if layers == "fc":
-        pooled, labels = ShuffleBuffer(
-            batches, batches.draw, start.pooled, batches.num_classes
+        pooled, labels, _ = ShuffleBuffer(
+            batches, batches.draw, start.pooled, batches.num_classes, start.extractor.length
         ).draw(0)
         logits = start.head(pooled)
     else:
