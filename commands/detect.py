@@ -87,8 +87,8 @@ def main(
             it as in the detector.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; a few images are searched in one.
-        cluster: address of a Dask scheduler, such as tcp://scheduler:8786, whose workers search in
-            place of this machine's; they see images, detector and drawings at the same paths.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers search
+            in place of this machine's, and see images, detector and drawings at the same paths.
         strict: stop at the first image that cannot be read.
     """
     path = shipped(detector) if detector else Path(run) / "detector.safetensors"

@@ -62,8 +62,8 @@ def main(
         proposals: the method and its parameters.
         cache: folder the windows are kept under.
         workers: number of processes, 0 for one a core.
-        cluster: address of a Dask scheduler, such as tcp://scheduler:8786, whose workers do it in
-            place of this machine's; they see images and cache at the same paths.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers do it
+            in place of this machine's, and see images and cache at the same paths.
         limit: use only the first so many images of the split.
         report: print recall, ABO and MABO.
         csv: table to put the rows into; made with its header if missing.

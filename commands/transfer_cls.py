@@ -76,8 +76,8 @@ def voc07(
         seed: of what is held back.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core.
-        cluster: address of a Dask scheduler, such as tcp://scheduler:8786, whose workers compute
-            the features in place of this machine's; they see images, weights and cache at the same
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
+            the features in place of this machine's, and see images, weights and cache at the same
             paths.
         limit: use only the first so many images of each list.
         precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
@@ -118,8 +118,8 @@ def caltech101(
         seed: of the splits.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core.
-        cluster: address of a Dask scheduler, such as tcp://scheduler:8786, whose workers compute
-            the features in place of this machine's; they see images, weights and cache at the same
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
+            the features in place of this machine's, and see images, weights and cache at the same
             paths.
         precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
         strict: stop at the first image that cannot be read.
