@@ -8,6 +8,7 @@ what a worker that was killed had in its hands is done again, and no byte depend
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
@@ -30,6 +31,7 @@ Order = Literal["generator", "generator_unordered"]
 AHEAD = 2
 # Jobs of each worker that go to a backend which gives results only when all are done.
 PART = 8
+ADDRESS = re.compile(r"(tcp|tls|ucx|wss?)://.+:\d+")
 CONNECT_S = 10
 WORKERS_S = 30
 
@@ -204,9 +206,15 @@ def connected(address: str) -> Any:
     """The client of a Dask scheduler that has a worker, kept for this process.
 
     Raises:
+        ValueError: no address of a scheduler.
         RuntimeError: Dask is not installed, the scheduler cannot be reached or has no workers, or
             a worker has several threads.
     """
+    if not ADDRESS.fullmatch(address):
+        raise ValueError(
+            f"--cluster is the address of a Dask scheduler, such as tcp://scheduler:8786; got "
+            f"{address}"
+        )
     try:
         from distributed import Client
     except ImportError as error:
@@ -218,7 +226,7 @@ def connected(address: str) -> Any:
     try:
         # Results come from the worker that has them, not through the scheduler.
         client = Client(address, timeout=CONNECT_S, direct_to_workers=True, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise RuntimeError(
             f"no Dask scheduler can be reached at {address} ({error}); start 'dask scheduler' and "
             f"{start}, or leave --cluster out"

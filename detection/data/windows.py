@@ -45,7 +45,7 @@ def _fill(run: Run, split: str, store: WindowStore, data: Dataset) -> Dataset:
     run.done_before("windows", total - len(missing), total)
     if not missing:
         return data
-    with run.stage(f"windows of {split} by {store.method.name}"):
+    with run.stage(f"windows of {split} by {store.method.name}", len(missing)):
         return _without(
             run, data, store.compute(missing, run.pool("generator_unordered")), len(missing)
         )

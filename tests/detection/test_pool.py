@@ -135,8 +135,10 @@ def cluster(tmp_path_factory):
 def test_no_scheduler(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("detection.pool.CONNECT_S", 1)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(RuntimeError, match=f"no Dask scheduler can be reached at {address} "):
+    with pytest.raises(RuntimeError, match=r"no Dask scheduler can be reached at tcp://127\.0"):
+        connected("tcp://127.0.0.1:1")
+    for address in ("7", "scheduler:8786", "nonsense://x:1"):
+        with pytest.raises(ValueError, match=f"such as tcp://scheduler:8786; got {address}"):
             connected(address)
 
 

@@ -164,13 +164,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=[trial.__name__ for trial in TRIALS])
     asked = parser.parse_args()
-    end = time.monotonic() + 60 * asked.minutes
     rng, counts = random.Random(asked.seed), Counter[str]()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     trials = [trial for trial in TRIALS if asked.only in (None, trial.__name__)]
     try:
         ground = Ground(folder, asked.images)
         print(f"undisturbed: {ground.seconds:.0f} s, sha256 {ground.detector}", flush=True)
+        end = time.monotonic() + 60 * asked.minutes
         while time.monotonic() < end:
             trial = trials[counts["attempts"] % len(trials)]
             trial(ground, rng, counts)

@@ -127,7 +127,13 @@ def finetune_head(
 
     Raises:
         RuntimeError: the loss is not finite; its parts are in the message.
+        ValueError: more processes than images a batch, where each needs one.
     """
+    if network.convolutions and ranks.count > settings.images:
+        raise ValueError(
+            f"{ranks.count} processes train convolutions on {settings.images} images a batch, of "
+            "which each needs one; start fewer, or raise --finetune.conv_images"
+        )
     optimizer = make_optimizer(network, settings)
     first = checkpoints.resume(checkpoint, key, network, optimizer)
     learner: nn.Module = Step(network)
