@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from commands.cli import run_tool
 from detection.run import read_events, stage_seconds
+from detection.training.mining.search import BLOCK
 
 # Beginnings of the names of stages whose images are shared out.
 SHARED = ("windows of", "training windows", "SVMs", "detection")
@@ -32,19 +33,21 @@ class Cost:
         shared: of work that any worker can do, an image.
         serial: of work that one process does beside it, an image.
         fixed: of work that one process does, whatever the images.
+        most: workers that can be at it at a time; None for any number.
     """
 
     name: str
     shared: float = 0.0
     serial: float = 0.0
     fixed: float = 0.0
+    most: int | None = None
 
     def seconds(self, images: int, workers: int) -> float:
         """Of so many images by so many workers; one has nothing beside it."""
         shared, serial = images * self.shared, images * self.serial
         if workers == 1:
             return self.fixed + shared + serial
-        return self.fixed + max(shared / workers, serial)
+        return self.fixed + max(shared / min(workers, self.most or workers), serial)
 
 
 def main(
@@ -75,10 +78,10 @@ def costs_of(run: Path) -> list[Cost]:
     if not stages:
         raise ValueError(f"{run} has no stages: name a folder that tools/train_det.py wrote")
     refits = sum(event["seconds"] for event in read_events(run) if event["event"] == "svm")
-    most = max((int(one["images"]) for one in stages.values() if "images" in one), default=0)
+    known = max((int(one["images"]) for one in stages.values() if "images" in one), default=0)
     costs = []
     for name, one in stages.items():
-        seconds, count = one["seconds"], int(one.get("images", most))
+        seconds, count = one["seconds"], int(one.get("images", known))
         if name.startswith(FIXED) or not count:
             costs.append(Cost(name, fixed=seconds))
         elif not name.startswith(SHARED):
@@ -89,8 +92,11 @@ def costs_of(run: Path) -> list[Cost]:
                 "those of its work; train with --workers 1"
             )
         else:
-            serial = refits if name == "SVMs" else 0.0
-            costs.append(Cost(name, max(seconds - serial, 0.0) / count, serial / count))
+            mining = name == "SVMs"
+            serial = refits if mining else 0.0
+            shared = max(seconds - serial, 0.0)
+            most = BLOCK if mining else None
+            costs.append(Cost(name, shared / count, serial / count, most=most))
     return costs
 
 

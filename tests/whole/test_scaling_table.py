@@ -45,6 +45,11 @@ def test_costs_and_what_is_predicted(tmp_path, capsys):
     assert f"| 500 | 100 | {(400 + 10 + 100 + 50) / 3600:.2f} | fine-tuning | 71% |" in said
 
 
+def test_mining_keeps_no_more_workers_busy_than_a_block_has_images():
+    mining = scaling_table.Cost("SVMs", shared=1.0, most=32)
+    assert mining.seconds(320, 32) == mining.seconds(320, 1000) == 10
+
+
 def test_runs_that_tell_nothing_are_refused(tmp_path):
     with pytest.raises(ValueError, match="was done by 2 workers"):
         scaling_table.main((made_run(tmp_path / "run", workers=2),))
