@@ -110,8 +110,9 @@ def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
     if getattr(backend, "supports_return_generator", False):
         yield from Parallel(return_as=order)(sent)
         return
-    while some := list(islice(sent, PART * effective_n_jobs(None))):  # Ray's, for one
-        yield from Parallel()(some)
+    with Parallel() as parallel:  # Ray's, for one, whose processes live as long
+        while some := list(islice(sent, PART * effective_n_jobs(None))):
+            yield from parallel(some)
 
 
 def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[Any]:

@@ -112,6 +112,6 @@ def children(leader: int) -> list[int]:
             except (OSError, ValueError, IndexError):
                 continue
             # Not joblib's own, which watches over names in shared memory.
-            if session == leader and any(b"loky" in word and b"worker" in word for word in words):
+            if session == leader and any(b"popen_loky" in word for word in words):
                 found.append(int(place.name))
     return found
