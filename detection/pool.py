@@ -7,13 +7,10 @@ what a worker that was killed had in its hands is done again, and no byte depend
 """
 
 import logging
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -21,19 +18,13 @@ from joblib import Parallel, effective_n_jobs, parallel_config
 from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
 from threadpoolctl import threadpool_limits
 
-from detection.machine import one_thread
+from detection.cluster import connected, on_cluster
+from detection.jobs import Job, elsewhere, with_one_thread
 
-# A function, its positional and its named arguments, as joblib's ``delayed`` gives them.
-Job = tuple[Callable, tuple, dict]
 Pool = Callable[[Iterable[Job]], Iterator[Any]]
 Order = Literal["generator", "generator_unordered"]
-# Jobs that each worker of a cluster has or waits for; what they give is held until it is taken.
-AHEAD = 2
 # Jobs of each worker that go to a backend which gives results only when all are done.
 PART = 8
-ADDRESS = re.compile(r"(tcp|tls|ucx|wss?)://.+:\d+")
-CONNECT_S = 10
-WORKERS_S = 30
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +49,7 @@ def shared_out(
         RuntimeError: the cluster cannot be used.
     """
     if cluster is not None:
-        return partial(_on_cluster, cluster, order == "generator")
+        return partial(on_cluster, cluster, order == "generator")
     if _chosen_backend() is not None:
         return partial(_by_backend, order)
     if gpu:
@@ -95,7 +86,7 @@ def _shares_memory(backend: Any) -> bool:
 
 def _alone(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
     """One after the other here, with one thread for each and all of them between."""
-    yield from (_with_one_thread(*job) for job in jobs)
+    yield from (with_one_thread(*job) for job in jobs)
 
 
 def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
@@ -104,9 +95,9 @@ def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
     if _shares_memory(backend):
         # Threads limit and free BLAS under each other: it is put back when all are done.
         with threadpool_limits(None):
-            yield from Parallel(return_as=order)((_with_one_thread, job, {}) for job in jobs)
+            yield from Parallel(return_as=order)((with_one_thread, job, {}) for job in jobs)
         return
-    sent = map(_elsewhere, jobs)
+    sent = map(elsewhere, jobs)
     if getattr(backend, "supports_return_generator", False):
         yield from Parallel(return_as=order)(sent)
         return
@@ -138,7 +129,7 @@ def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[A
             "done again, here; fewer --workers need less memory",
             len(left),
         )
-        yield from (_with_one_thread(*job) for job in left)
+        yield from (with_one_thread(*job) for job in left)
 
 
 class _HandedOut:
@@ -170,119 +161,3 @@ class _HandedOut:
 
 def _numbered(number: int, job: Callable, words: tuple, named: dict) -> tuple[int, Any]:
     return number, job(*words, **named)
-
-
-def _with_one_thread(job: Callable, words: tuple, named: dict) -> Any:
-    with one_thread():
-        return job(*words, **named)
-
-
-def _elsewhere(job: Job) -> Job:
-    """The job as another machine does it, where relative paths are those of this process."""
-    # In one object: joblib would put larger arguments into one worker's memory, and lose the job
-    # with that worker.
-    return _in_folder, (str(Path.cwd()), partial(_with_one_thread, *job)), {}
-
-
-def _in_folder(folder: str, job: Callable[[], Any]) -> Any:
-    """Do a job with relative paths from a folder.
-
-    Raises:
-        RuntimeError: the folder is not there.
-    """
-    if str(Path.cwd()) != folder:
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            raise RuntimeError(
-                f"a worker on {os.uname().nodename} does not see {folder} ({error.strerror}); "
-                "images, caches and runs must lie on a file system that all machines have at the "
-                "same place"
-            ) from error
-    return job()
-
-
-@lru_cache
-def connected(address: str) -> Any:
-    """The client of a Dask scheduler that has a worker, kept for this process.
-
-    Raises:
-        ValueError: no address of a scheduler.
-        RuntimeError: Dask is not installed, the scheduler cannot be reached or has no workers, or
-            a worker has several threads.
-    """
-    if not ADDRESS.fullmatch(address):
-        raise ValueError(
-            f"--cluster is the address of a Dask scheduler, such as tcp://scheduler:8786; got "
-            f"{address}"
-        )
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise RuntimeError(
-            "--cluster needs Dask, which is not installed; run: pip install "
-            "'sppnet-detection[cluster]'"
-        ) from error
-    start = f"'dask worker {address} --nthreads 1' on each machine, a worker for each core"
-    try:
-        # Results come from the worker that has them, not through the scheduler.
-        client = Client(address, timeout=CONNECT_S, direct_to_workers=True, set_as_default=False)
-    except OSError as error:
-        raise RuntimeError(
-            f"no Dask scheduler can be reached at {address} ({error}); start 'dask scheduler' and "
-            f"{start}, or leave --cluster out"
-        ) from error
-    try:
-        client.wait_for_workers(1, timeout=WORKERS_S)
-    except TimeoutError as error:
-        raise RuntimeError(
-            f"the Dask scheduler at {address} has no workers; start {start}"
-        ) from error
-    if most := [count for count in client.ncores().values() if count > 1]:
-        raise RuntimeError(
-            f"a worker of the Dask scheduler at {address} has {max(most)} threads, which share "
-            f"liblinear's and PyTorch's state; start {start}"
-        )
-    return client
-
-
-def _on_cluster(address: str, ordered: bool, jobs: Iterable[Job]) -> Iterator[Any]:
-    """By the workers of a Dask scheduler, each of which has few jobs at a time.
-
-    Not by joblib's Dask backend, which waits for ever for a job that ended its workers, and takes
-    in results as fast as they come (joblib 1.6). Dask gives what a dead worker had to others.
-
-    Raises:
-        RuntimeError: the scheduler is lost.
-    """
-    client, jobs = connected(address), iter(jobs)
-    from distributed import CancelledError, KilledWorker, wait
-
-    waiting: dict[Any, Job] = {}
-    try:
-        while True:
-            room = AHEAD * max(1, worker_count(0, address)) - len(waiting)
-            for job in islice(jobs, max(room, 0)):
-                call, words, _ = _elsewhere(job)
-                waiting[client.submit(call, *words, pure=False)] = job
-            if not waiting:
-                return
-            future = next(iter(waiting))
-            if not ordered:
-                with client.as_current():
-                    done = wait([*waiting], return_when="FIRST_COMPLETED").done
-                    future = next(iter(done))
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                logger.warning("%s; the image is done again, here", " ".join(str(error).split()))
-                result = _with_one_thread(*waiting[future])
-            del waiting[future]
-            yield result
-    except CancelledError as error:
-        raise RuntimeError(
-            f"the Dask scheduler at {address} is lost; what is done is kept: start it again, with "
-            "workers, and run the same command again"
-        ) from error
-    finally:
-        client.cancel(list(waiting))

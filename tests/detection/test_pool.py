@@ -18,7 +18,8 @@ from made_cluster import (
 )
 from threadpoolctl import threadpool_limits
 
-from detection.pool import connected, shared_out, worker_count, works_here
+from detection.cluster import connected
+from detection.pool import shared_out, worker_count, works_here
 
 ORDERS = ["generator", "generator_unordered"]
 
@@ -134,7 +135,7 @@ def cluster(tmp_path_factory):
 
 def test_no_scheduler(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("detection.pool.CONNECT_S", 1)
+    monkeypatch.setattr("detection.cluster.CONNECT_S", 1)
     with pytest.raises(RuntimeError, match=r"no Dask scheduler can be reached at tcp://127\.0"):
         connected("tcp://127.0.0.1:1")
     for address in ("7", "scheduler:8786", "nonsense://x:1"):

@@ -10,7 +10,10 @@ from paths import ROOT
 
 ORDER = (
     ("files",),
-    ("networks", "boxes", "detections", "config", "run", "machine", "pool", "ranks", "proposals"),
+    (
+        *("networks", "boxes", "detections", "config", "run", "machine"),
+        *("jobs", "cluster", "pool", "ranks", "proposals"),
+    ),
     ("features", "learners", "data"),
     ("inference", "evaluation"),
     ("training", "classification"),

@@ -27,12 +27,12 @@ from detection.features.extractor import Extractor, Precision
 from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.svm import HingeLoss
-from detection.networks.weights import tensor_digest
 from detection.run import Run
 from detection.training.extractors import extractor_spec
 from detection.training.feature_cache import CachedWindows
 from detection.training.labels import label_windows
 from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from detection.training.mining.models_file import ModelsFile, models_of_process
 from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
 from files.images import read_image
 from proposals.store import Windows
@@ -75,41 +75,6 @@ class FeatureSource:
     head: HeadFile | None
     factors: tuple[tuple[str, float], ...]
     precision: Precision
-
-
-class ModelsFile(NamedTuple):
-    """An artefact of each layer's SVMs, with its key."""
-
-    path: Path
-    key: str
-
-    @classmethod
-    def write(cls, path: Path, models: Mapping[str, Model]) -> "ModelsFile":
-        """The file, written."""
-        arrays = {
-            f"{layer}.{name}": np.asarray(value)
-            for layer, model in models.items()
-            for name, value in vars(model).items()
-        }
-        key = tensor_digest({name: torch.from_numpy(value) for name, value in arrays.items()})
-        write_artefact(path, key, arrays)
-        return cls(path, key)
-
-    def read(self) -> dict[str, Model]:
-        """The SVMs of each layer.
-
-        Raises:
-            DamagedArtefact: the file is not whole, or another's.
-        """
-        arrays = read_artefact(*self).arrays
-        named = {
-            layer: strip_prefix(arrays, f"{layer}.")
-            for layer in dict.fromkeys(name.split(".")[0] for name in arrays)
-        }
-        return {
-            layer: Model(each["weights"], each["bias"], each["fitted"], float(each["threshold"]))
-            for layer, each in named.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -278,7 +243,7 @@ def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) 
         features: the layers' features.
         job: the image and what is hard in it.
     """
-    models = _models_of_process(job.models) if isinstance(job.models, ModelsFile) else job.models
+    models = models_of_process(job.models) if isinstance(job.models, ModelsFile) else job.models
     num_classes = len(next(iter(models.values())).bias)
     labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
     found = extractor.features(read_image(job.record.path), labels.windows)
@@ -303,12 +268,6 @@ def _features_of_process(source: FeatureSource) -> LayerFeatures:
     path, key = (None, "") if source.head is None else source.head
     factors, device = dict(source.factors), source.extractor.device
     return LayerFeatures.load(path, key, factors, source.precision, device)
-
-
-@lru_cache(maxsize=1)
-def _models_of_process(file: ModelsFile) -> dict[str, Model]:
-    """The SVMs of a block, read once in a process."""
-    return file.read()
 
 
 def object_features(
