@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: quickstart quickstart_classify test lint clean
+.PHONY: quickstart quickstart_classify test lint torture clean
 
 # Draw a small data set, train every stage, test at five scales.
 quickstart: .venv/installed
@@ -19,6 +19,10 @@ quickstart_classify: .venv/installed
 
 test: lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/whole tests
+
+# Half an hour of kills, full disks, trainings at once and hostile files; counts at its end.
+torture: .venv/installed
+	$(PY) tests/torture
 
 lint: .venv/installed
 	$(PY) -m ruff check .

@@ -24,8 +24,8 @@ from classification.network import (
     map_shape,
     save_classifier,
 )
-from classification.ranks import Ranks
 from classification.sizes import size_of_epoch
+from detection.ranks import Ranks
 from detection.run import Progress, Run, silent
 from files.names import content_key
 

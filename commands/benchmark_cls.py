@@ -27,12 +27,12 @@ from torch.utils.data import DataLoader
 from classification.config import Config
 from classification.folder import read_folder
 from classification.network import PyramidClassifier, build_network
-from classification.ranks import joined
 from classification.scorer import ViewScorer
 from classification.training import ClassifierRun, make_optimizer, train_classifier
 from classification.views import inputs_of
 from commands.cli import parse_config, run_tool, with_progress
 from detection.machine import environment, fixed_threads
+from detection.ranks import joined
 from detection.run import read_events
 from files.images import read_image
 from files.writing import save_text

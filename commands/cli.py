@@ -67,7 +67,7 @@ def run_on_trained(main: Callable[[Config], None]) -> None:
     """Call ``main`` with the settings a run was trained with, changed by flags.
 
     The run is --run's folder or the one that --config (or the default configuration) names. A
-    --limit of training is not taken over.
+    --limit or --cluster of training is not taken over.
     """
     _guarded(lambda words: main(parse_config(words, set_defaults=trained_settings(words))))
 
@@ -125,7 +125,8 @@ def trained_settings(arguments: list[str]) -> dict[str, Any]:
     if not trained.is_file():
         return {}
     settings = _flat(read_settings(trained))
-    settings.pop("limit", None)
+    for name in ("limit", "cluster"):
+        settings.pop(name, None)
     if unknown := settings.keys() - _flat(asdict(Config())):
         raise ValueError(
             f"{trained} is of another version, whose settings {', '.join(sorted(unknown))} do not "

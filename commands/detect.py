@@ -64,6 +64,7 @@ def main(
     precision: Precision | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int = 0,
+    cluster: str | None = None,
     strict: bool = False,
 ) -> None:
     """Find objects in images, print them and draw them.
@@ -86,6 +87,8 @@ def main(
             it as in the detector.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; a few images are searched in one.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers search
+            in place of this machine's, and see images, detector and drawings at the same paths.
         strict: stop at the first image that cannot be read.
     """
     path = shipped(detector) if detector else Path(run) / "detector.safetensors"
@@ -108,7 +111,8 @@ def main(
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
     ]
-    results = detect_files(source, jobs, workers_for(len(jobs), workers or cpu_count()), draw)
+    useful = workers_for(len(jobs), workers or cpu_count())
+    results = detect_files(source, jobs, useful, draw, cluster)
     skipped: dict[str, str] = {}
     found: dict[str, Found] = {}
     with closing(with_progress(results, "images", len(jobs))) as shown:

@@ -24,6 +24,7 @@ from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.data.splits import ALL
 from detection.evaluation.contact_sheet import draw_contact_sheet
+from detection.pool import shared_out
 from detection.settings.data import Data, Split
 from detection.training.estimate import estimate_seconds
 from detection.training.labels import few_objects
@@ -109,7 +110,8 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
 
 def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) -> None:
     """Print how many of the objects the windows of some images cover."""
-    stores, data = windows_of(proposals, data, cache, workers)
+    pool = shared_out(workers, "generator_unordered")
+    stores, data = windows_of(proposals, data, cache, pool)
     counted = sum(int((~record.difficult).sum()) for record in data.records)
     if not counted:
         print("no object to measure the windows on")

@@ -30,6 +30,7 @@ from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.evaluation.plots import plot_recall
 from detection.evaluation.report import put_rows
+from detection.pool import Pool, shared_out
 from detection.settings.data import Data, Split
 from files.images import read_image
 from proposals import ProposalRecall, Proposals, Windows, WindowStore, proposal_recall
@@ -48,6 +49,7 @@ def main(
     proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     cache: Path = Path(Data.cache),
     workers: int = 0,
+    cluster: str | None = None,
     limit: int | None = None,
     report: bool = False,
     csv: Path | None = None,
@@ -60,6 +62,8 @@ def main(
         proposals: the method and its parameters.
         cache: folder the windows are kept under.
         workers: number of processes, 0 for one a core.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers do it
+            in place of this machine's, and see images and cache at the same paths.
         limit: use only the first so many images of the split.
         report: print recall, ABO and MABO.
         csv: table to put the rows into; made with its header if missing.
@@ -73,7 +77,8 @@ def main(
     if workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     dataset = read_dataset(data, data.split, limit=limit)
-    stores, dataset = windows_of(proposals, dataset, cache, workers or cpu_count())
+    pool = shared_out(workers or cpu_count(), "generator_unordered", cluster=cluster)
+    stores, dataset = windows_of(proposals, dataset, cache, pool)
     if report or csv is not None:
         split = data.split + (f":{limit}" if limit else "")
         facts = {"method": label(proposals), "split": split}
@@ -94,7 +99,7 @@ def main(
 
 
 def windows_of(
-    proposals: Proposals, dataset: Dataset, cache: Path, workers: int
+    proposals: Proposals, dataset: Dataset, cache: Path, pool: Pool
 ) -> tuple[list[Windows], Dataset]:
     """Each method's windows, made where they are missing; the dataset without unreadable images."""
     stores: list[Windows] = []
@@ -104,12 +109,12 @@ def windows_of(
             stores.append(method)
         else:
             store = WindowStore(cache, method)
-            dataset = fill(store, dataset, workers)
+            dataset = fill(store, dataset, pool)
             stores.append(store)
     return stores, dataset
 
 
-def fill(store: WindowStore, dataset: Dataset, workers: int) -> Dataset:
+def fill(store: WindowStore, dataset: Dataset, pool: Pool) -> Dataset:
     """Compute what is missing, with a progress bar, and log what was made and what reused.
 
     Returns:
@@ -118,7 +123,7 @@ def fill(store: WindowStore, dataset: Dataset, workers: int) -> Dataset:
     missing = store.missing(record.path for record in dataset.records)
     reused, failed = len(dataset.records) - len(missing), {}
     if missing:
-        made = store.compute(missing, workers)
+        made = store.compute(missing, pool)
         for path, failure in with_progress(made, store.method.name, len(missing)):
             if failure is not None:
                 failed[path] = str(failure)

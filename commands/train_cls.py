@@ -16,15 +16,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from joblib import cpu_count
-
 from classification.config import Config
 from classification.folder import read_folder
-from classification.ranks import joined
 from classification.training import ClassifierRun, train_classifier
 from commands.cli import end, run_configured, with_progress
 from detection.machine import fixed_threads
+from detection.ranks import joined
 from detection.run import log_to
 from files.writing import file_digest
 
@@ -41,9 +38,7 @@ def main(config: Config) -> None:
     fixed_threads()
     with joined(run.device) as ranks:
         first = ranks.rank == 0
-        if ranks.count > 1:
-            torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // ranks.count))
-        with run.locked() if first else nullcontext():
+        with run.locked() if first else nullcontext(), ranks.parted_cores():
             if first:
                 log_to(run.folder / "log.txt")
                 run.describe()

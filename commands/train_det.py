@@ -2,10 +2,12 @@
 
     python tools/train_det.py                                  # configs/voc07_alexnet.yaml
     python tools/train_det.py --config configs/quickstart.yaml
+    torchrun --nproc_per_node 2 -- tools/train_det.py --config configs/quickstart.yaml --run X
 
 Leaves detector.safetensors in the run's folder. A second call does what is missing; killed anywhere
 and started again, it ends with the same detector. Images that cannot be read are left out and
-listed at the end, with exit status 3.
+listed at the end, with exit status 3. torchrun's processes share the fine-tuning; the two dashes
+keep it from taking --run for a flag of its own.
 """
 
 import logging
@@ -17,6 +19,7 @@ from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.evaluation.report import format_stages
 from detection.machine import fixed_threads
+from detection.ranks import rank_of_process
 from detection.run import Run, log_to, stage_seconds
 from detection.training.labels import check_classes, few_objects
 from detection.training.pipeline import train_detector
@@ -27,13 +30,20 @@ logger = logging.getLogger("train_det")
 
 def main(config: Config) -> None:
     """Run every stage in the paper's order, and say what it took."""
-    run = Run(config, " ".join(sys.argv), with_progress)
+    first = rank_of_process() == 0
+    command = " ".join(sys.argv)
+    run = Run(config, command, with_progress) if first else Run(config, command, told=False)
+    if not first:
+        logging.disable(logging.INFO)
     fixed_threads()
     split = config.data.train_split
     data = read_dataset(
         config.data, split, limit=config.limit, strict=config.strict, kept=run.folder
     )
     check_classes(data, split, difficult=config.data.difficult)
+    if not first:
+        train_detector(run, data)
+        return
     with run.locked():
         log_to(run.folder / "log.txt")
         run.describe()

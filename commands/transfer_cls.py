@@ -59,6 +59,7 @@ def voc07(
     seed: int = 0,
     device: Device = "auto",
     workers: int = 0,
+    cluster: str | None = None,
     limit: int | None = None,
     precision: Precision = "float32",
     strict: bool = False,
@@ -76,6 +77,9 @@ def voc07(
         seed: of what is held back.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
+            the features in place of this machine's, and see images, weights and cache at the same
+            paths.
         limit: use only the first so many images of each list.
         precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
         strict: stop at the first image that cannot be read.
@@ -83,7 +87,7 @@ def voc07(
     """
     seen = tuple(map(View.parse, views))
     asked = Asked(network, features, seen, C, choose, seed, precision, csv)
-    run = run_of(data.cache, device, workers, strict)
+    run = run_of(data.cache, device, workers, cluster, strict)
     transfer(run, Voc07(data, seed, limit, training_only=choose), asked)
 
 
@@ -97,6 +101,7 @@ def caltech101(
     seed: int = 0,
     device: Device = "auto",
     workers: int = 0,
+    cluster: str | None = None,
     precision: Precision = "float32",
     strict: bool = False,
     csv: str | None = None,
@@ -114,22 +119,26 @@ def caltech101(
         seed: of the splits.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
+            the features in place of this machine's, and see images, weights and cache at the same
+            paths.
         precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
         strict: stop at the first image that cannot be read.
         csv: table to put rows of results into.
     """
     seen = tuple(map(View.parse, views))
     asked = Asked(network, features, seen, C, choose, seed, precision, csv)
-    run = run_of(data.cache, device, workers, strict)
+    run = run_of(data.cache, device, workers, cluster, strict)
     transfer(run, Caltech101(data, seed), asked)
 
 
-def run_of(cache: str, device: Device, workers: int, strict: bool) -> Run:
+def run_of(cache: str, device: Device, workers: int, cluster: str | None, strict: bool) -> Run:
     """Where work is shared out; its folder is only for the scores."""
     config = Config(
         run="runs/transfer_cls",
         device=device,
         workers=workers,
+        cluster=cluster,
         strict=strict,
         data=Data(cache=cache),
     )

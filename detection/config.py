@@ -40,6 +40,8 @@ class Config:
         device: where networks run; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a
             GPU, read.
+        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers do that
+            in place of this machine's, and see images, cache and run at the same paths.
         limit: use only the first so many images of the split.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
@@ -65,6 +67,7 @@ class Config:
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
+    cluster: str | None = None
     limit: int | None = None
     strict: bool = False
     held_back: float = 0.08

@@ -1,4 +1,4 @@
-"""The machine: what it is, its threads and processes, and what killed ones leave in its memory."""
+"""The machine: what it is, its threads, and what killed processes leave in its memory."""
 
 import os
 import platform
@@ -7,15 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from joblib import Parallel, cpu_count, parallel_config
+from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -55,31 +54,6 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def shared_out(workers: int, return_as: Literal["generator", "generator_unordered"]) -> Parallel:
-    """Shares jobs out to processes of one thread each; with one worker, to this process.
-
-    Arguments are pickled, however large: mapped to shared memory, they would stay there after a
-    kill.
-    """
-    if workers == 1:
-        return _Alone(n_jobs=1, return_as=return_as)
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        return Parallel(n_jobs=workers, return_as=return_as, max_nbytes=None)
-
-
-class _Alone(Parallel):
-    """Does the jobs in this process, with one thread for each and all of them between."""
-
-    def __call__(self, jobs: Iterable[tuple[Callable, tuple, dict]]) -> Any:
-        """The results of ``delayed`` jobs."""
-        return super().__call__((partial(_call, job), words, named) for job, words, named in jobs)
-
-
-def _call(job: Callable, *words: Any, **named: Any) -> Any:
-    with one_thread():
-        return job(*words, **named)
 
 
 def remove_dead_names(older_than: float = 3600.0) -> list[Path]:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from joblib import Parallel, cpu_count
+from joblib import cpu_count
 
 from detection.config import Config
 from detection.machine import (
@@ -22,8 +22,8 @@ from detection.machine import (
     environment,
     peak_memory_mb,
     remove_dead_names,
-    shared_out,
 )
+from detection.pool import Order, Pool, shared_out, worker_count, works_here
 from files.writing import path_in_errors, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
@@ -48,10 +48,19 @@ class Run:
         config: settings; ``config.run`` is the folder.
         command: the command line, for the record.
         progress: wraps an iterable in a progress bar: ``progress(items, what, total)``.
+        told: keep events; of the processes that train together only the first one's are kept.
     """
 
-    def __init__(self, config: Config, command: str = "", progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        config: Config,
+        command: str = "",
+        progress: Progress = silent,
+        *,
+        told: bool = True,
+    ) -> None:
         self.config = config
+        self.told = told
         self.folder = Path(config.run)
         self.command = command
         self._progress = progress
@@ -72,24 +81,21 @@ class Run:
 
     @property
     def workers(self) -> int:
-        """Number of processes for work that is shared out."""
+        """Number of processes of this machine for work that is shared out."""
         return self.config.workers or cpu_count()
 
-    def pool(self, return_as: Literal["generator", "generator_unordered"]) -> Parallel:
-        """Shares images out: to processes of one thread each on the CPU, else to threads.
-
-        Processes use a CPU's cores better than threads do; a GPU is used best by threads, which
-        keep it busy while others read images, and share one network. One worker on the CPU is this
-        process, which then has one thread for each job, so that it computes what several would.
-        """
-        if self.device.type == "cpu":
-            return shared_out(self.workers, return_as)
-        return Parallel(n_jobs=self.workers, return_as=return_as, backend="threading")
+    def pool(self, order: Order) -> Pool:
+        """Shares images out; jobs on a CPU have one thread each, wherever they are done."""
+        return shared_out(self.workers, order, cluster=self.config.cluster, gpu=self._gpu)
 
     @property
     def shares_network(self) -> bool:
         """Whether all that ``pool`` calls is of this process, whose network it can use."""
-        return self.device.type != "cpu" or self.workers == 1
+        return works_here(self.workers, cluster=self.config.cluster, gpu=self._gpu)
+
+    @property
+    def _gpu(self) -> bool:
+        return self.device.type != "cpu"
 
     @property
     def cache(self) -> Path:
@@ -145,6 +151,8 @@ class Run:
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append one JSON line to metrics.jsonl, a new one after half a line that a kill left."""
+        if not self.told:
+            return
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": kind, **facts})
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
@@ -172,7 +180,7 @@ class Run:
             stage=name,
             seconds=seconds,
             peak_memory_mb=peak_memory_mb(),
-            workers=self.workers,
+            workers=worker_count(self.workers, self.config.cluster),
         )
         logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
 

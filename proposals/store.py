@@ -1,12 +1,12 @@
 """Windows on disk: one artefact an image, made once, found again by the image's own bytes."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 
 from files.artefacts import read_artefact, write_artefact
@@ -16,6 +16,9 @@ from files.writing import content_digest, save_text
 from proposals.methods import union
 
 ARRAY = "windows"
+
+# Does joblib's ``delayed`` jobs, somewhere, and gives their results.
+Pool = Callable[[Iterable[tuple[Callable, tuple, dict]]], Iterable[Any]]
 
 
 class WindowMethod(Protocol):
@@ -100,7 +103,7 @@ class WindowStore:
         return [image for image, path in found.items() if not path.is_file()]
 
     def compute(
-        self, images: Iterable[str | Path], workers: int = 1
+        self, images: Iterable[str | Path], pool: Pool | None = None
     ) -> Iterator[tuple[Path, UnreadableImage | None]]:
         """Make the missing windows, and yield each image when its file is in place.
 
@@ -109,24 +112,22 @@ class WindowStore:
 
         Args:
             images: paths of images.
-            workers: number of processes, 1 or more; with 1 the work is done in this process.
+            pool: does joblib's ``delayed`` jobs and gives their results as they come, such as
+                ``Parallel(4, return_as="generator_unordered")``; without one the work is done in
+                this process.
 
         Yields:
             The image, and None or why it cannot be read: then it has no windows.
 
         Raises:
             FileNotFoundError: an image does not exist.
-            ValueError: ``workers`` is under 1.
         """
-        if workers < 1:
-            raise ValueError(f"workers must be 1 or more, got {workers}")
         missing = self.missing(images)
         if not missing:
             return
         save_text(self.folder / "method.txt", f"{self.method}\n")
-        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", max_nbytes=None)
         jobs = (delayed(_compute_one)(self.method, image, *self._place(image)) for image in missing)
-        for image, seconds, failure in parallel(jobs):
+        for image, seconds, failure in (pool or _in_turn)(jobs):
             if failure is None:
                 self.seconds[image] = seconds
             yield image, failure
@@ -156,6 +157,10 @@ class WindowUnion:
     def load(self, image: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` of an image; errors as ``WindowStore.load``."""
         return union([store.load(image) for store in self.stores])
+
+
+def _in_turn(jobs: Iterable[tuple[Callable, tuple, dict]]) -> Iterable[Any]:
+    return (job(*words, **named) for job, words, named in jobs)
 
 
 def _compute_one(

@@ -45,8 +45,10 @@ def _fill(run: Run, split: str, store: WindowStore, data: Dataset) -> Dataset:
     run.done_before("windows", total - len(missing), total)
     if not missing:
         return data
-    with run.stage(f"windows of {split} by {store.method.name}"):
-        return _without(run, data, store.compute(missing, run.workers), len(missing))
+    with run.stage(f"windows of {split} by {store.method.name}", len(missing)):
+        return _without(
+            run, data, store.compute(missing, run.pool("generator_unordered")), len(missing)
+        )
 
 
 def _decoded(run: Run, paths: Iterable[Path]) -> Iterable[tuple[Path, UnreadableImage | None]]:

@@ -44,6 +44,7 @@ class ExtractorSpec:
         scale_rule: of windows.
         precision: of the products.
         maps: folder and bytes of the maps that are kept; None for none.
+        device: type of the device that the network runs on.
     """
 
     features: Literal["spp", "rcnn"]
@@ -54,9 +55,10 @@ class ExtractorSpec:
     scale_rule: Literal["paper", "released"]
     precision: Precision
     maps: tuple[Path, float] | None = None
+    device: str = "cpu"
 
     def build(self) -> Extractor:
-        """The extractor, on the CPU.
+        """The extractor.
 
         Raises:
             DamagedArtefact: the trunk's file is not whole, or another's.
@@ -65,7 +67,9 @@ class ExtractorSpec:
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return build_extractor(
             self.features,
-            build_backbone(self.network, Weights(state, str(self.trunk), self.digest)),
+            build_backbone(self.network, Weights(state, str(self.trunk), self.digest)).to(
+                self.device
+            ),
             self.scales,
             self.scale_rule,
             self.precision,

@@ -343,11 +343,13 @@ class SPPDetector:
         settings, tensors = read_detector(path)
         try:
             return cls._made_of(settings, tensors, path, device, scales, precision, detection)
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(
-                f"{path} is not a detector of this version ({type(error).__name__}: {error}); "
-                "train it again"
+                f"{path} is not a detector of this version ({reason}); train it again"
             ) from error
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
     @classmethod
     def _made_of(

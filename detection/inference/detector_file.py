@@ -98,6 +98,9 @@ def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return found.facts, restored(tensors)
     except KeyError as error:
         raise ValueError(f"{path} is not a detector of this version: it lacks {error}") from error
+    except (IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a detector of this version ({reason})") from error
 
 
 def shipped(path: str | Path) -> Path:

@@ -52,9 +52,14 @@ class LayerFeatures:
 
     @classmethod
     def load(
-        cls, path: Path | None, key: str, factors: Mapping[str, float], precision: Precision
+        cls,
+        path: Path | None,
+        key: str,
+        factors: Mapping[str, float],
+        precision: Precision,
+        device: str = "cpu",
     ) -> "LayerFeatures":
-        """From the ``head.`` arrays of the artefact that the fine-tuning stage leaves; on the CPU.
+        """From the ``head.`` arrays of the artefact that the fine-tuning stage leaves.
 
         Without a path there is no head.
 
@@ -65,6 +70,7 @@ class LayerFeatures:
         if path is not None:
             arrays = strip_prefix(read_artefact(path, key).arrays, "head.")
             head = head_from({name: torch.from_numpy(each) for name, each in arrays.items()})
+            head.to(device)
         return cls(head, factors, precision)
 
     @property

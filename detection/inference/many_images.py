@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 
 from detection.detections import Detections
 from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
-from detection.machine import shared_out
+from detection.pool import shared_out, works_here
 from detection.settings.testing import Detection
 from files.images import UnreadableImage, cut_short, read_image
 from proposals.methods import Proposals
@@ -95,7 +95,11 @@ def detector_of_process(source: DetectorSource) -> SPPDetector:
 
 
 def detect_files(
-    source: DetectorSource, jobs: Iterable[ImageJob], workers: int, draw: Draw
+    source: DetectorSource,
+    jobs: Iterable[ImageJob],
+    workers: int,
+    draw: Draw,
+    cluster: str | None = None,
 ) -> Iterator[ImageResult]:
     """Search images; results come in the order of the jobs, and no more than a few wait.
 
@@ -105,17 +109,20 @@ def detect_files(
         workers: processes of one thread each; on a GPU, threads that share one network. One
             worker on a CPU searches in this process, with all of its threads.
         draw: draws an image's detections in a job's file, in the process that found them.
+        cluster: as of ``shared_out``.
     """
-    if source.device == "cpu" and workers > 1:
-        work = (delayed(_in_process)(source, job, draw) for job in jobs)
-        yield from shared_out(workers, "generator")(work)
-        return
-    detector = detector_of_process(source)
-    if workers == 1:
+    gpu = source.device != "cpu"
+    here = works_here(workers, cluster=cluster, gpu=gpu)
+    if here and workers == 1:
+        detector = detector_of_process(source)
         yield from (search(detector, job, draw) for job in jobs)
         return
-    pool = Parallel(n_jobs=workers, return_as="generator", backend="threading")
-    yield from pool(delayed(search)(detector, job, draw) for job in jobs)
+    pool = shared_out(workers, "generator", cluster=cluster, gpu=gpu)
+    if here:
+        detector = detector_of_process(source)
+        yield from pool(delayed(search)(detector, job, draw) for job in jobs)
+        return
+    yield from pool(delayed(_in_process)(source, job, draw) for job in jobs)
 
 
 def workers_for(images: int, workers: int) -> int:

@@ -165,7 +165,12 @@ def score_images(
         yield from pool(delayed(_score)(detector, *job) for job in jobs)
         return
     source = DetectorSource(
-        path, file_digest(path), run.config.scales, run.config.precision, detector.detection
+        path,
+        file_digest(path),
+        run.config.scales,
+        run.config.precision,
+        detector.detection,
+        device=run.device.type,
     )
     yield from pool(delayed(_score_in_process)(source, *job) for job in jobs)
 

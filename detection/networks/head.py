@@ -34,7 +34,7 @@ class Head(nn.Module):
         self.fc6 = Linear(in_features, hidden)
         self.fc7 = Linear(hidden, hidden)
         self.fc8 = Linear(hidden, 0 if num_classes is None else num_classes + 1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout: nn.Module = nn.Dropout(dropout)
         self.register_buffer("input_scale", torch.ones(()))
 
     @classmethod

@@ -41,6 +41,7 @@ def extractor_spec(run: Run, extractor: Extractor) -> ExtractorSpec | None:
         config.network.scale_rule,
         config.precision,
         map_limits(run) if config.features == "spp" else None,
+        run.device.type,
     )
 
 

@@ -11,6 +11,7 @@ from detection.data.records import Dataset
 from detection.data.windows import find_windows
 from detection.inference.detector import SPPDetector
 from detection.learners.bbox_regression import BoxRegressor
+from detection.ranks import joined
 from detection.run import Run
 from detection.training.box_regression_stage import box_regression_stage
 from detection.training.calibration_stage import calibration_stage
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 def train_detector(run: Run, data: Dataset) -> Dataset:
     """Run every stage, and save the detector in the run's folder.
 
+    Of several processes that ``torchrun`` started, all share the fine-tuning, and the first one
+    does the rest.
+
     Args:
         run: its settings are the training's.
         data: annotated images.
@@ -49,16 +53,20 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     weights = start.weights
     logger.info("%s weights: %s", start.network.name, weights.source)
 
-    # 1. Windows of every image.
-    windows, data = find_windows(run, split, data)
-    check_classes(data, split, difficult=config.data.difficult)
-    train, held_back = split_held_back(
-        data, config.held_back, config.seed, difficult=config.data.difficult
-    )
-    # 2. The network, whose maps may be reduced.
-    backbone = network_stage(run, start.network, train, weights)
-    # 3. Fine-tuning on windows; the backbone is trained in place.
-    finetuned = finetune_stage(run, train, held_back, windows, weights, backbone)
+    with joined(run.device) as ranks:
+        with ranks.first_before_others():
+            # 1. Windows of every image.
+            windows, data = find_windows(run, split, data)
+            check_classes(data, split, difficult=config.data.difficult)
+            train, held_back = split_held_back(
+                data, config.held_back, config.seed, difficult=config.data.difficult
+            )
+            # 2. The network, whose maps may be reduced.
+            backbone = network_stage(run, start.network, train, weights)
+        # 3. Fine-tuning on windows; the backbone is trained in place.
+        finetuned = finetune_stage(run, train, held_back, windows, weights, backbone, ranks)
+    if ranks.rank:
+        return data
     # 4. Features of the windows that the linear parts learn from.
     extractor = make_extractor(run, backbone)
     cache = window_features_stage(run, sampling_of(config), train, windows, extractor)

@@ -65,7 +65,7 @@ def svm_stage(
         if path.exists():
             run.reused(f"SVMs on {layer}", path)
     if missing:
-        with run.stage("SVMs"):
+        with run.stage("SVMs", len(data.records)):
             key = content_key(facts | {"layers": missing})
             head = HeadFile(head_path(run, head_key), head_key)
             mining = Mining(run, settings, data, windows, extractor, features, head)

@@ -24,7 +24,7 @@ def window_features_stage(
     missing = [record for record in data.records if not cache.has(record)]
     run.done_before("training windows", len(data.records) - len(missing), len(data.records))
     if missing:
-        with run.stage("training windows"):
+        with run.stage("training windows", len(missing)):
             pooled = _cache_all(run, cache, extractor, windows, missing)
             for _ in run.progress(pooled, "pooling", len(missing)):
                 pass

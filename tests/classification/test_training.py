@@ -13,7 +13,6 @@ from classification.folder import read_folder
 from classification.loading import test_places as places_of_test
 from classification.loading import training_places
 from classification.network import load_classifier
-from classification.ranks import Ranks
 from classification.training import (
     ClassifierRun,
     learning_rate_at,
@@ -21,6 +20,7 @@ from classification.training import (
     scores,
     train_classifier,
 )
+from detection.ranks import Ranks
 from files.images import UnreadableImage
 
 SMALL = Training(

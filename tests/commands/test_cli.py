@@ -233,7 +233,7 @@ WORKING = """
 import sys
 sys.path[:0] = {paths!r}
 from commands import cli
-from detection.machine import shared_out
+from detection.pool import shared_out
 from joblib import delayed
 
 def work(number):

@@ -1,4 +1,4 @@
-"""The machine: its description, threads and processes, and what killed ones leave."""
+"""The machine: its description and threads, and what killed ones leave."""
 
 import json
 import os
@@ -7,10 +7,8 @@ import sys
 import time
 
 import joblib
-import numpy as np
 import pytest
 import torch
-from joblib import delayed
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from detection import machine
@@ -20,7 +18,6 @@ from detection.machine import (
     one_thread,
     peak_memory_mb,
     remove_dead_names,
-    shared_out,
     version_of,
 )
 
@@ -89,45 +86,10 @@ def test_threads_do_not_depend_on_the_environment(asked):
     assert said.split() == [str(joblib.cpu_count())] * 2
 
 
-@pytest.mark.parametrize("return_as", ["generator", "generator_unordered"])
-def test_work_has_one_thread_wherever_it_is_done(threads, return_as):
-    """And what takes the results has all of them, between the jobs too."""
-    for workers in (1, 2):
-        found = shared_out(workers, return_as)(delayed(counts)() for _ in range(3))
-        between = []
-        for each in found:
-            assert each == (1, 1)
-            between.append(counts())
-        assert between == [(2, 2)] * 3
-
-
 def test_threads_come_back_after_an_error(threads):
     with pytest.raises(KeyError), one_thread():
         raise KeyError(counts())
     assert counts() == (2, 2)
-
-
-def test_results_and_errors_are_those_of_the_jobs():
-    for workers in (1, 2):
-        assert list(shared_out(workers, "generator")(delayed(pow)(2, exp=n) for n in range(4))) == [
-            1,
-            2,
-            4,
-            8,
-        ]
-        with pytest.raises(ValueError, match="invalid literal"):
-            list(shared_out(workers, "generator")([delayed(int)("x")]))
-        with shared_out(workers, "generator") as pool:  # as of several blocks
-            assert [list(pool([delayed(abs)(-n)])) for n in range(2)] == [[0], [1]]
-
-
-def kind_of(array):
-    return type(array).__name__
-
-
-def test_large_arguments_are_not_put_into_shared_memory():
-    large = np.zeros(1_000_000)
-    assert list(shared_out(2, "generator")([delayed(kind_of)(large)])) == ["ndarray"]
 
 
 def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):

@@ -10,7 +10,10 @@ from paths import ROOT
 
 ORDER = (
     ("files",),
-    ("networks", "boxes", "detections", "config", "settings", "run", "machine", "proposals"),
+    (
+        *("networks", "boxes", "detections", "config", "settings", "run", "machine"),
+        *("jobs", "cluster", "pool", "ranks", "proposals"),
+    ),
     ("features", "learners", "data"),
     ("inference", "evaluation", "pages"),
     ("training", "classification"),

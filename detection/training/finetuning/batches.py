@@ -1,6 +1,7 @@
 """Batches for fine-tuning: some windows of some images, drawn anew every time (paper 4.1)."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,8 @@ class View:
     """An image, mirrored or not, with the windows that a batch takes from it.
 
     Attributes:
-        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so.
+        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so; ``(H, W, 0)``
+            where another process of the training computes its features.
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
         boxes: ``(B, 4)`` the object that each overlaps most.
@@ -33,6 +35,11 @@ class View:
     labels: NDArray[np.int64]
     boxes: NDArray[np.float32]
     scale: int
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process computes the features."""
+        return bool(self.image.size)
 
 
 class WindowBatches:
@@ -72,12 +79,19 @@ class WindowBatches:
         self.settings = settings
         self.difficult = difficult
         self.seed = seed
+        self.rank, self.ranks = 0, 1
         if not self.records:
             raise ValueError(
                 f"fine-tuning found no objects in {len(records)} images; expected annotated "
                 "objects that are not all marked difficult: look at the Annotations, or set "
                 "--data.difficult true"
             )
+
+    def of_rank(self, rank: int, ranks: int) -> "WindowBatches":
+        """The same batches, with the pixels of every so-manieth image only."""
+        part = copy(self)
+        part.rank, part.ranks = rank, ranks
+        return part
 
     def images(self, step: int) -> list[int]:
         """Indices of the images of a batch; one can come twice where permutations meet."""
@@ -92,14 +106,19 @@ class WindowBatches:
     def draw(self, step: int) -> list[View]:
         """The views of batch number ``step``."""
         rng = np.random.default_rng([self.seed, 0, step])
-        return [self._view(self.records[image], rng) for image in self.images(step)]
+        first = step * self.settings.images
+        return [
+            self._view(self.records[image], rng, mine=place % self.ranks == self.rank)
+            for place, image in enumerate(self.images(step), start=first)
+        ]
 
-    def _view(self, record: ImageRecord, rng: np.random.Generator) -> View:
+    def _view(self, record: ImageRecord, rng: np.random.Generator, *, mine: bool) -> View:
         labels = label_windows(
             record, self.store.load(record.path), self.num_classes, difficult=self.difficult
         )
         rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
-        image, windows = read_image(record.path), labels.windows[rows]
+        windows = labels.windows[rows]
+        image = read_image(record.path) if mine else np.empty((*record.size, 0), np.uint8)
         boxes = labels.boxes[labels.nearest[rows]]
         scale = self._scale(labels, record.size, rng)
         if rng.random() < 0.5:

@@ -44,7 +44,7 @@ def box_loss(moves: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
     of_classes = moves.float().unflatten(1, (-1, 4))
     objects = (labels < of_classes.shape[1]).nonzero().squeeze(1)
     moved = of_classes[objects, labels[objects]]
-    return smooth_l1_loss(moved, targets[objects], reduction="sum") / len(labels)
+    return smooth_l1_loss(moved, targets[objects], reduction="sum") / max(len(labels), 1)
 
 
 def regressor_of(layer: nn.Linear, factor: float) -> BoxRegressor:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from detection.networks.head import Head
+from detection.ranks import ALONE, Ranks
 from detection.run import Progress, silent
 from detection.settings.training import Finetune
 from detection.training.finetuning import checkpoint as checkpoints
@@ -19,24 +21,11 @@ from detection.training.finetuning.box_layer import box_loss, box_targets
 from detection.training.finetuning.prefetch import Prefetcher
 from detection.training.finetuning.pyramid_network import PyramidNetwork
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
+from detection.training.finetuning.step import Batch, DropoutOfBatch, Step
 
 VERSION = 6
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
-
-
-class Batch(NamedTuple):
-    """What a step learns from.
-
-    Attributes:
-        pooled: ``(B, D)`` windows, with their graph where convolutions are trained.
-        labels: ``(B,)`` classes, K for background.
-        targets: ``(B, 4)`` of the box layer; None where there is none.
-    """
-
-    pooled: Tensor
-    labels: Tensor
-    targets: Tensor | None = None
 
 
 def learning_rate_at(step: int, settings: Finetune) -> float:
@@ -55,6 +44,7 @@ def finetune_head(
     key: str,
     autocast: bool = False,
     readers: int = 1,
+    ranks: Ranks = ALONE,
     report: Callable[[Mapping[str, Any]], None] = lambda event: None,
     progress: Progress = silent,
 ) -> Head:
@@ -72,25 +62,42 @@ def finetune_head(
         key: what determines this training; a checkpoint of another key is not resumed.
         autocast: multiply in bfloat16.
         readers: of the images of the next steps; several are processes.
+        ranks: the processes that share every batch; each computes the features of its own images,
+            and the gradients are those of one process but for rounding. The first one writes.
         report: called with the events of the curve.
         progress: wraps the steps.
 
     Raises:
         RuntimeError: the loss is not finite; its parts are in the message.
+        ValueError: more processes than images a batch, where each needs one.
     """
+    if network.convolutions and ranks.count > settings.images:
+        raise ValueError(
+            f"{ranks.count} processes train convolutions on {settings.images} images a batch, of "
+            "which each needs one; start fewer, or raise --finetune.conv_images"
+        )
     optimizer = make_optimizer(network, settings)
     first = checkpoints.resume(checkpoint, key, network, optimizer)
+    learner: nn.Module = Step(network)
+    if ranks.count > 1:
+        network.head.dropout = DropoutOfBatch(settings.dropout)
+        learner = DistributedDataParallel(learner)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
-    for step, batch in drawn(steps, network, batches, autocast, readers):
+    parts = batches.of_rank(ranks.rank, ranks.count)
+    for step, batch in drawn(steps, network, parts, autocast, readers):
         rate = learning_rate_at(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         # Dropout's masks depend on the step alone, so that a resumed run repeats them.
         with seeded(batches.seed * 1_000_003 + step, batch.pooled.device):
-            loss = train_step(network, optimizer, batch, settings.box_loss, step, autocast)
+            loss = train_step(
+                network, learner, optimizer, batch, settings.box_loss, step, autocast, ranks
+            )
         losses.append(loss)
         done = step + 1
+        if ranks.rank:
+            continue
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
             report(event | curve_point(network, held_back, autocast))
@@ -120,7 +127,7 @@ def drawn(
     While convolutions are trained a batch is of the step's own images, through whose features
     the gradient goes; otherwise of many steps' images.
     """
-    device = network.head.fc8.weight.device
+    device, length = network.head.fc8.weight.device, network.extractor.length
 
     def pooled_of(view: View) -> Tensor:
         """A view's features, in the training's precision."""
@@ -133,41 +140,62 @@ def drawn(
                 views = ahead.draw(step)
                 labels = torch.from_numpy(np.concatenate([view.labels for view in views]))
                 targets = None if network.boxes is None else box_targets(views).to(device)
-                pooled = torch.cat([pooled_of(view) for view in views])
-                yield step, Batch(pooled, labels.to(device), targets)
+                mine = np.concatenate([np.full(len(view.labels), view.mine) for view in views])
+                places = torch.from_numpy(np.flatnonzero(mine))
+                found = [pooled_of(view) for view in views if view.mine]
+                pooled = torch.cat(found) if found else torch.empty(0, length, device=device)
+                if targets is not None:
+                    targets = targets[places]
+                whole = len(labels)
+                yield step, Batch(pooled, labels[places].to(device), places, whole, targets)
             return
-        pool = ShuffleBuffer(batches, ahead.draw, pooled_of, batches.num_classes)
+        pool = ShuffleBuffer(batches, ahead.draw, pooled_of, batches.num_classes, length)
         for step in steps:
-            pooled, labels = pool.draw(step)
-            yield step, Batch(pooled.to(device), labels.to(device))
+            pooled, labels, places = pool.draw(step)
+            own = labels[places].to(device)
+            yield step, Batch(pooled.to(device), own, places, len(labels))
 
 
 def train_step(
     network: PyramidNetwork,
+    learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     box_weight: float,
     step: int,
     autocast: bool,
+    ranks: Ranks = ALONE,
 ) -> float:
     """One step of descent on a batch; returns its classification loss.
+
+    Args:
+        network: trained in place.
+        learner: its ``Step``, as it is or distributed.
+        optimizer: of the network.
+        batch: this process's part of it.
+        box_weight: of the loss on boxes.
+        step: number.
+        autocast: multiply in bfloat16.
+        ranks: the processes that have the other parts.
 
     Raises:
         RuntimeError: the loss is not finite.
     """
     network.head.train()
+    if isinstance(network.head.dropout, DropoutOfBatch):
+        network.head.dropout.places, network.head.dropout.size = batch.places, batch.size
     with torch.autocast(batch.pooled.device.type, torch.bfloat16, enabled=autocast):
-        fc7 = network.fc7(batch.pooled)
-        logits = network.head.fc8(fc7)
-        moves = None if network.boxes is None else network.boxes(fc7)
+        logits, moves = learner(batch.pooled)
     loss = finite_loss(logits.float(), batch.labels, network.head.fc8.out_features - 1, step)
     total = loss
     if moves is not None and batch.targets is not None:
         total = loss + box_weight * box_loss(moves, batch.targets, batch.labels)
+    # Means over this part; the gradients of ranks are averaged, where those of windows are to be.
+    weight = ranks.count * len(batch.labels) / batch.size
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
+    (total * weight).backward()
     optimizer.step()
-    return loss.item()
+    return ranks.total(loss.detach() * weight).item() / ranks.count
 
 
 def logits_of(
@@ -199,13 +227,13 @@ def make_optimizer(network: PyramidNetwork, settings: Finetune) -> torch.optim.O
 
 
 def finite_loss(logits: Tensor, labels: Tensor, background: int, step: int) -> Tensor:
-    """Mean cross-entropy of a batch.
+    """Mean cross-entropy of a batch; 0 of none.
 
     Raises:
         RuntimeError: it is not finite; the message has the parts of objects and background.
     """
     losses = cross_entropy(logits, labels, reduction="none")
-    loss = losses.mean()
+    loss = losses.mean() if len(losses) else losses.sum()
     if not torch.isfinite(loss):
         objects = labels != background
         raise RuntimeError(

@@ -17,12 +17,14 @@ def jitter_light(
         rng: of the three factors.
 
     Returns:
-        A new image, or the same array for strength 0.
+        A new image, or the same array for strength 0 or without pixels.
     """
     if strength == 0:
         return image
-    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
     light, contrast, colour = rng.uniform(1 - strength, 1 + strength, size=3)
+    if not image.size:
+        return image
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
     pixels = transforms.adjust_brightness(pixels, light)
     pixels = transforms.adjust_contrast(pixels, contrast)
     pixels = transforms.adjust_saturation(pixels, colour)

@@ -26,6 +26,7 @@ class ShuffleBuffer:
         draw: the views that join at a step: ``batches.draw``, or one that reads ahead.
         pooled: features ``(B, D)`` of a view's windows.
         background: K, the label of background.
+        length: D.
     """
 
     def __init__(
@@ -34,39 +35,51 @@ class ShuffleBuffer:
         draw: Callable[[int], list[View]],
         pooled: Callable[[View], Tensor],
         background: int,
+        length: int,
     ) -> None:
         self.batches = batches
         self.draw_views = draw
         self.pooled = pooled
         self.background = background
+        self.length = length
         self._rows: dict[int, Tensor] = {}
         self._labels: dict[int, NDArray[np.int64]] = {}
+        self._mine: dict[int, NDArray[np.bool_]] = {}
 
     @torch.no_grad()
-    def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Features ``(batch, D)`` and labels of batch ``step``.
+    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Features ``(M, D)``, labels ``(batch,)`` and places ``(M,)`` of batch ``step``.
 
-        It holds the settings' share of objects, or as many as there are, no window twice.
+        It holds the settings' share of objects, or as many as there are, no window twice. The
+        features are of the windows at these places: all of them, or this process's.
         """
         held = range(step, step + STEPS_HELD)
         for gone in self._rows.keys() - set(held):
-            del self._rows[gone], self._labels[gone]
+            del self._rows[gone], self._labels[gone], self._mine[gone]
         for each in held:
             if each not in self._rows:
                 views = self.draw_views(each)
                 self._rows[each] = torch.cat([self._kept(view) for view in views])
                 self._labels[each] = np.concatenate([view.labels for view in views])
+                self._mine[each] = np.concatenate(
+                    [np.full(len(view.labels), view.mine) for view in views]
+                )
         labels = np.concatenate([self._labels[each] for each in held])
         chosen = self._choose(labels, step)
         starts = np.cumsum([0, *(len(self._labels[each]) for each in held)])
         owners = np.searchsorted(starts, chosen, side="right") - 1
-        rows = [
-            self._rows[held[owner]][row - starts[owner]]
-            for owner, row in zip(owners, chosen, strict=True)
-        ]
-        return torch.stack(rows).float(), torch.from_numpy(labels[chosen])
+        rows, places = [], []
+        for place, (owner, row) in enumerate(zip(owners, chosen, strict=True)):
+            mine, number = self._mine[held[owner]], row - starts[owner]
+            if mine[number]:
+                rows.append(self._rows[held[owner]][np.count_nonzero(mine[:number])])
+                places.append(place)
+        pooled = torch.stack(rows).float() if rows else torch.empty(0, self.length)
+        return pooled, torch.from_numpy(labels[chosen]), torch.tensor(places, dtype=torch.int64)
 
     def _kept(self, view: View) -> Tensor:
+        if not view.mine:
+            return torch.empty(0, self.length, dtype=torch.float16)
         return self.pooled(view).half()
 
     def _choose(self, labels: NDArray[np.int64], step: int) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from detection.networks.backbone import Backbone
 from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, whole_layers
 from detection.networks.weights import Weights, tensor_digest
+from detection.ranks import ALONE, Ranks
 from detection.run import Run
 from detection.settings.training import Finetune
 from detection.training.extractors import spp_extractor
@@ -65,6 +66,7 @@ def finetune_stage(
     windows: Windows,
     weights: Weights,
     backbone: Backbone,
+    ranks: Ranks = ALONE,
 ) -> Finetuned:
     """Fine-tune the head and, where the settings say so, convolutions on windows.
 
@@ -76,6 +78,7 @@ def finetune_stage(
         weights: fc6 and fc7 start from a trained detector's or ImageNet's where they hold these,
             otherwise from He initialisation.
         backbone: the trunk; trained in place.
+        ranks: the processes that share every batch.
 
     Returns:
         No head, and nothing trained, where only pool5 is asked for and the convolutions are left
@@ -101,7 +104,8 @@ def finetune_stage(
     boxes = None
     if settings.box_loss:
         boxes = box_layer(settings.hidden, len(data.classes)).to(run.device)
-    stage = _Stage(run, data, held_back, windows, weights, backbone, head.to(run.device), boxes)
+    head.to(run.device)
+    stage = _Stage(run, data, held_back, windows, weights, backbone, head, boxes, ranks)
     key = stage.run_phase("fine-tuning", phase_of_fc(settings), "")
     if settings.train_from != "fc":
         key = stage.run_phase("fine-tuning of convolutions", phase_of_conv(settings), key)
@@ -155,7 +159,9 @@ class _Stage:
         backbone: Backbone,
         head: Head,
         boxes: nn.Linear | None,
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.run = run
         self.data = data
         self.held_back = held_back
@@ -176,19 +182,16 @@ class _Stage:
         backbone, extractor = self.backbone, self._extractor(settings)
         key = self._key(settings, extractor, start)
         path = head_path(self.run, key)
-        if path.exists():
+        if self.ranks.of_first(path.exists()):
             self.run.reused(name, path)
         else:
             checkpoint = self.run.folder / "stages" / "fine-tuning.checkpoint"
-            with self.run.stage(name), freed_memory_kept() as hand_back:
+            with self.run.stage(name), freed_memory_kept() as hand_back, self.ranks.parted_cores():
                 self._train(settings, extractor, start, checkpoint, key, hand_back)
-                state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
-                state |= {f"trunk.{n}": v for n, v in backbone.tensors().items()}
-                if (boxes := self._boxes(settings)) is not None:
-                    state |= {f"boxes.{n}": v for n, v in boxes.state_dict().items()}
-                arrays = {name: value.cpu().numpy() for name, value in state.items()}
-                write_artefact(path, key, arrays)
-            checkpoint.unlink(missing_ok=True)
+                with self.ranks.first_before_others():
+                    if not self.ranks.rank:
+                        self._write(path, key, settings)
+                        checkpoint.unlink(missing_ok=True)
         arrays = read_artefact(path, key).arrays
         found = {name: torch.from_numpy(value) for name, value in arrays.items()}
         self.head.load_state_dict(strip_prefix(found, "head."))
@@ -197,6 +200,15 @@ class _Stage:
         backbone.load_tensors(strip_prefix(found, "trunk."))
         backbone.digest = tensor_digest(strip_prefix(found, "trunk."))
         return key
+
+    def _write(self, path: Path, key: str, settings: Finetune) -> None:
+        """Write what a phase leaves."""
+        state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
+        state |= {f"trunk.{n}": v for n, v in self.backbone.tensors().items()}
+        if (boxes := self._boxes(settings)) is not None:
+            state |= {f"boxes.{n}": v for n, v in boxes.state_dict().items()}
+        arrays = {name: value.cpu().numpy() for name, value in state.items()}
+        write_artefact(path, key, arrays)
 
     def _boxes(self, settings: Finetune) -> nn.Linear | None:
         """The box layer in the phase that trains it."""
@@ -268,6 +280,7 @@ class _Stage:
             autocast=config.precision == "bfloat16",
             # On the CPU one is ahead of what the others compute.
             readers=1 if self.run.device.type == "cpu" else min(self.run.workers, MOST_READERS),
+            ranks=self.ranks,
             report=self._report,
             progress=steps,
         )

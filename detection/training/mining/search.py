@@ -9,6 +9,7 @@ nor a kill changes the result.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from detection.training.extractors import extractor_spec
 from detection.training.feature_cache import CachedWindows
 from detection.training.labels import label_windows
 from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from detection.training.mining.models_file import ModelsFile, models_of_process
 from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
 from files.images import read_image
 from proposals.store import Windows
@@ -82,14 +84,14 @@ class MiningJob:
     Attributes:
         record: the image.
         proposals: ``(P, 4)`` its windows.
-        models: the SVMs of each layer.
+        models: the SVMs of each layer, or where another process finds them.
         negative_iou: a window is a negative of a class below this overlap with all its objects.
         difficult: as for ``label_windows``.
     """
 
     record: ImageRecord
     proposals: NDArray[np.float32]
-    models: Mapping[str, Model]
+    models: Mapping[str, Model] | ModelsFile
     negative_iou: float
     difficult: bool
 
@@ -164,16 +166,32 @@ class Mining:
     def _mine(self, miners: dict[str, HardNegativeMiner], done: int) -> Iterator[ImageRecord]:
         """Give the miners every image from number ``done`` on; yields each when it is taken."""
         records, call = self.data.records, self._call()
-        with self.run.pool("generator") as pool:
-            while done < len(records):
-                block = records[done : done + block_size(done)]
-                models = {layer: miner.model() for layer, miner in miners.items()}
-                found = pool(delayed(call)(self._job(record, models)) for record in block)
+        pool = self.run.pool("generator")
+        while done < len(records):
+            block = records[done : done + block_size(done)]
+            models = {layer: miner.model() for layer, miner in miners.items()}
+            with self._reachable(models, done) as reachable:
+                found = pool(delayed(call)(self._job(record, reachable)) for record in block)
                 for index, (record, hard) in enumerate(zip(block, found, strict=True), start=done):
                     for layer, rows in hard.items():
                         miners[layer].add_image(index, rows.features, rows.negative)
                     yield record
-                done += len(block)
+            done += len(block)
+
+    @contextmanager
+    def _reachable(
+        self, models: dict[str, Model], done: int
+    ) -> Iterator[Mapping[str, Model] | ModelsFile]:
+        """A block's SVMs as its jobs find them: in another process, in a file while it lasts.
+
+        Of 20 classes on pool5 they are a megabyte, which would go with every image otherwise.
+        """
+        if self.run.shares_network:
+            yield models
+            return
+        file = ModelsFile.write(self.run.folder / "stages" / f"svms-at-{done}.safetensors", models)
+        yield file
+        file.path.unlink(missing_ok=True)
 
     def _call(self) -> Callable[[MiningJob], dict[str, Hard]]:
         """What a job is given to: in other processes it loads its network there, once."""
@@ -185,7 +203,7 @@ class Mining:
         source = FeatureSource(spec, head, factors, self.run.config.precision)
         return partial(_hard_windows_in_process, source)
 
-    def _job(self, record: ImageRecord, models: Mapping[str, Model]) -> MiningJob:
+    def _job(self, record: ImageRecord, models: Mapping[str, Model] | ModelsFile) -> MiningJob:
         config = self.run.config
         proposals = self.windows.load(record.path)
         return MiningJob(
@@ -225,14 +243,15 @@ def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) 
         features: the layers' features.
         job: the image and what is hard in it.
     """
-    num_classes = len(next(iter(job.models.values())).bias)
+    models = models_of_process(job.models) if isinstance(job.models, ModelsFile) else job.models
+    num_classes = len(next(iter(models.values())).bias)
     labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
     found = extractor.features(read_image(job.record.path), labels.windows)
     overlap = np.zeros((len(found.pooled), num_classes), np.float32)
     np.maximum.at(overlap, found.index, labels.class_overlap)
-    rows = features(found.pooled, list(job.models))
+    rows = features(found.pooled, list(models))
     hard = {}
-    for layer, model in job.models.items():
+    for layer, model in models.items():
         negative = (overlap < job.negative_iou) & model.hard(rows[layer])
         kept = negative.any(axis=1)
         hard[layer] = Hard(rows[layer][kept].astype(np.float16), negative[kept])
@@ -247,7 +266,8 @@ def _hard_windows_in_process(source: FeatureSource, job: MiningJob) -> dict[str,
 def _features_of_process(source: FeatureSource) -> LayerFeatures:
     """The layers' features, made once in a process."""
     path, key = (None, "") if source.head is None else source.head
-    return LayerFeatures.load(path, key, dict(source.factors), source.precision)
+    factors, device = dict(source.factors), source.extractor.device
+    return LayerFeatures.load(path, key, factors, source.precision, device)
 
 
 def object_features(

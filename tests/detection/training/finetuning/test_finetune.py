@@ -22,6 +22,7 @@ from made_network import (
 from torch.nn.functional import cross_entropy
 
 from detection.features.extractor import SPPExtractor
+from detection.ranks import Ranks
 from detection.training.finetuning import finetune
 from detection.training.finetuning.box_layer import box_loss, box_targets
 from detection.training.finetuning.finetune import (
@@ -160,8 +161,8 @@ def test_one_step_by_hand(records, train, optimizer, layers):
     network = train(settings, copy.deepcopy(start))
     batches = window_batches(records)
     if layers == "fc":
-        pooled, labels = ShuffleBuffer(
-            batches, batches.draw, start.pooled, batches.num_classes
+        pooled, labels, _ = ShuffleBuffer(
+            batches, batches.draw, start.pooled, batches.num_classes, start.extractor.length
         ).draw(0)
         logits = start.head(pooled)
     else:
@@ -308,3 +309,9 @@ def test_bfloat16_products(train, records, layers):
     assert events[1]["train_loss"] == pytest.approx(events[0]["train_loss"], rel=0.1)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert changed(network, made_network(settings)) == names_of(layers)
+
+
+def test_each_process_needs_an_image_to_train_convolutions(records, train):
+    ranks = Ranks(0, 3, torch.device("cpu"))
+    with pytest.raises(ValueError, match="3 processes train convolutions on 2 images a batch"):
+        train(replace(SETTINGS, train_from="conv4"), ranks=ranks)

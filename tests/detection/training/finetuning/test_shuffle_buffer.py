@@ -1,5 +1,7 @@
 """The pool of pooled windows: what a batch is drawn from, and that only its step decides it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,14 +47,15 @@ class Batches:
 def made_pool(batches=None):
     batches = batches or Batches()
     return ShuffleBuffer(
-        batches, batches.draw, lambda view: torch.from_numpy(view.windows), BACKGROUND
+        batches, batches.draw, lambda view: torch.from_numpy(view.windows), BACKGROUND, 4
     )
 
 
 def test_a_batch_mixes_the_windows_of_the_steps_ahead():
     pool, seen = made_pool(), set()
     for step in range(40):
-        pooled, labels = pool.draw(step)
+        pooled, labels, places = pool.draw(step)
+        assert places.tolist() == list(range(16))
         assert pooled.shape == (16, 4)
         assert pooled.dtype == torch.float32
         assert labels.dtype == torch.int64
@@ -77,16 +80,43 @@ def test_every_image_is_read_once_and_forgotten():
 def test_a_batch_is_a_function_of_its_step():
     going = made_pool()
     for step in range(12):
-        pooled, labels = going.draw(step)
+        pooled, labels, _ = going.draw(step)
         alone = made_pool().draw(step)
         assert torch.equal(pooled, alone[0])
         assert torch.equal(labels, alone[1])
 
 
+class Parts(Batches):
+    """The views of one of several processes; the others' have no pixels."""
+
+    def __init__(self, rank, count):
+        super().__init__()
+        self.rank, self.count = rank, count
+
+    def view(self, step, number):
+        view = super().view(step, number)
+        mine = (2 * step + number) % self.count == self.rank
+        return view if mine else replace(view, image=np.empty((1, 1, 0), np.uint8))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_parts_of_processes_are_the_batch(count):
+    whole, parts = made_pool(), [made_pool(Parts(rank, count)) for rank in range(count)]
+    for step in range(12):
+        pooled, labels, _ = whole.draw(step)
+        together = torch.full_like(pooled, -1)
+        for part in parts:
+            own, all_labels, places = part.draw(step)
+            assert torch.equal(all_labels, labels)
+            assert (together[places] == -1).all()
+            together[places] = own
+        assert torch.equal(together, pooled)
+
+
 def test_background_stands_in_for_objects_that_are_missing():
-    pooled, labels = made_pool(Batches((3,) * 6)).draw(0)
+    pooled, labels, _ = made_pool(Batches((3,) * 6)).draw(0)
     assert len(pooled) == 16
     assert (labels == BACKGROUND).all()
-    _, labels = made_pool(Batches((1, 3))).draw(0)
+    _, labels, _ = made_pool(Batches((1, 3))).draw(0)
     assert (labels == 1).sum() == 4
     assert len(labels) == 14  # all 10 of background

@@ -91,7 +91,7 @@ def threads_for_processes(monkeypatch):
     )
     monkeypatch.setattr(mining, "extractor_of_process", lambda _: FakeExtractor())
     monkeypatch.setattr(
-        "detection.machine.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
+        "detection.pool.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
     )
 
 

@@ -4,9 +4,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
+from joblib import cpu_count
 from torch import Tensor, distributed
+
+# The others wait while the first does what cannot be shared, such as windows; who dies ends all.
+PATIENCE = timedelta(days=7)
+
+T = TypeVar("T")
+
+
+def rank_of_process() -> int:
+    """This process's number among those that ``torchrun`` started; 0 for one that it did not."""
+    return int(os.environ.get("RANK", "0"))
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,32 @@ class Ranks:
             distributed.all_reduce(numbers)
         return numbers
 
+    def of_first(self, value: T) -> T:
+        """What the first process has, for all."""
+        values = [value]
+        if self.count > 1:
+            distributed.broadcast_object_list(values)
+        return values[0]
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """Let the first process through, and the others when it is done: what it made is there."""
+        if self.rank:
+            self.of_first(None)
+        yield
+        if not self.rank:
+            self.of_first(None)
+
+    @contextmanager
+    def parted_cores(self) -> Iterator[None]:
+        """This machine's cores shared out to its processes, while they compute side by side."""
+        before = torch.get_num_threads()
+        if self.count > 1:
+            beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // beside))
+        yield
+        torch.set_num_threads(before)
+
     def united(self, named: dict[str, str]) -> dict[str, str]:
         """The entries of all processes, by name."""
         parts = [named]
@@ -36,6 +75,9 @@ class Ranks:
             parts = [{} for _ in range(self.count)]
             distributed.all_gather_object(parts, named)
         return dict(sorted(entry for part in parts for entry in part.items()))
+
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @contextmanager
@@ -52,7 +94,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    kind = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(kind, timeout=PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), count, device)
     finally:

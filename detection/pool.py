@@ -1,0 +1,163 @@
+"""Where the work on images is done: in this process, in others beside it, or on other machines.
+
+A pool is called with joblib's ``delayed`` jobs and gives their results as they come. Jobs are small
+(paths, keys, settings); what a worker needs besides, such as a network, it reads once from a file
+named by its key. A job does the same wherever and however often it is done, with one thread, so
+what a worker that was killed had in its hands is done again, and no byte depends on the pool.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import islice
+from threading import Lock
+from typing import Any, Literal
+
+from joblib import Parallel, effective_n_jobs, parallel_config
+from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
+from threadpoolctl import threadpool_limits
+
+from detection.cluster import connected, on_cluster
+from detection.jobs import Job, elsewhere, with_one_thread
+
+Pool = Callable[[Iterable[Job]], Iterator[Any]]
+Order = Literal["generator", "generator_unordered"]
+# Jobs of each worker that go to a backend which gives results only when all are done.
+PART = 8
+
+logger = logging.getLogger(__name__)
+
+
+def shared_out(
+    workers: int, order: Order, *, cluster: str | None = None, gpu: bool = False
+) -> Pool:
+    """What does jobs: the cluster if one is named, the caller's backend, or this machine.
+
+    The caller's backend is what ``joblib.parallel_config`` says, where it says something. This
+    machine's processes use its cores better than threads do; a GPU is used best by threads, which
+    keep it busy while others read images, and share one network. One worker beside no GPU is this
+    process, which then has one thread for each job, so that it computes what several would.
+
+    Args:
+        workers: of this machine.
+        order: of the results, the jobs' or that of their completion.
+        cluster: address of a Dask scheduler.
+        gpu: the jobs' networks run on one.
+
+    Raises:
+        RuntimeError: the cluster cannot be used.
+    """
+    if cluster is not None:
+        return partial(on_cluster, cluster, order == "generator")
+    if _chosen_backend() is not None:
+        return partial(_by_backend, order)
+    if gpu:
+        return Parallel(n_jobs=workers, return_as=order, backend="threading")
+    if workers == 1:
+        return partial(_alone, order)
+    return partial(_by_processes, workers, order)
+
+
+def works_here(workers: int, *, cluster: str | None = None, gpu: bool = False) -> bool:
+    """Whether the jobs of such a pool are done in this process, whose objects they can use."""
+    if cluster is not None:
+        return False
+    chosen = _chosen_backend()
+    return gpu or workers == 1 if chosen is None else _shares_memory(chosen)
+
+
+def worker_count(workers: int, cluster: str | None = None) -> int:
+    """How many workers such a pool has now."""
+    if cluster is not None:
+        return sum(connected(cluster).ncores().values())
+    return workers if _chosen_backend() is None else effective_n_jobs(None)
+
+
+def _chosen_backend() -> Any:
+    """The backend that the caller has set; None where joblib's default is active."""
+    backend, _ = get_active_backend()
+    return None if type(backend) is BACKENDS[DEFAULT_BACKEND] else backend
+
+
+def _shares_memory(backend: Any) -> bool:
+    return getattr(backend, "supports_sharedmem", False)
+
+
+def _alone(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
+    """One after the other here, with one thread for each and all of them between."""
+    yield from (with_one_thread(*job) for job in jobs)
+
+
+def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
+    """By the caller's backend."""
+    backend = _chosen_backend()
+    if _shares_memory(backend):
+        # Threads limit and free BLAS under each other: it is put back when all are done.
+        with threadpool_limits(None):
+            yield from Parallel(return_as=order)((with_one_thread, job, {}) for job in jobs)
+        return
+    sent = map(elsewhere, jobs)
+    if getattr(backend, "supports_return_generator", False):
+        yield from Parallel(return_as=order)(sent)
+        return
+    with Parallel() as parallel:  # Ray's, for one, whose processes live as long
+        while some := list(islice(sent, PART * effective_n_jobs(None))):
+            yield from parallel(some)
+
+
+def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
+    """By processes of one thread each.
+
+    Where one is killed, as by a system that is out of memory, all of joblib's pool is lost: what
+    it had in its hands is done here, the rest by a new one. Arguments are pickled, however large:
+    mapped to shared memory, they would stay there after a kill.
+    """
+    handed_out = _HandedOut(jobs)
+    while True:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            parallel = Parallel(n_jobs=workers, return_as=order, max_nbytes=None)
+        try:
+            for number, result in parallel(iter(handed_out)):
+                del handed_out.waiting[number]
+                yield result
+            return
+        except BrokenProcessPool:
+            left = handed_out.taken_back()
+        logger.warning(
+            "a worker process was killed, as by a system that is out of memory; %d images are "
+            "done again, here; fewer --workers need less memory",
+            len(left),
+        )
+        yield from (with_one_thread(*job) for job in left)
+
+
+class _HandedOut:
+    """Jobs that joblib's threads take, with their numbers, and that can be taken back."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.waiting: dict[int, Job] = {}
+        self._jobs = enumerate(jobs)
+        self._lock = Lock()
+        self._taker = 0
+
+    def __iter__(self) -> Iterator[Job]:
+        taker = self._taker
+        while True:
+            with self._lock:
+                if taker != self._taker or (found := next(self._jobs, None)) is None:
+                    return
+                number, job = found
+                self.waiting[number] = job
+            yield _numbered, (number, *job), {}
+
+    def taken_back(self) -> list[Job]:
+        """The jobs without a result, in order; whoever took them gets no more."""
+        with self._lock:
+            self._taker += 1
+            left, self.waiting = list(self.waiting.values()), {}
+            return left
+
+
+def _numbered(number: int, job: Callable, words: tuple, named: dict) -> tuple[int, Any]:
+    return number, job(*words, **named)

@@ -1,0 +1,237 @@
+"""Where jobs are done, and that whatever dies on the way changes no result."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib import delayed, parallel_config
+from made_cluster import (
+    killing,
+    made_cluster,
+    process_of,
+    threads_and_folder,
+)
+from threadpoolctl import threadpool_limits
+
+from detection.cluster import connected
+from detection.pool import shared_out, worker_count, works_here
+
+ORDERS = ["generator", "generator_unordered"]
+
+
+@pytest.fixture
+def threads():
+    """Two threads, put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with threadpool_limits(2, user_api="blas"):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_work_has_one_thread_wherever_it_is_done(threads, order):
+    """And what takes the results has all of them, between the jobs too."""
+    here = str(Path.cwd())
+    for workers in (1, 2):
+        found = shared_out(workers, order)(delayed(threads_and_folder)() for _ in range(3))
+        between = []
+        for each in found:
+            assert each == (1, 1, here)
+            between.append(threads_and_folder())
+        assert between == [(2, 2, here)] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_and_errors_are_those_of_the_jobs(workers):
+    pool = shared_out(workers, "generator")
+    assert list(pool(delayed(pow)(2, exp=n) for n in range(4))) == [1, 2, 4, 8]
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(pool([delayed(int)("x")]))
+    assert [list(pool([delayed(abs)(-n)])) for n in range(2)] == [[0], [1]]  # as of several blocks
+
+
+def kind_of(array):
+    return type(array).__name__
+
+
+def test_large_arguments_are_not_put_into_shared_memory():
+    large = np.zeros(1_000_000)
+    assert list(shared_out(2, "generator")([delayed(kind_of)(large)])) == ["ndarray"]
+
+
+@pytest.mark.parametrize(("order", "first"), zip(ORDERS, (5, 19), strict=True))
+def test_what_a_killed_process_had_is_done_here(order, first, caplog):
+    """As where the system is out of memory."""
+    jobs = (delayed(killing)(number, first, os.getpid()) for number in range(20))
+    found = list(shared_out(2, order)(jobs))
+    assert sorted(found) == [*range(20)]
+    assert order == "generator_unordered" or found == sorted(found)
+    (said,) = caplog.messages
+    assert "a worker process was killed" in said
+    assert "fewer --workers need less memory" in said
+
+
+def test_processes_killed_one_by_one_lose_nothing(caplog):
+    def jobs():
+        for number in range(40):
+            yield delayed(killing)(number, number // 20 * 20 + 3, os.getpid())
+
+    assert list(shared_out(2, "generator")(jobs())) == [*range(40)]
+    assert 1 <= len(caplog.messages) <= 2
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_that_the_caller_asked_for(threads, order):
+    """One thread a job in them too, and all back afterwards."""
+    here = str(Path.cwd())
+    with parallel_config(backend="threading", n_jobs=3):
+        assert works_here(2)
+        assert worker_count(2) == 3
+        pool = shared_out(2, order)
+        found = list(pool(delayed(process_of)(number) for number in range(9)))
+        told = list(pool(delayed(threads_and_folder)() for _ in range(9)))
+    assert sorted(found) == [(number, os.getpid()) for number in range(9)]
+    assert {each[0] for each in told} == {1}
+    assert threads_and_folder() == (2, 2, here)
+
+
+def test_processes_that_the_caller_asked_for():
+    with parallel_config(backend="multiprocessing", n_jobs=2):
+        assert not works_here(1)
+        found = list(shared_out(1, "generator")(delayed(process_of)(n, 0.05) for n in range(6)))
+    assert [number for number, _ in found] == [*range(6)]
+    assert os.getpid() not in {process for _, process in found}
+
+
+def test_nothing_asked_for():
+    assert works_here(1)
+    assert not works_here(2)
+    assert works_here(2, gpu=True)
+    assert worker_count(3) == 3
+    pool = shared_out(2, "generator", gpu=True)
+    assert {each for _, each in pool(delayed(process_of)(n) for n in range(3))} == {os.getpid()}
+    assert joblib.parallel.get_active_backend()[1] is None
+
+
+def test_without_dask(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    connected.cache_clear()
+    with pytest.raises(RuntimeError, match=r"--cluster needs Dask, .*-detection\[cluster]'"):
+        list(shared_out(2, "generator", cluster="tcp://127.0.0.1:1")([delayed(abs)(1)]))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    pytest.importorskip("distributed")
+    with made_cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made.address
+
+
+def test_no_scheduler(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("detection.cluster.CONNECT_S", 1)
+    with pytest.raises(RuntimeError, match=r"no Dask scheduler can be reached at tcp://127\.0"):
+        connected("tcp://127.0.0.1:1")
+    for address in ("7", "scheduler:8786", "nonsense://x:1"):
+        with pytest.raises(ValueError, match=f"such as tcp://scheduler:8786; got {address}"):
+            connected(address)
+
+
+def on_cluster(program, *words):
+    """What a program prints whose client ends with it."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + program, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[:-1], done.stderr
+
+
+HEAD = """
+import logging, os, sys
+from pathlib import Path
+from joblib import delayed
+from made_cluster import *
+from detection.pool import *
+logging.basicConfig()
+cluster, *words = sys.argv[1:]
+def pool(order): return shared_out(2, order, cluster=cluster)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _paths(monkeypatch):
+    from made_cluster import PATHS
+
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+
+
+def test_the_workers_of_a_cluster(cluster, tmp_path, monkeypatch):
+    """Each does some, with one thread, in the caller's folder; results may come in order."""
+    monkeypatch.chdir(tmp_path)
+    said, _ = on_cluster(
+        """
+print(works_here(1, cluster=cluster), worker_count(9, cluster))
+found = list(pool("generator")(delayed(process_of)(n, 0.05) for n in range(20)))
+print([n for n, _ in found] == [*range(20)], len({each for _, each in found} - {os.getpid()}))
+found = list(pool("generator_unordered")(delayed(process_of)(n, seconds=0.02) for n in range(9)))
+print(sorted(n for n, _ in found) == [*range(9)])
+print(set(pool("generator")(delayed(threads_and_folder)() for _ in range(4))))
+try: list(pool("generator")([delayed(int)("x")]))
+except ValueError as error: print(error)
+""",
+        cluster,
+    )
+    *plain, where, error = said
+    assert plain == ["False 2", "True 2", "True"]
+    assert where == str({(1, 1, str(tmp_path))})
+    assert "invalid literal" in error
+
+
+def test_a_cluster_whose_workers_are_killed(cluster, tmp_path):
+    """What one had is done by another; what ends one after the other is done here."""
+    said, err = on_cluster(
+        """
+place = Path(words[0])
+jobs = (delayed(killing_once)(number, 3, place) for number in range(12))
+print(list(pool("generator")(jobs)) == [*range(12)])
+jobs = (delayed(killing)(number, 3, os.getpid()) for number in range(12))
+print(sorted(pool("generator_unordered")(jobs)) == [*range(12)])
+""",
+        cluster,
+        tmp_path / "killed",
+    )
+    assert said == ["True", "True"]
+    assert "the image is done again, here" in err
+
+
+def test_the_callers_own_cluster(cluster):
+    said, _ = on_cluster(
+        """
+from distributed import Client
+from joblib import parallel_config
+with Client(cluster) as client, parallel_config(backend="dask", client=client):
+    print(works_here(1), worker_count(9))
+    found = list(shared_out(1, "generator")(delayed(process_of)(n, 0.3) for n in range(6)))
+    print([n for n, _ in found] == [*range(6)], os.getpid() in {each for _, each in found})
+    print(set(shared_out(1, "generator")(delayed(threads_and_folder)() for _ in range(4))))
+""",
+        cluster,
+    )
+    assert said == ["False 2", "True False", str({(1, 1, str(Path.cwd()))})]
+
+
+def test_workers_with_threads_are_refused(tmp_path):
+    pytest.importorskip("distributed")
+    with made_cluster(tmp_path, workers=1, threads=2) as made:
+        said, _ = on_cluster(
+            "try: list(pool('generator')([]))\nexcept RuntimeError as error: print(error)",
+            made.address,
+        )
+    assert "has 2 threads" in said[0]
+    assert f"dask worker {made.address} --nthreads 1" in said[0]

@@ -1,0 +1,95 @@
+"""A Dask scheduler and its workers in processes of their own, and jobs that tell where they are."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paths import ROOT
+from threadpoolctl import threadpool_info
+
+PATHS = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A scheduler's address, and what is needed to kill a worker."""
+
+    address: str
+
+    def pids(self):
+        """Of the workers, each of which a nanny starts again when it is killed."""
+        from distributed import Client
+
+        with Client(self.address, timeout=20, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            return sorted(client.run(os.getpid).values())
+
+    def kill_one(self, turn):
+        """SIGKILL to one of the workers, another one each turn."""
+        pids = self.pids()
+        os.kill(pids[turn % len(pids)], signal.SIGKILL)
+
+
+@contextmanager
+def made_cluster(folder, workers=2, threads=1):
+    """A cluster on this machine while the block lasts; its logs are in the folder."""
+    place = folder / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
+    processes = []
+
+    def start(kind, *words):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words]
+        command += ["--scheduler-file", str(place), "--no-dashboard", "--host", "127.0.0.1"]
+        with (folder / f"{kind}{len(processes)}.log").open("w") as log:
+            started = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
+            )
+        processes.append(started)
+
+    try:
+        start("scheduler", "--port", "0")
+        for _ in range(workers):
+            start("worker", "--nthreads", str(threads), "--local-directory", str(folder))
+        while not place.exists():
+            assert processes[0].poll() is None, (folder / "scheduler0.log").read_text()
+            time.sleep(0.05)
+        yield Cluster(json.loads(place.read_text())["address"])
+    finally:
+        for process in reversed(processes):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def threads_and_folder():
+    """Threads of PyTorch and NumPy, and the folder, where a job is done."""
+    import torch  # slow, and other jobs do not need it
+
+    blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+    return torch.get_num_threads(), max(blas, default=1), str(Path.cwd())
+
+
+def process_of(number, seconds=0.0):
+    """A number and the process that had it for so long."""
+    time.sleep(seconds)
+    return number, os.getpid()
+
+
+def killing(number, first, parent):
+    """A number; the process that has the first one is killed, unless it is the parent."""
+    if number == first and os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def killing_once(number, first, place):
+    """A number; whoever has the first one first is killed."""
+    if number == first and not place.exists():
+        place.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number

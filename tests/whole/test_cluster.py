@@ -1,0 +1,114 @@
+"""The same detector and candidates by a Dask cluster, one worker of which is killed in each stage.
+
+The cluster is a scheduler and two workers in processes of their own. Small here, and with the
+quickstart's settings where slow tests are asked for.
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+from threading import Thread
+
+import pytest
+from driven_tools import FLAGS, TOOLS, files
+from made_cluster import made_cluster
+
+from detection.data.synthetic.dataset import write_synthetic_voc
+
+# What appears while a stage is at work, and so a moment to kill one of its workers.
+STAGES = {
+    "windows": ("cache/windows/*/*.safetensors", 2),
+    "training windows": ("cache/bank/*/*.safetensors", 1),
+    "SVMs": ("run/stages/svms-at-4.safetensors", 1),
+    "windows of the test": ("cache/windows/*/*test*.safetensors", 1),
+    "detection": ("run/test_*/candidates-*/*.safetensors", 1),
+}
+# Fine-tuning is not shared out, and SVMs on pool5 need none.
+SMALL = [*FLAGS, "--data.root", "drawn", "--svm.layers", "[pool5]"]
+QUICK = [
+    *("--config", "configs/quickstart.yaml", "--data.root", "drawn", "--device", "cpu"),
+    *shlex.split("--network.weights random"),
+]
+
+
+class Killer(Thread):
+    """Kills a worker as soon as each stage has left its first files."""
+
+    def __init__(self, cluster, folder, stages):
+        super().__init__(daemon=True)
+        self.cluster, self.folder, self.stages = cluster, folder, stages
+        self.killed, self.ended = [], False
+
+    def run(self):
+        for stage in self.stages:
+            pattern, count = STAGES[stage]
+            while len([*self.folder.glob(pattern)]) < count:
+                if self.ended:
+                    return
+                time.sleep(0.01)
+            self.cluster.kill_one(len(self.killed))
+            self.killed.append(stage)
+
+
+def called(folder, tool, *flags):
+    """What a tool writes to stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, TOOLS / tool, *map(str, flags)], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def compare(tmp_path, settings, train, test, stages):
+    """Train, and test if there are images, serially and on a cluster: all files are the same.
+
+    Args:
+        tmp_path: folder.
+        settings: of the training.
+        train: images.
+        test: images.
+        stages: in which a worker is killed.
+    """
+    made = {}
+    for name in ("serial", "cluster"):
+        folder = tmp_path / name
+        write_synthetic_voc(folder / "drawn", train=train, test=test, seed=0)
+        where = ["--run", "run", "--data.cache", "cache"]
+        words = [*settings, *where]
+        if name == "serial":
+            called(folder, "train_det.py", *words, "--workers", 1)
+            if test:
+                called(folder, "test_det.py", *where, "--scales", 1, "--workers", 1)
+        else:
+            (folder / "logs").mkdir()
+            with made_cluster(folder / "logs") as cluster:
+                killer = Killer(cluster, folder, stages)
+                killer.start()
+                called(folder, "train_det.py", *words, "--cluster", cluster.address)
+                words = [*where, "--scales", 1, "--cluster", cluster.address]
+                if test:
+                    called(folder, "test_det.py", *words)
+                killer.ended = True
+                killer.join()
+            assert killer.killed == stages
+        made[name] = files(folder, "*.safetensors")
+    one, other = made.values()
+    # Who shares a network needs no file of it.
+    assert {name for name in other if name not in one} == {
+        name for name in other if name.startswith("run/stages/trunk-")
+    }
+    assert len(one) > 2 * (train + test)
+    for name, content in one.items():
+        assert other[name] == content, name
+
+
+def test_drawn_images(tmp_path):
+    pytest.importorskip("distributed")
+    compare(tmp_path, SMALL, train=6, test=0, stages=["training windows"])
+
+
+@pytest.mark.slow
+def test_the_quickstart(tmp_path):
+    pytest.importorskip("distributed")
+    compare(tmp_path, QUICK, train=48, test=24, stages=[*STAGES])

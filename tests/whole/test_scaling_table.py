@@ -1,0 +1,57 @@
+"""The model of cost: what is shared out, what one process does, what does not grow."""
+
+import importlib.util
+import json
+
+import pytest
+from paths import ROOT
+
+spec = importlib.util.spec_from_file_location("scaling_table", ROOT / "tools/scaling_table.py")
+scaling_table = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(scaling_table)
+
+
+def made_run(folder, workers=1):
+    stages = [
+        ("windows of train by selective_search", 100.0, 50),
+        ("fine-tuning", 400.0, None),
+        ("SVMs", 60.0, 50),
+        ("box regression", 5.0, None),
+    ]
+    events = []
+    for name, seconds, images in stages:
+        begun = {} if images is None else {"images": images}
+        events.append({"event": "begin", "stage": name, **begun})
+        if name == "SVMs":
+            events += [{"event": "svm", "seconds": 5.0}] * 2
+        one = {"seconds": seconds, "peak_memory_mb": 1, "workers": workers}
+        events.append({"event": "stage", "stage": name, **one})
+    folder.mkdir()
+    lines = [json.dumps({"time": "2026-11-28T00:00:00", **event}) for event in events]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_costs_and_what_is_predicted(tmp_path, capsys):
+    scaling_table.main((made_run(tmp_path / "run"),), images=(50, 500), workers=(1, 10, 100))
+    said = capsys.readouterr().out.splitlines()
+    assert "| windows of train by selective_search | 2.000 | 0.000 | 0 |" in said
+    assert "| fine-tuning | 0.000 | 0.000 | 400 |" in said
+    assert "| SVMs | 1.000 | 0.200 | 0 |" in said
+    assert "| box regression | 0.000 | 0.100 | 0 |" in said
+    # One worker of the same images takes what was measured.
+    assert f"| 50 | 1 | {565 / 3600:.2f} | fine-tuning | 71% |" in said
+    assert f"| 500 | 10 | {(400 + 100 + 100 + 50) / 3600:.2f} | fine-tuning | 62% |" in said
+    assert f"| 500 | 100 | {(400 + 10 + 100 + 50) / 3600:.2f} | fine-tuning | 71% |" in said
+
+
+def test_mining_keeps_no_more_workers_busy_than_a_block_has_images():
+    mining = scaling_table.Cost("SVMs", shared=1.0, most=32)
+    assert mining.seconds(320, 32) == mining.seconds(320, 1000) == 10
+
+
+def test_runs_that_tell_nothing_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="was done by 2 workers"):
+        scaling_table.main((made_run(tmp_path / "run", workers=2),))
+    with pytest.raises(ValueError, match="has no stages"):
+        scaling_table.main((tmp_path,))
