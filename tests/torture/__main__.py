@@ -42,7 +42,7 @@ def killed_anywhere(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def workers_killed(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """SIGKILL to one worker after another; the training goes on by itself."""
+    """SIGKILL to one worker after another; the training is not stopped by it."""
     process = ground.start("workers")
     while True:
         try:
@@ -57,7 +57,7 @@ def workers_killed(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def disk_full(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """No file of one of the stages fits; with room again the same command goes on."""
+    """No file of one of the stages fits; with room again the same command resumes."""
     limit = rng.choice(sorted(ground.sizes.values())) - 1
     done = ground.train("full", limit=limit)
     check(done.returncode == 1, done.stderr, counts)
@@ -106,7 +106,7 @@ def two_settings_in_one_run(ground: Ground, rng: random.Random, counts: Counts) 
 
 
 def clock_set_back(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """All files are of tomorrow, as after the clock was set back, and the training goes on."""
+    """All files are of tomorrow, as after the clock was set back, and the training resumes."""
     process = ground.start("clock")
     try:
         process.communicate(timeout=rng.uniform(0.2, 0.9) * ground.seconds)

@@ -9,6 +9,7 @@ from driven_tools import FLAGS
 from commands.cli import parse_config
 from detection.data.reading import read_dataset
 from detection.data.synthetic.dataset import write_synthetic_voc
+from detection.features.scales import SCALES
 from detection.training import estimate
 from detection.training.estimate import StageTime, estimate_seconds
 
@@ -24,7 +25,8 @@ def test_every_stage_is_told_and_nothing_is_left(tmp_path, monkeypatch):
     config = parse_config([*FLAGS, "--data.root", str(tmp_path / "drawn")])
     config = replace(config, held_back=0.2)
     data = read_dataset(config.data, "trainval")
-    monkeypatch.setattr(estimate, "IMAGES", 6)
+    monkeypatch.setattr(estimate, "IMAGES", 4)
+    monkeypatch.setitem(SCALES, 1, (240,))  # a tenth of the pixels of 688
     before = sorted(tmp_path.rglob("*")), logging.root.manager.disable
     monkeypatch.chdir(tmp_path)
     found = estimate_seconds(config, data)

@@ -31,6 +31,7 @@ from detection.networks.truncated import (
     whole_layers,
 )
 from detection.networks.weights import tensor_digest
+from detection.ranks import ALONE
 from detection.run import silent
 from detection.settings.data import Data
 from detection.settings.training import Svm
@@ -251,7 +252,7 @@ def test_rcnn_with_what_it_cannot_train_is_refused(world, weights, change):
 
 def test_fc_layers_learn_from_the_features_of_the_stages_after(world, weights):
     backbone, run = made_backbone(), world.run(precision="bfloat16")
-    stage = finetune_stage._Stage(run, None, None, None, weights, backbone, None, None)
+    stage = finetune_stage._Stage(run, None, None, None, weights, backbone, None, None, ALONE)
     fc = stage._extractor(finetune_stage.phase_of_fc(run.config.finetune))
     assert fc.facts == make_extractor(run, backbone).facts
     assert fc.precision == "bfloat16"
