@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import asdict
 from io import TextIOWrapper
@@ -211,6 +212,8 @@ def _guarded(call: Callable[[list[str]], Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if isinstance(sys.stdout, TextIOWrapper):  # names may have letters that the terminal lacks
         sys.stdout.reconfigure(errors="backslashreplace")
+    # joblib replaces a worker that has grown by 300 MB, as large images make it grow.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     try:
         with stoppable():
             words = packaged_configs(sys.argv[1:])

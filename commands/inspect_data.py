@@ -68,7 +68,7 @@ def main(
         some = replace(dataset, records=tuple(sample_of(dataset.records, sample)))
         show_recall(some, proposals, cache, workers)
     if training is not None:
-        show_time(dataset, data, proposals, training)
+        show_time(data, proposals, training)
     end(dataset.unreadable)
 
 
@@ -124,12 +124,14 @@ def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) 
     )
 
 
-def show_time(dataset: Dataset, data: Split, proposals: Proposals, training: Path) -> None:
-    """Print how long a training on all of these images would take."""
+def show_time(data: Split, proposals: Proposals, training: Path) -> None:
+    """Print how long a training on the images for training would take."""
     path = default_config(training)
     config = parse_config([] if path is None else ["--config", str(path)])
-    config = replace(config, proposals=proposals, data=replace(config.data, root=data.root))
+    given = {name: value for name, value in vars(data).items() if name != "split"}
+    config = replace(config, proposals=proposals, data=replace(config.data, **given))
     try:
+        dataset = read_dataset(config.data, config.data.train_split)
         stages = estimate_seconds(config, dataset)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"no time of a training: {error}")
@@ -138,7 +140,7 @@ def show_time(dataset: Dataset, data: Split, proposals: Proposals, training: Pat
     named = ", ".join(f"{name} {stages[name] / 60:.1f}" for name in longest)
     minutes = sum(stages.values()) / 60
     print(
-        f"a training with {training} on these {len(dataset.records)} images takes about "
+        f"a training with {training} on {len(dataset.records)} of the images takes about "
         f"{minutes:.0f} minutes here ({named})"
     )
 
