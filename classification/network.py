@@ -1,6 +1,5 @@
 """Image classifiers with and without the spatial pyramid (paper, section 3.1), and their file."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from detection.networks import backbone
 from detection.networks.backbone import Preprocessing, normalised
 from detection.networks.head import Head
 from detection.networks.pyramid import LEVELS
@@ -132,8 +132,7 @@ def _layers(settings: Mapping[str, Any], device: str) -> PyramidClassifier:
     """The network that settings tell of, its weights not yet set; on "meta" without memory."""
     name, levels, crop = settings["name"], settings["levels"], settings["crop"]
     network = network_named(name)
-    with torch.device(device):
-        trunk = network.trunk()
+    trunk = network.empty_trunk() if device == "meta" else network.trunk()
     channels, side = map_shape(name, trunk, 224 if crop is None else crop)
     if levels:
         pyramid = SpatialPyramidPooling(tuple(levels), settings["pool"])
@@ -155,14 +154,12 @@ def map_shape(name: str, trunk: nn.Module, side: int) -> tuple[int, int]:
         ValueError: the image is too small for the trunk.
     """
     try:
-        empty = torch.empty(1, 3, side, side, device="meta")
-        shape = copy.deepcopy(trunk).to("meta")(empty).shape
+        return backbone.map_shape(trunk, side)
     except RuntimeError as error:
         raise ValueError(
             f"images of {side}x{side} are too small for {name}, whose map has no cell; give larger "
             "sizes"
         ) from error
-    return shape[1], shape[2]
 
 
 def fixed_pooling(name: str, crop: int, side: int) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from detection.networks.backbone import Backbone
 from detection.networks.weights import Weights, load_weights
 from detection.networks.zoo.catalogue import network_named
@@ -27,9 +25,7 @@ def build_backbone(
     """
     found = load_weights(name, weights, folder) if isinstance(weights, str) else weights
     network = network_named(name)
-    # Made without memory, as every weight is about to be replaced.
-    with torch.device("meta"):
-        trunk = network.trunk()
+    trunk = network.empty_trunk()
     backbone = Backbone(
         name,
         trunk,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from detection.networks.backbone import Preprocessing
@@ -65,3 +66,14 @@ class Network:
     torchvision: str | None = None
     index: IndexFile | None = None
     prefix: str = "features."
+
+    def empty_trunk(self) -> nn.Module:
+        """The trunk without memory for its weights, which are about to be set.
+
+        With memory and random weights where making it computes, as torchvision's RegNets do.
+        """
+        try:
+            with torch.device("meta"):
+                return self.trunk()
+        except NotImplementedError:
+            return self.trunk()

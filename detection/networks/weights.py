@@ -71,10 +71,8 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
 
 def trunk_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of a trunk's state, by key."""
-    with torch.device("meta"):
-        return {
-            key: tensor.shape for key, tensor in network_named(name).trunk().state_dict().items()
-        }
+    trunk = network_named(name).empty_trunk()
+    return {key: tensor.shape for key, tensor in trunk.state_dict().items()}
 
 
 def load_weights(name: str, source: str, folder: Path = Path("data/weights")) -> Weights:

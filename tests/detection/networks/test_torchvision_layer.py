@@ -9,7 +9,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from detection.features.extractor import SPPExtractor
-from detection.networks.backbone import Backbone
+from detection.networks.backbone import Backbone, map_shape
 from detection.networks.build import build_backbone
 from detection.networks.network import TORCHVISION_PREPROCESSING
 from detection.networks.weights import load_weights, random_weights, tensor_digest, trunk_shapes
@@ -106,6 +106,37 @@ def test_tensors_are_loaded_into_the_trunks_own_memory():
     backbone.load_tensors({name: value + 1 for name, value in backbone.tensors().items()})
     assert (weight.data_ptr(), weight.stride()) == (place, order)
     assert backbone.trunk[0].bias.min() == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18/layer4",
+        "regnet_y_400mf/trunk_output",
+        "densenet121/features.denseblock1",
+        "alexnet",
+    ],
+    [
+        "resnet18/layer4",
+        "regnet_y_400mf/trunk_output",
+        "densenet121/features.denseblock1",
+        "alexnet",
+    ],
+)
+def test_the_shape_of_a_map_is_that_of_an_image(name):
+    """The twin shows the trunk an image; RegNets cannot be made without memory."""
+    backbone = build_backbone(name, "random")
+    shape = backbone.trunk(torch.zeros(1, 3, 224, 224)).shape
+    assert (backbone.channels, backbone.standard_cells) == (shape[1], shape[2])
+    before = [value.clone() for value in backbone.state_dict().values()]
+    assert map_shape(backbone.trunk, 192) == backbone.trunk(torch.zeros(1, 3, 192, 192)).shape[1:3]
+    after = backbone.state_dict().values()
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_map_with_its_channels_last_is_refused():
+    with pytest.raises(ValueError, match=r"channels first; this one gives \(56, 56, 96\) for an"):
+        build_backbone("swin_t/features.1", "random")
 
 
 def test_random_weights_give_a_map():

@@ -24,6 +24,12 @@ def test_a_command_starts_without_the_compiler(statement):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_loading_a_network_imports_no_algebra():
+    script = "import sys; from detection.networks.build import build_backbone\n"
+    script += "build_backbone('alexnet', 'random'); assert 'sympy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_a_compiler_that_is_there_already_stays():
     script = "import torch._dynamo.utils as there, detection.boxes, sys\n"
     script += "assert sys.modules['torch._dynamo.utils'] is there"
