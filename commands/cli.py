@@ -214,13 +214,16 @@ def _guarded(call: Callable[[list[str]], Any]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     # joblib replaces a worker that has grown by 300 MB, as large images make it grow.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+    said = None
     try:
         with stoppable():
             words = packaged_configs(sys.argv[1:])
             _check_settings_files(words)
             call(words)
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        said = str(error)
+    if said is not None:  # here, where no error holds on to progress bars, they have ended
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -329,3 +329,15 @@ def test_importing_a_command_changes_no_handler():
     import_module("commands.train_edges")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_error_has_a_line_of_its_own_below_the_bar(monkeypatch, capsys):
+    def main():
+        for number in shared_cli.with_progress(range(5), "bars", 5):
+            if number == 2:
+                raise ValueError("no such thing")
+
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit):
+        shared_cli.run_tool(main)
+    assert capsys.readouterr().err.splitlines()[-1] == "error: no such thing"
