@@ -20,8 +20,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from commands.cli import WordsParser, run_tool, with_progress
 from commands.tested_runs import RESULTS, RunTest, read_test
 from detection import config
@@ -30,7 +28,6 @@ from detection.data.records import Dataset
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.error_kinds import explain
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.combination import combine, same_classes
@@ -98,12 +95,11 @@ def main(
         "environment": environment(),
     }
     save_result(Path(out) / RESULTS, result, facts)
-    explained = explain(by_class, dataset.records, classes)
     write_report(
         Path(out) / NAME,
         title=f"{' + '.join(test.name for test in tests)} on {data.split}",
         records=dataset.records,
-        shown=Shown.of(explained, dataset.records, explained.scores.astype(np.float32)),
+        shown=Shown.raw(by_class, dataset.records, classes),
         result=result,
         facts=facts,
         settings={"runs": facts["runs"], "vote_iou": vote_iou, "weights": weights},

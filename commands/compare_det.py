@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from commands.cli import WordsParser, run_tool
 from commands.tested_runs import RESULTS
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.evaluation.comp4 import read_comp4
 from detection.evaluation.comparison import compare, format_comparison
-from detection.evaluation.error_kinds import explain
 from detection.machine import environment
 from detection.pages.comparison_report import counts_found, write_comparison
 from detection.pages.outcomes import Shown
@@ -144,8 +141,7 @@ def check_same(first: Tested, second: Tested, data: Dataset) -> None:
 def seen(test: Tested, data: Dataset) -> Shown:
     """A test's detections by their raw scores, above its threshold of highest F1."""
     found = read_comp4(test.folder, test.split.split, data.classes)
-    explained = explain(found, data.records, data.classes)
-    return Shown.of(explained, data.records, explained.scores.astype(np.float32))
+    return Shown.raw(found, data.records, data.classes)
 
 
 def run() -> None:

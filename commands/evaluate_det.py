@@ -12,14 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from commands.cli import run_tool
 from detection.data.reading import read_dataset
 from detection.data.voc import VOC_CLASSES
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import classes_found, read_comp4
-from detection.evaluation.error_kinds import explain
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
@@ -63,12 +60,11 @@ def main(
         }
         save_result(Path(out) / "results.json", result, facts)
         plot_precision_recall(result, Path(out) / "precision_recall.png")
-        explained = explain(found, dataset.records, classes)
         write_report(
             Path(out) / NAME,
             title=f"{detections} on {split}",
             records=dataset.records,
-            shown=Shown.of(explained, dataset.records, explained.scores.astype(np.float32)),
+            shown=Shown.raw(found, dataset.records, classes),
             result=evaluated,
             facts=facts | about,
             settings=facts,

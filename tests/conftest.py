@@ -2,17 +2,29 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from paths import ROOT
+from threadpoolctl import threadpool_limits
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Two threads, put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with threadpool_limits(2, user_api="blas"):
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

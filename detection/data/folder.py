@@ -122,6 +122,7 @@ class DataFolder:
         """Of images the one whose folders are most like a file's."""
 
         def likeness(image: Path) -> tuple[bool, bool, int, int]:
+            """Higher is nearer: the same folder, the same split, folders shared from either end."""
             ours, theirs = image.parts[:-1], near.parts[:-1]
             return (
                 ours == theirs,

@@ -56,9 +56,11 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
     covered: set[str] = set()
 
     def may_go(digest: str) -> bool:
+        """Whether each class of an image has another one left."""
         return digest not in held and all(left[name] > 1 for name in names[digest])
 
     def hold(digest: str) -> None:
+        """Hold an image back."""
         held.add(digest)
         covered.update(names[digest])
         left.subtract(names[digest])

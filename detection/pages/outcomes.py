@@ -3,7 +3,7 @@
 The script of the page counts, from the arrays of ``script_data``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
-from detection.evaluation.error_kinds import Explained, Kind
+from detection.evaluation.error_kinds import Explained, Kind, explain
+from detection.evaluation.voc_ap import ClassDetections
 from detection.pages.page import packed
 
 SIZES = ("small", "middle", "large")
@@ -67,6 +68,17 @@ class Shown:
         if threshold is None:
             shown = replace(shown, threshold=shown.best_threshold() or 0.0)
         return shown
+
+    @classmethod
+    def raw(
+        cls,
+        detections: Mapping[str, ClassDetections],
+        records: Sequence[ImageRecord],
+        classes: Sequence[str],
+    ) -> "Shown":
+        """Detections as ``explain`` takes them, by their raw scores, from the best F1's on."""
+        explained = explain(detections, records, classes)
+        return cls.of(explained, records, explained.scores.astype(np.float32))
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import time
 import joblib
 import pytest
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 from detection import machine
 from detection.machine import (
@@ -20,16 +20,6 @@ from detection.machine import (
     remove_dead_names,
     version_of,
 )
-
-
-@pytest.fixture
-def threads():
-    """Two threads, put back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with threadpool_limits(2, user_api="blas"):
-        yield
-    torch.set_num_threads(before)
 
 
 def counts():

@@ -8,7 +8,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-import torch
 from joblib import delayed, parallel_config
 from made_cluster import (
     killing,
@@ -16,22 +15,11 @@ from made_cluster import (
     process_of,
     threads_and_folder,
 )
-from threadpoolctl import threadpool_limits
 
 from detection.cluster import connected
 from detection.pool import shared_out, worker_count, works_here
 
 ORDERS = ["generator", "generator_unordered"]
-
-
-@pytest.fixture
-def threads():
-    """Two threads, put back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with threadpool_limits(2, user_api="blas"):
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("order", ORDERS)
