@@ -116,12 +116,6 @@ def test_tensors_are_loaded_into_the_trunks_own_memory():
         "densenet121/features.denseblock1",
         "alexnet",
     ],
-    [
-        "resnet18/layer4",
-        "regnet_y_400mf/trunk_output",
-        "densenet121/features.denseblock1",
-        "alexnet",
-    ],
 )
 def test_the_shape_of_a_map_is_that_of_an_image(name):
     """The twin shows the trunk an image; RegNets cannot be made without memory."""
