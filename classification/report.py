@@ -9,8 +9,8 @@ import numpy as np
 
 from classification.comparison import compare_tests
 from classification.testing import Predictions
-from detection.learners.calibration import calibration_error
-from detection.pages.charts import curves_chart, reliability, reliability_chart
+from detection.evaluation.reliability import calibration_error, reliability
+from detection.pages.charts import curves_chart, reliability_chart
 from detection.pages.page import thumbnails, write_page
 from files.images import image_size
 from files.text import read_text

@@ -27,7 +27,7 @@ from detection.data.windows import find_windows
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.error_kinds import Explained, explain
+from detection.evaluation.error_kinds import explain
 from detection.evaluation.plots import draw_detections, plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
@@ -82,20 +82,30 @@ def main(config: Config) -> None:
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
         found, result = measure(detector, data, candidates[detector.layer])
-        explained = explain(from_images(found, detector.classes), data.records, detector.classes)
+        shown = seen(detector, data, found)
         ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
 
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
     draw_images(folder / IMAGES, data, found, config.report.images, detector)
     stage = stage_name(detector, windows)
-    facts = facts_of(run, detector, data, candidates[detector.layer], stage, ap50)
+    facts = facts_of(run, detector, data, candidates[detector.layer], stage)
+    facts |= {"ap50_pycocotools": ap50, "calibration": shown.reliability}
     save_result(folder / "results.json", result, facts)
     if config.report.json:
         save_result(config.report.json, result, facts)
     if config.report.csv is not None:
         fill_table(Path(config.report.csv), config, detector, data, candidates)
-    report(folder / NAME, run, detector, data, explained, result, facts)
+    write_report(
+        folder / NAME,
+        title=f"{run.folder.resolve().name} on {config.data.test_split}: {folder.name}",
+        records=data.records,
+        shown=shown,
+        result=result,
+        facts=facts,
+        settings=asdict(config),
+        events=read_events(run.folder),
+    )
     print(f"result files, results.json, precision_recall.png and {IMAGES}/ are in {folder}")
     print(f"open {folder / NAME} in a browser to see where the detector fails")
     print(format_table(result, ap50))
@@ -124,6 +134,18 @@ def measure(
     found = split_detections(detector, data, candidates)
     by_class = from_images(found, detector.classes)
     return found, evaluate_voc(by_class, data.records, detector.classes)
+
+
+def seen(detector: SPPDetector, data: Dataset, found: Mapping[str, Detections]) -> Shown:
+    """The detections by image id, explained, with scores as the detector shows them."""
+    explained = explain(from_images(found, detector.classes), data.records, detector.classes)
+    return Shown.of(
+        explained,
+        data.records,
+        detector.shown_scores(explained.scores, explained.labels),
+        detector.display_threshold,
+        probable=detector.shows_probabilities,
+    )
 
 
 def fill_table(
@@ -175,7 +197,7 @@ def windows_name(trained: str, tested: str) -> str:
 
 
 def facts_of(
-    run: Run, detector: SPPDetector, data: Dataset, candidates: Path, stage: str, ap50: float
+    run: Run, detector: SPPDetector, data: Dataset, candidates: Path, stage: str
 ) -> dict[str, Any]:
     """What makes the numbers a finding (command, data, machine, times), and its candidates.
 
@@ -201,7 +223,6 @@ def facts_of(
         "unreadable": sorted(data.unreadable),
         "classes": list(detector.classes),
         "candidates": candidates.name,
-        "ap50_pycocotools": ap50,
         "stages": stages,
         "detection": stages.get(stage),
         "environment": environment(),
@@ -212,35 +233,6 @@ def split_of(config: Config) -> Split:
     """Where a test's images lie."""
     data = config.data
     return Split(data.root, data.test_split, data.format, data.unlabelled, data.lists)
-
-
-def report(
-    path: Path,
-    run: Run,
-    detector: SPPDetector,
-    data: Dataset,
-    explained: Explained,
-    result: VOCResult,
-    facts: Mapping[str, Any],
-) -> None:
-    """Write the test's page, with scores as the detector shows them."""
-    shown = Shown.of(
-        explained,
-        data.records,
-        detector.shown_scores(explained.scores, explained.labels),
-        detector.display_threshold,
-        probable=detector.shows_probabilities,
-    )
-    write_report(
-        path,
-        title=f"{run.folder.resolve().name} on {run.config.data.test_split}: {path.parent.name}",
-        records=data.records,
-        shown=shown,
-        result=result,
-        facts=facts,
-        settings=asdict(run.config),
-        events=read_events(run.folder),
-    )
 
 
 def draw_images(

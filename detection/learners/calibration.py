@@ -95,19 +95,3 @@ class Calibration:
         """Probabilities ``(n,)`` of detections of scores ``(n,)`` and classes ``(n,)``."""
         logits = self.slope_[labels] * scores.astype(np.float64) + self.offset_[labels]
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-
-
-def calibration_error(probabilities: NDArray, correct: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error: how far probabilities are from shares of right detections.
-
-    The mean over detections of ``|mean probability - share right|`` of the detection's bin, the
-    bins being equal parts of 0..1 (Guo et al. 2017, equation 5); 0 of no detections.
-
-    Args:
-        probabilities: ``(n,)`` in 0..1.
-        correct: ``(n,)``.
-        bins: number of bins.
-    """
-    bin_of = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(bin_of, probabilities - correct, minlength=bins)
-    return float(np.abs(gap).sum() / max(len(probabilities), 1))

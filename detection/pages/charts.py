@@ -28,7 +28,6 @@ DASHES = ("-", "--", "-.", ":")
 INK = "#010203"
 # Where axes stand in a precision-recall panel, in shares: left, bottom, width, height.
 PANEL = (0.17, 0.15, 0.79, 0.81)
-BINS = 10
 
 # Any: matplotlib's own types list every key.
 STYLE: dict[Any, Any] = {
@@ -104,24 +103,6 @@ def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Markup:
         axes.grid(alpha=0.25)
         figure.tight_layout()
         return _svg(figure)
-
-
-def reliability(probabilities: NDArray, correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Of each tenth of 0..1 with detections: how many, mean probability, and the share right."""
-    bin_of = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-    found = []
-    for place in range(BINS):
-        rows = bin_of == place
-        if rows.any():
-            found.append(
-                {
-                    "from": place / BINS,
-                    "detections": int(rows.sum()),
-                    "probability": float(probabilities[rows].mean()),
-                    "right": float(correct[rows].mean()),
-                }
-            )
-    return found
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

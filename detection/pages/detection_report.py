@@ -12,12 +12,10 @@ from detection.data.records import ImageRecord
 from detection.evaluation.error_kinds import ERRORS, Kind, gains
 from detection.evaluation.report import classes_of_mean
 from detection.evaluation.voc_ap import VOCResult
-from detection.learners.calibration import calibration_error
 from detection.pages.charts import (
     PANEL,
     curves_chart,
     precision_recall_chart,
-    reliability,
     reliability_chart,
 )
 from detection.pages.gallery import gallery_data
@@ -63,6 +61,7 @@ def write_report(
         events: of the run's metrics.jsonl, which have its learning curve.
     """
     kinds = kinds_table(gains(shown.explained))
+    reliable = shown.reliability
     content = {
         "title": title,
         "result": result,
@@ -76,7 +75,8 @@ def write_report(
         "worth": worth_mending(kinds, len(result.classes)),
         "size_names": size_names(shown),
         "matrix": len(result.classes) <= MOST_CONFUSED,
-        "reliability": reliability_of(shown),
+        "reliability": reliable,
+        "reliability_chart": reliability_chart(reliable["bins"]) if reliable else None,
         "learning": learning_curves(events),
         "facts": facts,
         "settings": yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
@@ -122,20 +122,6 @@ def size_names(shown: Shown) -> list[str]:
     low, high = (f"{100 * bound:.2g} %" for bound in shown.bounds)
     ranges = (f"up to {low} of the image", f"{low} to {high}", f"above {high}")
     return [f"{name} ({range_})" for name, range_ in zip(SIZES, ranges, strict=True)]
-
-
-def reliability_of(shown: Shown) -> dict[str, Any] | None:
-    """How far probabilities can be believed; None of raw scores."""
-    counted = shown.explained.kind != Kind.IGNORED
-    if not shown.probable or not counted.any():
-        return None
-    scores, right = shown.scores[counted], (shown.explained.kind == Kind.FOUND)[counted]
-    bins = reliability(scores, right)
-    return {
-        "bins": bins,
-        "chart": reliability_chart(bins),
-        "error": calibration_error(scores, right),
-    }
 
 
 def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
 from detection.evaluation.error_kinds import Explained, Kind, explain
+from detection.evaluation.reliability import reliability_facts
 from detection.evaluation.voc_ap import ClassDetections
 from detection.pages.page import packed
 
@@ -122,6 +123,18 @@ class Shown:
         if not f1.max(initial=0.0):
             return None
         return float(np.floor(self.scores[order[f1.argmax()]] * 100 - 1e-3) / 100)
+
+    @property
+    def reliability(self) -> dict[str, Any] | None:
+        """``reliability_facts`` of the detections that count; None of raw scores."""
+        counted = self.explained.kind != Kind.IGNORED
+        if not self.probable or not counted.any():
+            return None
+        right = (self.explained.kind == Kind.FOUND)[counted]
+        labels = self.explained.labels[counted]
+        return reliability_facts(
+            self.scores[counted], labels, right, self.explained.classes, self.threshold
+        )
 
     @property
     def lowest(self) -> float:

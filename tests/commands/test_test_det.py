@@ -200,7 +200,7 @@ def test_facts_name_the_cell(tmp_path, data, candidates):
         run.event("begin", stage=f"detection on {windows}", images=2)
         run.event("stage", stage=f"detection on {windows}", seconds=seconds, peak_memory_mb=5)
     stage = "detection on edge_boxes"
-    facts = test_det.facts_of(run, detector, data, candidates["fc6"], stage, 0.5)
+    facts = test_det.facts_of(run, detector, data, candidates["fc6"], stage)
     assert facts["detection"] == {"seconds": 7.0, "peak_memory_mb": 5, "images": 2}
     assert len(facts["stages"]) == 2
     assert (facts["layer"], facts["bbox"], facts["scales"]) == ("fc6", False, 1)
@@ -209,7 +209,6 @@ def test_facts_name_the_cell(tmp_path, data, candidates):
     assert facts["trained"] == {"seed": 3}
     assert (facts["images"], facts["unreadable"]) == (2, [])
     assert Split(**facts["data"]) == Split(split="test")
-    assert facts["ap50_pycocotools"] == 0.5
 
 
 def test_facts_of_trainings(data):

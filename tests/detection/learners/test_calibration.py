@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from detection.learners.calibration import Calibration, calibration_error
+from detection.evaluation.reliability import calibration_error
+from detection.learners.calibration import Calibration
 
 SLOPES = np.array([2.0, 4.0, 3.0])
 OFFSETS = np.array([-1.0, 0.5, -3.0])
@@ -87,11 +88,3 @@ def test_too_little_to_learn_from_is_refused():
         Calibration().fit(-scores, labels, correct, 3)
     with pytest.raises(ValueError, match="slopes above 0"):
         Calibration.from_arrays(np.array([1.0, 0.0]), np.zeros(2))
-
-
-def test_calibration_error_by_hand():
-    probabilities = np.array([0.05, 0.15, 0.15, 0.95, 1.0])
-    correct = np.array([False, True, False, True, True])
-    # Bins 0, 1 and 9: 0.05 in one, 0.35 in two, 0.025 in two.
-    assert calibration_error(probabilities, correct) == pytest.approx((0.05 + 0.7 + 0.05) / 5)
-    assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0

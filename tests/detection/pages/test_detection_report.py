@@ -3,13 +3,10 @@
 import re
 
 import numpy as np
-import pytest
 from made_page import HOSTILE, made_test, write_made
 
-from detection.learners.calibration import calibration_error
 from detection.pages import detection_report, page
-from detection.pages.charts import reliability
-from detection.pages.detection_report import learning_curves, reliability_of
+from detection.pages.detection_report import learning_curves
 from detection.pages.page import packed
 
 
@@ -41,24 +38,6 @@ def test_a_training_begun_anew_leaves_nothing_of_the_first(monkeypatch):
 
 def test_a_single_step_is_no_curve(monkeypatch):
     assert points_of([step(1)], monkeypatch) == {}
-
-
-def test_reliability_one_by_one(rng):
-    scores = rng.random(200).astype(np.float32)
-    right = rng.random(200) < scores
-    bins = reliability(scores, right)
-    for one in bins:
-        mine = [n for n in range(200) if int(scores[n] * 10) == round(one["from"] * 10)]
-        assert one["detections"] == len(mine)
-        assert one["probability"] == pytest.approx(np.mean(scores[mine]))
-        assert one["right"] == pytest.approx(np.mean(right[mine]))
-    gaps = [one["detections"] * abs(one["probability"] - one["right"]) for one in bins]
-    assert sum(gaps) / 200 == pytest.approx(calibration_error(scores, right), abs=1e-6)
-
-
-def test_raw_scores_have_no_reliability(tmp_path):
-    _, shown, _ = made_test(tmp_path, probable=False, drawn=False)
-    assert reliability_of(shown) is None
 
 
 def test_names_are_escaped_and_nothing_is_fetched(tmp_path):
