@@ -28,7 +28,6 @@ from detection.config import Config
 from detection.detections import Detections
 from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
 from detection.evaluation.plots import FORMATS, draw_detections
-from detection.features.extractor import Precision
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,
@@ -38,7 +37,7 @@ from detection.inference.many_images import (
     detector_of_process,
     workers_for,
 )
-from detection.machine import device_named
+from detection.machine import Precision, device_named
 from files.images import images_below
 from files.writing import file_digest, refuse_inputs
 from proposals.methods import Proposals
@@ -84,7 +83,7 @@ def main(
             Without it as in the detector.
         scales: number of image scales; 1 is quicker than 5. Without it as in the detector.
         precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it. Without
-            it as in the detector.
+            it as in the detector, or float32 where the machine has no bfloat16.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; a few images are searched in one.
         cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers search

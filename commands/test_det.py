@@ -54,6 +54,7 @@ logger = logging.getLogger("test_det")
 def main(config: Config) -> None:
     """Score the split's windows, evaluate, and write what was found."""
     run = Run(config, " ".join(sys.argv), with_progress)
+    config = run.config
     fixed_threads()
     check_detector(run)
     detector = SPPDetector.load(

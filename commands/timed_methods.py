@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection.features.extractor import Precision, SPPExtractor, WindowFeatures
+from detection.features.extractor import SPPExtractor, WindowFeatures
 from detection.features.rcnn import RCNNExtractor
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
+from detection.machine import Precision
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.pyramid import LEVELS

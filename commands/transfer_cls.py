@@ -37,8 +37,7 @@ from classification.transfer.view import View
 from commands.cli import end, run_tool, with_progress
 from detection.config import Config
 from detection.evaluation.report import NO_AP, put_rows
-from detection.features.extractor import Precision
-from detection.machine import fixed_threads
+from detection.machine import Precision, fixed_threads, native_precision
 from detection.run import Run
 from detection.settings.data import Data
 from files.artefacts import write_artefact
@@ -81,7 +80,8 @@ def voc07(
             the features in place of this machine's, and see images, weights and cache at the same
             paths.
         limit: use only the first so many images of each list.
-        precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
+        precision: numbers of the convolutions; bfloat16 is quicker and not exact. Where the
+            machine has no instructions for it, float32 takes its place.
         strict: stop at the first image that cannot be read.
         csv: table to put rows of results into.
     """
@@ -122,7 +122,8 @@ def caltech101(
         cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
             the features in place of this machine's, and see images, weights and cache at the same
             paths.
-        precision: numbers of the convolutions; bfloat16 is quicker on CPUs that have it, not exact.
+        precision: numbers of the convolutions; bfloat16 is quicker and not exact. Where the
+            machine has no instructions for it, float32 takes its place.
         strict: stop at the first image that cannot be read.
         csv: table to put rows of results into.
     """
@@ -174,7 +175,8 @@ class Asked:
 
 def transfer(run: Run, task: Task, asked: Asked) -> None:
     """Extract, train, test and print, view by view; see the functions above."""
-    spec = ExtractorSpec.of(asked.network, asked.precision, run.device.type)
+    precision = native_precision(asked.precision, run.device)
+    spec = ExtractorSpec.of(asked.network, precision, run.device.type)
     extractor = extractor_of_process(spec)
     for view in asked.views:
         extractor.check(view)

@@ -8,6 +8,7 @@ paper is silent, the released code; ``docs/differences.md`` lists both.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from detection.machine import Precision
 from detection.settings.data import Data
 from detection.settings.ranges import require
 from detection.settings.testing import Detection, Report
@@ -50,8 +51,8 @@ class Config:
         features: SPP-net's, or R-CNN's of warped windows; these send every window through the
             network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
-        precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it, not
-            exact.
+        precision: numbers of conv and fc layers; bfloat16 is quicker and not exact. Where the
+            machine has no instructions for it, float32 takes its place.
         data: images and annotations.
         proposals: windows, the region proposals.
         network: the convolutional trunk.
@@ -73,7 +74,7 @@ class Config:
     held_back: float = 0.08
     features: Literal["spp", "rcnn"] = "spp"
     scales: Literal[1, 5] = 5
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     data: Data = field(default_factory=Data)
     proposals: Proposals = field(default_factory=Proposals)
     network: Network = field(default_factory=Network)

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
+
+Precision = Literal["float32", "bfloat16"]
 
 SHARED_MEMORY = Path("/dev/shm")
 # What joblib and its semaphores leave there, with the id of the process that made it.
@@ -42,6 +44,26 @@ def device_named(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def native_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision that a device multiplies in by itself: float32 where it lacks bfloat16.
+
+    Elsewhere PyTorch emulates bfloat16: 2 to 4 times slower than float32 for these layers with the
+    instructions switched off (docs/decisions.md), and far slower on some processors
+    (pytorch/pytorch, issue 146508).
+    """
+    if precision == "float32":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        known = [getattr(torch.cpu, name) for name in asked if hasattr(torch.cpu, name)]
+        if not known:  # before PyTorch 2.6, which is content with AVX512
+            known = [torch.ops.mkldnn._is_mkldnn_bf16_supported]
+        native = any(has() for has in known)
+    return precision if native else "float32"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from detection.config import Config
 from detection.machine import (
     device_named,
     environment,
+    native_precision,
     peak_memory_mb,
     remove_dead_names,
 )
@@ -41,11 +42,26 @@ def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     return items
 
 
+def with_native_precision(config: Config, *, told: bool) -> Config:
+    """The settings with a precision that the device multiplies in; a change is told of."""
+    if config.precision == "float32":
+        return config
+    precision = native_precision(config.precision, device_named(config.device))
+    if told and precision != config.precision:
+        logger.warning(
+            "this machine has no instructions for %s, which would be many times slower than "
+            "%s: computing in %s",
+            *(config.precision, precision, precision),
+        )
+    return replace(config, precision=precision)
+
+
 class Run:
     """A folder with everything one training made; it is made when something is written to it.
 
     Args:
-        config: settings; ``config.run`` is the folder.
+        config: settings; ``config.run`` is the folder. The precision becomes float32, with a
+            warning, where bfloat16 would be emulated.
         command: the command line, for the record.
         progress: wraps an iterable in a progress bar: ``progress(items, what, total)``.
         told: keep events; of the processes that train together only the first one's are kept.
@@ -59,7 +75,7 @@ class Run:
         *,
         told: bool = True,
     ) -> None:
-        self.config = config
+        self.config = with_native_precision(config, told=told)
         self.told = told
         self.folder = Path(config.run)
         self.command = command

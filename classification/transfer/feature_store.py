@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from classification.transfer.layers import LayerExtractor
 from classification.transfer.view import View
-from detection.features.extractor import Precision
+from detection.machine import Precision
 from detection.networks.build import build_backbone
 from detection.networks.weights import load_weights, tensor_digest
 from detection.run import Run

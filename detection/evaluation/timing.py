@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
+from detection.machine import Precision
 
 PHASES = ("conv", "pool", "fc", "rest")
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 import torch
 
-from detection.features.extractor import Extractor, Precision, SPPExtractor
+from detection.features.extractor import Extractor, SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.rcnn import RCNNExtractor
+from detection.machine import Precision
 from detection.networks.backbone import Backbone
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights

@@ -19,12 +19,11 @@ from torch.fx.experimental.optimization import fuse
 from detection.features.map_store import MapStore
 from detection.features.mapping import window_to_cells
 from detection.features.scales import ScaleChoice
+from detection.machine import Precision
 from detection.networks.backbone import Backbone
 from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from detection.networks.receptive_field import TRACING
 from files.names import content_key
-
-Precision = Literal["float32", "bfloat16"]
 
 # Part of a feature's key: raised when the same image would give other numbers.
 VERSION = 2

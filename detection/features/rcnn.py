@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detection.features.extractor import Precision, WindowFeatures, prepare, trunk_in
+from detection.features.extractor import WindowFeatures, prepare, trunk_in
 from detection.features.scales import areas
+from detection.machine import Precision
 from detection.networks.backbone import Backbone
 
 # Part of a feature's key: raised when the same image would give other numbers.

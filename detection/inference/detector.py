@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detection.detections import Detections
 from detection.features.build import build_extractor
-from detection.features.extractor import Extractor, Precision, WindowFeatures
+from detection.features.extractor import Extractor, WindowFeatures
 from detection.features.scales import SCALES
 from detection.inference.detector_file import (
     Numbers,
@@ -42,6 +42,7 @@ from detection.inference.postprocess import (
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
+from detection.machine import Precision, native_precision
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights
 from detection.settings.testing import Detection
@@ -329,7 +330,8 @@ class SPPDetector:
                 package.
             device: where the network runs.
             scales: 1 or 5 test scales; None keeps those of training.
-            precision: None keeps that of training.
+            precision: None keeps that of training, or takes float32 where the device has no
+                instructions for bfloat16.
             detection: None keeps the settings of training.
 
         Raises:
@@ -364,7 +366,7 @@ class SPPDetector:
     ) -> "SPPDetector":
         """The detector of a file's settings and tensors; arguments as ``load``."""
         trunk = Weights(strip_prefix(tensors, "trunk."), str(path), settings["weights"])
-        precision = precision or settings["precision"]
+        precision = precision or native_precision(settings["precision"], torch.device(device))
         extractor = build_extractor(
             settings["features"],
             build_backbone(settings["network"], trunk).to(device),

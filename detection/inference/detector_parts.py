@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detection.features.extractor import Precision
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
+from detection.machine import Precision
 from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, pack, unpack
 from files.artefacts import strip_prefix

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from detection.features.extractor import Precision
+from detection.machine import Precision
 from detection.networks.head import Head
 from detection.networks.truncated import Responses, TruncatedHead, head_from
 from files.artefacts import read_artefact, strip_prefix

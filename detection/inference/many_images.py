@@ -11,8 +11,8 @@ from joblib import delayed
 from numpy.typing import NDArray
 
 from detection.detections import Detections
-from detection.features.extractor import Precision
 from detection.inference.detector import SPPDetector
+from detection.machine import Precision
 from detection.pool import shared_out, works_here
 from detection.settings.testing import Detection
 from files.images import UnreadableImage, cut_short, read_image

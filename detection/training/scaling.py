@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection.features.extractor import Precision
 from detection.inference.layers import LayerFeatures
+from detection.machine import Precision
 from detection.networks.head import Head
 from detection.networks.truncated import ResponseMoments, TruncatedHead
 from detection.training.feature_cache import CachedWindows

@@ -15,6 +15,7 @@ from detection import machine
 from detection.machine import (
     environment,
     fixed_threads,
+    native_precision,
     one_thread,
     peak_memory_mb,
     remove_dead_names,
@@ -117,3 +118,22 @@ def test_fixed_threads_in_this_process(threads):
     torch.set_num_threads(1)
     fixed_threads()
     assert torch.get_num_threads() == joblib.cpu_count()
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_bfloat16_only_where_the_processor_has_it(has, monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert native_precision("float32", cpu) == "float32"
+    assert native_precision("bfloat16", cpu) == ("bfloat16" if has else "float32")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    assert native_precision("bfloat16", torch.device("cuda")) == ("bfloat16" if has else "float32")
+
+
+def test_bfloat16_in_older_pytorch(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    expected = "bfloat16" if native else "float32"
+    assert native_precision("bfloat16", torch.device("cpu")) == expected

@@ -322,3 +322,15 @@ def test_the_file_has_more_than_the_screen(logs, tmp_path):
     logging.getLogger("detection.run").info("word")
     assert screen.getvalue() == "word\n"
     assert "detail" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_is_not_emulated(native, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(
+        "detection.run.native_precision", lambda asked, _: asked if native else "float32"
+    )
+    run = Run(Config(run=str(tmp_path / "run"), precision="bfloat16"))
+    run.describe()
+    kept = yaml.safe_load((run.folder / "config.yaml").read_text())["precision"]
+    assert kept == run.config.precision == ("bfloat16" if native else "float32")
+    assert ("computing in float32" in caplog.text) is not native

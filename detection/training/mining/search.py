@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from detection.data.records import Dataset, ImageRecord
 from detection.features.build import ExtractorSpec, extractor_of_process
-from detection.features.extractor import Extractor, Precision
+from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.svm import HingeLoss
+from detection.machine import Precision
 from detection.run import Run
 from detection.settings.training import Svm
 from detection.training.extractors import extractor_spec

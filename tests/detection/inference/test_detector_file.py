@@ -299,6 +299,17 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
     assert_same(made.finish(candidates, SIZE), detector.finish(candidates, SIZE))
 
 
+def test_a_detector_of_bfloat16_where_there_is_none(detector, saved, tmp_path, monkeypatch):
+    rough = SPPDetector.load(saved, precision="bfloat16")
+    rough.save(tmp_path / "rough")
+    monkeypatch.setattr("detection.inference.detector.native_precision", lambda *_: "float32")
+    loaded = SPPDetector.load(tmp_path / "rough")
+    assert_same(
+        loaded.detect(made_image(), made_windows(), ALL),
+        detector.detect(made_image(), made_windows(), ALL),
+    )
+
+
 def test_a_detector_that_comes_with_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shipped("some/detector.safetensors").name == "detector.safetensors"
