@@ -27,7 +27,6 @@ from detection.data.windows import find_windows
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.error_kinds import explain
 from detection.evaluation.plots import draw_detections, plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
@@ -39,8 +38,7 @@ from detection.inference.testing import (
     stage_name,
 )
 from detection.machine import environment, fixed_threads
-from detection.pages.detection_report import NAME, write_report
-from detection.pages.outcomes import Shown
+from detection.pages.detection_report import NAME, shown_by, write_report
 from detection.run import Run, log_to, read_events, stage_seconds
 from detection.settings.data import Split
 from files.images import read_image
@@ -83,7 +81,7 @@ def main(config: Config) -> None:
     candidates = score_split(run, detector, data, windows)
     with run.stage("evaluation"):
         found, result = measure(detector, data, candidates[detector.layer])
-        shown = seen(detector, data, found)
+        shown = shown_by(detector, data.records, found)
         ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
 
     write_comp4(folder, config.data.test_split, found, detector.classes)
@@ -135,18 +133,6 @@ def measure(
     found = split_detections(detector, data, candidates)
     by_class = from_images(found, detector.classes)
     return found, evaluate_voc(by_class, data.records, detector.classes)
-
-
-def seen(detector: SPPDetector, data: Dataset, found: Mapping[str, Detections]) -> Shown:
-    """The detections by image id, explained, with scores as the detector shows them."""
-    explained = explain(from_images(found, detector.classes), data.records, detector.classes)
-    return Shown.of(
-        explained,
-        data.records,
-        detector.shown_scores(explained.scores, explained.labels),
-        detector.display_threshold,
-        probable=detector.shows_probabilities,
-    )
 
 
 def fill_table(

@@ -19,6 +19,7 @@ from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.evaluation.report import format_stages
 from detection.machine import fixed_threads
+from detection.pages.detection_report import NAME
 from detection.ranks import rank_of_process
 from detection.run import Run, log_to, stage_seconds
 from detection.training.labels import check_classes, few_objects
@@ -64,6 +65,9 @@ def report(run: Run, images: int) -> None:
     stages = {name: one for name, one in stages.items() if not name.startswith(elsewhere)}
     print(format_stages(stages, images))
     print(f"detector {run.detector_path} sha256 {file_digest(run.detector_path)}")
+    page = run.folder / NAME
+    if page.exists():
+        print(f"open {page} in a browser to see how it learned, and errors in the images held back")
     print("next:", *command_of("test_det"), "--run", run.config.run)
 
 

@@ -9,9 +9,12 @@ import yaml
 from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
-from detection.evaluation.error_kinds import ERRORS, Kind, gains
+from detection.detections import Detections
+from detection.evaluation.comp4 import from_images
+from detection.evaluation.error_kinds import ERRORS, Kind, explain, gains
 from detection.evaluation.report import classes_of_mean
 from detection.evaluation.voc_ap import VOCResult
+from detection.inference.detector import SPPDetector
 from detection.pages.charts import (
     PANEL,
     curves_chart,
@@ -83,6 +86,20 @@ def write_report(
         "data": shown.script_data() | {"images": gallery_data(shown, records)},
     }
     write_page(path, "detection_report.html.jinja", content)
+
+
+def shown_by(
+    detector: SPPDetector, records: Sequence[ImageRecord], found: Mapping[str, Detections]
+) -> Shown:
+    """Detections by image id, explained, with scores and threshold as the detector shows them."""
+    explained = explain(from_images(found, detector.classes), records, detector.classes)
+    return Shown.of(
+        explained,
+        records,
+        detector.shown_scores(explained.scores, explained.labels),
+        detector.display_threshold,
+        probable=detector.shows_probabilities,
+    )
 
 
 def curves(result: VOCResult) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from detection.evaluation.voc_ap import VOCResult, evaluate_voc
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import score_images, scored, split_detections
 from detection.learners.calibration import Calibration
-from detection.run import Run
+from detection.machine import environment
+from detection.pages.detection_report import NAME, shown_by, write_report
+from detection.run import Run, read_events, stage_seconds
 from detection.training.feature_cache import image_key
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key
@@ -31,7 +34,7 @@ logger = logging.getLogger(__name__)
 def calibration_stage(
     run: Run, detector: SPPDetector, held_back: Dataset, windows: Windows
 ) -> SPPDetector:
-    """The detector with a calibration of each layer it can score by.
+    """The detector with a calibration of each layer it can score by; the training's page.
 
     Args:
         run: its folder and processes.
@@ -61,16 +64,46 @@ def calibration_stage(
             work = score_images(run, detector, trained, todo, windows, folders)
             for _ in run.progress(work, "calibration", len(todo)):
                 pass
-            write_artefact(path, key, _fitted(detector, held_back, folders))
+            arrays = _fitted(detector, held_back, folders)
+            # The page comes first, so that it is there whenever the artefact is.
+            _report(run, _calibrated(detector, arrays), held_back, folders[detector.layer])
+            write_artefact(path, key, arrays)
     shutil.rmtree(folder)
-    arrays = read_artefact(path, key).arrays
-    layers = [layer for layer in detector.layers if f"{layer}.slope" in arrays]
-    return replace(
-        detector,
-        calibration={
-            layer: Calibration.from_arrays(arrays[f"{layer}.slope"], arrays[f"{layer}.offset"])
-            for layer in layers
+    return _calibrated(detector, read_artefact(path, key).arrays)
+
+
+def _calibrated(detector: SPPDetector, arrays: Mapping[str, NDArray]) -> SPPDetector:
+    """The detector with what ``_fitted`` gave."""
+    calibration = {
+        layer: Calibration.from_arrays(arrays[f"{layer}.slope"], arrays[f"{layer}.offset"])
+        for layer in detector.layers
+        if f"{layer}.slope" in arrays
+    }
+    return replace(detector, calibration=calibration)
+
+
+def _report(run: Run, detector: SPPDetector, held_back: Dataset, candidates: Path) -> None:
+    """Write the page of a training: what is found in the images held back, learning curve, times.
+
+    The calibration was fitted to these images, so its error on them says nothing: scores are raw.
+    """
+    found = split_detections(detector, held_back, candidates)
+    by_class = from_images(found, detector.classes)
+    count = len(held_back.records)
+    write_report(
+        run.folder / NAME,
+        title=f"training of {run.folder.resolve().name}, on the {count} images held back",
+        records=held_back.records,
+        shown=shown_by(replace(detector, calibration={}), held_back.records, found),
+        result=evaluate_voc(by_class, held_back.records, detector.classes),
+        facts={
+            "command": run.command,
+            "date": time.strftime("%Y-%m-%d"),
+            "stages": stage_seconds(run.folder),
+            "environment": environment(),
         },
+        settings=asdict(run.config),
+        events=read_events(run.folder),
     )
 
 

@@ -56,6 +56,9 @@ def test_each_layer_is_calibrated_and_the_second_time_reused(detector, world, ca
     for layer, sigmoids in made.calibration.items():
         np.testing.assert_array_equal(again.calibration[layer].slope_, sigmoids.slope_)
         np.testing.assert_array_equal(again.calibration[layer].offset_, sigmoids.offset_)
+    page = (world.run.folder / "report.html").read_text()
+    assert "on the 4 images held back" in page
+    assert "Reliability of probabilities" not in page
     best = made.detect(world.data.records[0].path, made_windows(seed=0), 0)
     assert best.scores[0] > 0.5 > best.scores[-1]
 
