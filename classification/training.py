@@ -1,55 +1,22 @@
 """Training of a classifier by gradient descent, one size or many (paper, sections 2.3 and 3.1)."""
 
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
-
-from classification import checkpoint as checkpoints
-from classification.config import Config, Training
+from classification.config import Config
+from classification.epochs import Epochs
 from classification.folder import LabelledImages
-from classification.loading import Batch, batches_of, test_places, training_places
 from classification.network import (
     PyramidClassifier,
     build_network,
     load_classifier,
     map_shape,
-    save_classifier,
 )
-from classification.sizes import size_of_epoch
+from classification.run import ClassifierRun
 from detection.ranks import Ranks
-from detection.run import Progress, Run, silent
 from files.names import content_key
 
 VERSION = 1
-
-logger = logging.getLogger(__name__)
-
-
-class ClassifierRun(Run):
-    """The run folder of a classifier's training."""
-
-    def __init__(self, config: Config, command: str = "", progress: Progress = silent) -> None:
-        # The folder asks its settings only for what a detector's and a classifier's both have.
-        super().__init__(cast(Any, config), command, progress)
-
-    @property
-    def cache(self) -> Path:
-        """There is none but the folder."""
-        return self.folder
-
-    @property
-    def classifier_path(self) -> Path:
-        """Where the trained classifier lies."""
-        return self.folder / "classifier.safetensors"
 
 
 def train_classifier(
@@ -84,7 +51,7 @@ def train_classifier(
             if ranks.rank == 0:
                 run.reused("training", path)
             return facts
-    return _Training(config, run, ranks, train, val, network, key).run_epochs()
+    return Epochs(config, run, ranks, train, val, network, key).run_epochs()
 
 
 def training_key(config: Config, train: LabelledImages, val: LabelledImages) -> str:
@@ -97,28 +64,6 @@ def training_key(config: Config, train: LabelledImages, val: LabelledImages) -> 
              for images in (train, val)]  # fmt: skip
     parts = {"version": VERSION, "settings": settings, "classes": train.classes, "sizes": sizes}
     return content_key(parts | {"train": train.names, "val": val.names})
-
-
-def learning_rate_at(epoch: int, settings: Training) -> float:
-    """The rate of an epoch, from 0: a tenth after each of the drops."""
-    drops = sum(epoch >= share * settings.epochs for share in settings.drops)
-    return settings.learning_rate * 0.1**drops
-
-
-def make_optimizer(network: nn.Module, settings: Training) -> torch.optim.SGD:
-    """Gradient descent with momentum; biases and normalisations do not decay."""
-    parameters = list(network.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [each for each in parameters if each.dim() > 1]},
-        {"params": [each for each in parameters if each.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
 
 
 def _network(config: Config, ranks: Ranks, train: LabelledImages) -> PyramidClassifier:
@@ -146,167 +91,3 @@ def _network(config: Config, ranks: Ranks, train: LabelledImages) -> PyramidClas
     smallest = settings.crop if settings.sizes == "single" else settings.small
     map_shape(wanted.name, network.trunk, smallest)
     return network.to(ranks.device)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """PyTorch's global generators of the CPU and the device seeded, and put back afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-class _Training:
-    """What the epochs of a training share."""
-
-    def __init__(
-        self,
-        config: Config,
-        run: ClassifierRun,
-        ranks: Ranks,
-        train: LabelledImages,
-        val: LabelledImages,
-        network: PyramidClassifier,
-        key: str,
-    ) -> None:
-        self.config, self.run, self.ranks = config, run, ranks
-        self.train, self.val = train, val
-        self.network, self.key = network, key
-        self.optimizer = make_optimizer(network, config.training)
-        self.shared: nn.Module = network
-        if ranks.count > 1:
-            self.shared = DistributedDataParallel(network)
-        readers = max(1, run.workers // ranks.count)
-        self.readers = 0 if readers == 1 else readers
-        self.skipped: dict[str, str] = {}
-        self.tested: dict[str, float] = {}
-
-    def run_epochs(self) -> dict[str, Any]:
-        """All epochs that are left; returns the facts of the classifier's file."""
-        config, checkpoint = self.config, self.run.folder / "training.checkpoint"
-        found = checkpoints.resume(checkpoint, self.key, self.network, self.optimizer)
-        first = 0
-        if found is not None:
-            first, self.skipped, self.tested = (
-                found["epochs"], found["skipped"], found["tested"]
-            )  # fmt: skip
-            logger.info("training resumes at epoch %d", first + 1)
-        epochs = range(first, config.training.epochs)
-        places = training_places(
-            len(self.train.names), config, epochs, self.ranks.rank, self.ranks.count
-        )
-        batches = batches_of(self.train, config, places, self.readers)
-        steps = len(self.train.names) // config.training.batch
-        count = steps * config.training.batch
-        for epoch in self._progress(epochs):
-            self._epoch(epoch, batches, steps, count)
-            if self.ranks.rank == 0 and epoch + 1 < config.training.epochs:
-                facts = {"epochs": epoch + 1, "skipped": self.skipped, "tested": self.tested}
-                checkpoints.save(checkpoint, self.key, facts, self.network, self.optimizer)
-        facts = self._facts()
-        if self.ranks.rank == 0:
-            save_classifier(self.run.classifier_path, self.network, self.train.classes, facts)
-            checkpoint.unlink(missing_ok=True)
-        return facts
-
-    def _progress(self, epochs: range) -> Iterator[int]:
-        if self.ranks.rank == 0:
-            return self.run.progress(epochs, "training", len(epochs))
-        return iter(epochs)
-
-    def _epoch(self, epoch: int, batches: Iterator[Batch], steps: int, count: int) -> None:
-        """Learn from every image once, test where it is time, and report."""
-        settings, start = self.config.training, time.perf_counter()
-        rate = learning_rate_at(epoch, settings)
-        size = size_of_epoch(settings, self.config.seed, epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            sums += self._step(next(batches), step, size)
-        event = {"epoch": epoch + 1, "size": size, "rate": rate} | means(self.ranks.total(sums))
-        seconds = time.perf_counter() - start
-        event |= {"seconds": round(seconds, 2), "images_per_second": round(count / seconds, 1)}
-        if (epoch + 1) % settings.test_every == 0 or epoch + 1 == settings.epochs:
-            self.tested = self.test()
-            event |= {f"val_{name}": value for name, value in self.tested.items()}
-        self.skipped = self.ranks.united(self.skipped)
-        if self.ranks.rank == 0:
-            self.run.event("epoch", **event)
-            logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in event.items()))
-
-    def _step(self, batch: Batch, step: int, size: int) -> Tensor:
-        """One step of descent; returns this rank's part of ``sums``.
-
-        The loss is the mean over the batch of all ranks, whatever part of it is here.
-
-        Raises:
-            RuntimeError: the loss is not finite.
-        """
-        self.skipped |= batch.skipped
-        if not len(batch.labels):
-            # A black image that counts nothing: every rank has to take part in the step.
-            black = torch.zeros((1, size, size, 3), dtype=torch.uint8)
-            batch = batch._replace(pixels=black, shifts=torch.zeros((1, 3)))
-        pixels = batch.pixels.to(self.ranks.device).float()
-        pixels = pixels + batch.shifts.to(self.ranks.device)[:, None, None, :]
-        labels = batch.labels.to(self.ranks.device)
-        # Dropout's masks depend on the step and rank alone, so that a resumed run repeats them.
-        seed = (self.config.seed * 1_000_003 + step) * self.ranks.count + self.ranks.rank
-        with seeded(seed, self.ranks.device):
-            logits = self.shared(self.network.preprocess(pixels))[: len(labels)]
-        loss = cross_entropy(logits, labels, reduction="sum")
-        if not torch.isfinite(loss):
-            raise RuntimeError(
-                f"training diverged at step {step + 1}: loss {loss.item()}; try a lower "
-                "--training.learning_rate"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        # The gradients of ranks are averaged, where those of images are to be.
-        (loss * (self.ranks.count / self.config.training.batch)).backward()
-        self.optimizer.step()
-        return scores(logits.detach(), labels, loss.detach())
-
-    @torch.no_grad()
-    def test(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 on the centre crops of the val images, each counted once."""
-        self.network.eval()
-        places = test_places(
-            len(self.val.names), self.config.training.batch, self.ranks.rank, self.ranks.count
-        )
-        sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
-        for batch in batches_of(self.val, self.config, places, self.readers):
-            self.skipped |= batch.skipped
-            if len(batch.labels):
-                logits = self.network(self.network.preprocess(batch.pixels))
-                labels = batch.labels.to(self.ranks.device)
-                loss = cross_entropy(logits, labels, reduction="sum")
-                sums += scores(logits, labels, loss)
-        return means(self.ranks.total(sums))
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "seed": self.config.seed,
-            "shorter_side": self.config.data.shorter_side,
-            "training": asdict(self.config.training),
-            "tested": self.tested,
-            "skipped": self.skipped,
-        }
-
-
-def scores(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Sums over images, float64: loss, right at first, right among five, and how many they are."""
-    order = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    right = order == labels[:, None]
-    return torch.stack(
-        [loss, right[:, 0].sum(), right.sum(), labels.new_tensor(len(labels))]
-    ).double()
-
-
-def means(sums: Tensor) -> dict[str, float]:
-    """``loss``, ``top1`` and ``top5``, shares of images, of sums of ``scores``."""
-    loss, top1, top5, count = sums.tolist()
-    count = max(count, 1)
-    return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}

@@ -25,10 +25,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from classification.config import Config
+from classification.epochs import make_optimizer
 from classification.folder import read_folder
 from classification.network import PyramidClassifier, build_network
+from classification.run import ClassifierRun
 from classification.scorer import ViewScorer
-from classification.training import ClassifierRun, make_optimizer, train_classifier
+from classification.training import train_classifier
 from classification.views import inputs_of
 from commands.cli import parse_config, run_tool, with_progress
 from detection.machine import environment, fixed_threads

@@ -27,9 +27,9 @@ from classification.config import Config
 from classification.folder import LabelledImages, read_folder
 from classification.plots import plot_confusion
 from classification.report import NAME, write_report
+from classification.run import ClassifierRun
 from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
-from classification.training import ClassifierRun
 from classification.views import ViewKind
 from commands.cli import end, read_settings, run_tool, with_progress
 from detection.evaluation.report import put_rows

@@ -18,7 +18,8 @@ from typing import Any
 
 from classification.config import Config
 from classification.folder import read_folder
-from classification.training import ClassifierRun, train_classifier
+from classification.run import ClassifierRun
+from classification.training import train_classifier
 from commands.cli import end, run_configured, with_progress
 from detection.machine import fixed_threads
 from detection.ranks import joined

@@ -43,8 +43,11 @@ def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
 
 
 def with_native_precision(config: Config, *, told: bool) -> Config:
-    """The settings with a precision that the device multiplies in; a change is told of."""
-    if config.precision == "float32":
+    """The settings with a precision that the device multiplies in; a change is told of.
+
+    A classifier's settings, which stand in a run too, have none.
+    """
+    if not isinstance(config, Config) or config.precision == "float32":
         return config
     precision = native_precision(config.precision, device_named(config.device))
     if told and precision != config.precision:

@@ -14,7 +14,8 @@ from detection.training.feature_cache import CachedWindows, image_key
 from detection.training.finetuning.memory import hand_back
 from detection.training.finetuning.stage import head_path
 from detection.training.mining import hard_negatives
-from detection.training.mining.search import HeadFile, Mining
+from detection.training.mining.hard_windows import HeadFile
+from detection.training.mining.search import Mining
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key
 from proposals.store import Windows

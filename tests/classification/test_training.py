@@ -9,17 +9,13 @@ import torch
 from made_classes import write_classes
 
 from classification.config import Config, Data, Network, Training
+from classification.epochs import learning_rate_at, means, scores
 from classification.folder import read_folder
 from classification.loading import test_places as places_of_test
 from classification.loading import training_places
 from classification.network import load_classifier
-from classification.training import (
-    ClassifierRun,
-    learning_rate_at,
-    means,
-    scores,
-    train_classifier,
-)
+from classification.run import ClassifierRun
+from classification.training import train_classifier
 from detection.ranks import Ranks
 from files.images import UnreadableImage
 

@@ -7,7 +7,8 @@ import numpy as np
 from made_world import CLASSES, FakeExtractor, made_sample, made_world
 
 from detection.data.records import Dataset
-from detection.training.mining.search import HeadFile, Mining
+from detection.training.mining.hard_windows import HeadFile
+from detection.training.mining.search import Mining
 from files.artefacts import write_artefact
 
 IMAGES = 13

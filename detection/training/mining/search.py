@@ -7,13 +7,9 @@ What a block holds depends on the images done before it alone, so neither the nu
 nor a kill changes the result.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,21 +17,25 @@ from joblib import delayed
 from numpy.typing import NDArray
 
 from detection.data.records import Dataset, ImageRecord
-from detection.features.build import ExtractorSpec, extractor_of_process
 from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.svm import HingeLoss
-from detection.machine import Precision
 from detection.run import Run
 from detection.settings.training import Svm
 from detection.training.extractors import extractor_spec
 from detection.training.feature_cache import CachedWindows
-from detection.training.labels import label_windows
+from detection.training.mining import checkpoint
 from detection.training.mining.hard_negatives import HardNegativeMiner, Model
-from detection.training.mining.models_file import ModelsFile, models_of_process
-from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
-from files.images import read_image
+from detection.training.mining.hard_windows import (
+    FeatureSource,
+    Hard,
+    HeadFile,
+    MiningJob,
+    hard_windows,
+    hard_windows_in_process,
+)
+from detection.training.mining.models_file import ModelsFile
 from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one image and double.
@@ -43,58 +43,6 @@ BLOCK = 32
 # Negatives of all classes that a layer's miner holds, in bytes of float16, were no window shared.
 NEGATIVE_BYTES = 2.3e9
 MOST_NEGATIVES = 7000
-
-logger = logging.getLogger(__name__)
-
-
-class Hard(NamedTuple):
-    """Hard windows of an image at one layer: features ``(R, D)`` and ``(R, K)`` of which class."""
-
-    features: NDArray[np.float16]
-    negative: NDArray[np.bool_]
-
-
-class HeadFile(NamedTuple):
-    """The artefact of fine-tuning, with its key."""
-
-    path: Path
-    key: str
-
-
-@dataclass(frozen=True)
-class FeatureSource:
-    """Where another process finds what makes the features.
-
-    Attributes:
-        extractor: of windows.
-        head: fc6 and fc7; None where only pool5 is asked for.
-        factors: of each layer, to mean norm 20.
-        precision: of the products.
-    """
-
-    extractor: ExtractorSpec
-    head: HeadFile | None
-    factors: tuple[tuple[str, float], ...]
-    precision: Precision
-
-
-@dataclass(frozen=True)
-class MiningJob:
-    """An image to be searched for hard windows.
-
-    Attributes:
-        record: the image.
-        proposals: ``(P, 4)`` its windows.
-        models: the SVMs of each layer, or where another process finds them.
-        negative_iou: a window is a negative of a class below this overlap with all its objects.
-        difficult: as for ``label_windows``.
-    """
-
-    record: ImageRecord
-    proposals: NDArray[np.float32]
-    models: Mapping[str, Model] | ModelsFile
-    negative_iou: float
-    difficult: bool
 
 
 class Mining:
@@ -134,13 +82,13 @@ class Mining:
     ) -> dict[str, ClassSVMs]:
         """SVMs of each layer; ``key`` is what determines them, for the checkpoint."""
         miners = self._start(layers, entries)
-        done = resume(self.checkpoint, key, miners)
+        done = checkpoint.resume(self.checkpoint, key, miners)
         records, saved = self.data.records, done
         total = len(records) - done
         for _ in self.run.progress(self._mine(miners, done), "SVMs", total):
             done += 1
             if block_ends(done) and done - saved >= self.settings.checkpoint_every:
-                save(self.checkpoint, key, done, miners)
+                checkpoint.save(self.checkpoint, key, done, miners)
                 saved = done
         return {layer: miner.finish() for layer, miner in miners.items()}
 
@@ -202,7 +150,7 @@ class Mining:
         head = None if self.features.head is None else self.head
         factors = tuple(self.features.factors.items())
         source = FeatureSource(spec, head, factors, self.run.config.precision)
-        return partial(_hard_windows_in_process, source)
+        return partial(hard_windows_in_process, source)
 
     def _job(self, record: ImageRecord, models: Mapping[str, Model] | ModelsFile) -> MiningJob:
         config = self.run.config
@@ -233,44 +181,6 @@ def block_ends(done: int) -> bool:
     return done % BLOCK == 0 if done >= BLOCK else done & (done - 1) == 0
 
 
-def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) -> dict[str, Hard]:
-    """The windows of an image that a layer's SVM of some class finds hard, by layer.
-
-    Windows on the same cells are one row, with the largest of their overlaps: it is a negative
-    only if all of them are.
-
-    Args:
-        extractor: features of windows.
-        features: the layers' features.
-        job: the image and what is hard in it.
-    """
-    models = models_of_process(job.models) if isinstance(job.models, ModelsFile) else job.models
-    num_classes = len(next(iter(models.values())).bias)
-    labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
-    found = extractor.features(read_image(job.record.path), labels.windows)
-    overlap = np.zeros((len(found.pooled), num_classes), np.float32)
-    np.maximum.at(overlap, found.index, labels.class_overlap)
-    rows = features(found.pooled, list(models))
-    hard = {}
-    for layer, model in models.items():
-        negative = (overlap < job.negative_iou) & model.hard(rows[layer])
-        kept = negative.any(axis=1)
-        hard[layer] = Hard(rows[layer][kept].astype(np.float16), negative[kept])
-    return hard
-
-
-def _hard_windows_in_process(source: FeatureSource, job: MiningJob) -> dict[str, Hard]:
-    return hard_windows(extractor_of_process(source.extractor), _features_of_process(source), job)
-
-
-@lru_cache(maxsize=1)
-def _features_of_process(source: FeatureSource) -> LayerFeatures:
-    """The layers' features, made once in a process."""
-    path, key = (None, "") if source.head is None else source.head
-    factors, device = dict(source.factors), source.extractor.device
-    return LayerFeatures.load(path, key, factors, source.precision, device)
-
-
 def object_features(
     entries: Sequence[CachedWindows],
     features: LayerFeatures,
@@ -289,36 +199,3 @@ def object_features(
         layer: [rows[classes == label] for label in range(num_classes)]
         for layer, rows in ((layer, np.concatenate(each)) for layer, each in parts.items())
     }
-
-
-def save(path: Path, key: str, done: int, miners: dict[str, HardNegativeMiner]) -> None:
-    """Write what the miners hold after ``done`` images, whole or not at all."""
-    arrays = {
-        f"{layer}.{name}": value
-        for layer, miner in miners.items()
-        for name, value in miner.state().items()
-    }
-    write_artefact(path, key, arrays, {"images": done})
-
-
-def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
-    """Load a checkpoint of the same mining, if there is one; returns the images already done.
-
-    Raises:
-        DamagedArtefact: the file is not whole.
-        ValueError: it is of other settings or positives.
-    """
-    if not path.exists():
-        return 0
-    if key_in(path) != key:
-        logger.info("%s is of another mining and is left aside", path)
-        return 0
-    found = read_artefact(path, key)
-    try:
-        for layer, miner in miners.items():
-            miner.load_state(strip_prefix(found.arrays, f"{layer}."))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be resumed: {error}") from error
-    done = int(found.facts["images"])
-    logger.info("SVMs resume at image %d", done)
-    return done

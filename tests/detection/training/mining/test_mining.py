@@ -18,6 +18,7 @@ from detection.features.build import ExtractorSpec
 from detection.inference.layers import LayerFeatures
 from detection.learners.svm import HingeLoss
 from detection.run import Run
+from detection.training.mining import checkpoint, hard_windows
 from detection.training.mining import search as mining
 from detection.training.mining.hard_negatives import HardNegativeMiner
 from detection.training.mining.search import (
@@ -89,7 +90,7 @@ def threads_for_processes(monkeypatch):
     monkeypatch.setattr(
         mining, "extractor_spec", lambda run, _: None if run.shares_network else SPEC
     )
-    monkeypatch.setattr(mining, "extractor_of_process", lambda _: FakeExtractor())
+    monkeypatch.setattr(hard_windows, "extractor_of_process", lambda _: FakeExtractor())
     monkeypatch.setattr(
         "detection.pool.parallel_config", lambda **_: joblib.parallel_config(backend="threading")
     )
@@ -98,7 +99,7 @@ def threads_for_processes(monkeypatch):
 def test_threads_beside_a_gpu_change_no_byte(world, monkeypatch):
     found = [mined(world, world.run("alone", workers=1))]
     monkeypatch.setattr(Run, "shares_network", True)
-    monkeypatch.setattr(mining, "_features_of_process", None)
+    monkeypatch.setattr(hard_windows, "_features_of_process", None)
     found.append(mined(world, world.run("threads", workers=3)))
     assert found[0] == found[1]
 
@@ -108,9 +109,9 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
     threads_for_processes(monkeypatch)
     world.features = LayerFeatures(world.features.head, world.features.factors, precision)
     loaded = []
-    load = mining._features_of_process
+    load = hard_windows._features_of_process
     monkeypatch.setattr(
-        mining, "_features_of_process", lambda source: loaded.append(source) or load(source)
+        hard_windows, "_features_of_process", lambda source: loaded.append(source) or load(source)
     )
     found = []
     for workers in (1, 2):
@@ -120,7 +121,7 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
         assert len(loaded) == (0 if workers == 1 else IMAGES)
     assert found[0] == found[1]
     factors = tuple(world.features.factors.items())
-    assert set(loaded) == {mining.FeatureSource(SPEC, world.head, factors, precision)}
+    assert set(loaded) == {hard_windows.FeatureSource(SPEC, world.head, factors, precision)}
     # A job holds an image's windows and the SVMs, and neither a network nor a head.
     run = world.run(workers=2)
     job = made_mining(world, run)._job(world.data.records[0], {})
@@ -212,30 +213,30 @@ def grown(miners):
 
 def test_resuming_the_miners(tmp_path):
     path = tmp_path / "svms.checkpoint"
-    assert mining.resume(path, "key", made_miners()) == 0
+    assert checkpoint.resume(path, "key", made_miners()) == 0
     miners = grown(made_miners())
-    mining.save(path, "key", 1, miners)
+    checkpoint.save(path, "key", 1, miners)
 
     others = made_miners()
-    assert mining.resume(path, "another key", others) == 0
+    assert checkpoint.resume(path, "another key", others) == 0
     assert all(other.visited() == set() for other in others.values())
-    assert mining.resume(path, "key", others) == 1
+    assert checkpoint.resume(path, "key", others) == 1
     for layer, other in others.items():
         assert other.visited() == {0}
         np.testing.assert_array_equal(other.finish().coef_, miners[layer].finish().coef_)
     message = rf"{path} cannot be resumed: .* other classes, settings or positives; delete it"
     with pytest.raises(ValueError, match=message):
-        mining.resume(path, "key", made_miners(loss=HingeLoss(C=1.0)))
+        checkpoint.resume(path, "key", made_miners(loss=HingeLoss(C=1.0)))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_checkpoint_is_refused(world, way):
     path = world.run().folder / "stages" / "svms.checkpoint"
-    mining.save(path, "key", 1, made_miners())
+    checkpoint.save(path, "key", 1, made_miners())
     path.write_bytes(damaged(path.read_bytes(), way))
     message = rf"{path} is damaged \(.*\); delete it and run the same command again"
     with pytest.raises(ValueError, match=message):
-        mining.resume(path, "key", made_miners())
+        checkpoint.resume(path, "key", made_miners())
     with pytest.raises(ValueError, match=message):
         mined(world, world.run())
 
