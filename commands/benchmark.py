@@ -38,8 +38,8 @@ from detection.evaluation.timing import (
     matrix_rate,
     time_image,
 )
-from detection.features.extractor import resized_size
 from detection.features.rcnn import CROP
+from detection.features.resizing import resized_size
 from detection.features.scales import SCALES
 from detection.inference.detector import SPPDetector
 from detection.machine import environment, peak_memory_mb

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classification.transfer.view import View
-from detection.features.extractor import prepare, trunk_in
+from detection.features.network_input import prepare, trunk_in
 from detection.machine import Precision
 from detection.networks.backbone import Backbone
 from detection.networks.pyramid import LEVELS

@@ -10,7 +10,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from detection.features.extractor import resized_size
+from detection.features.resizing import resized_size
 
 Kind = Literal["crop", "full", "warp"]
 KINDS = ("crop", "full", "warp")

@@ -4,7 +4,6 @@
 everything after them is shared.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -14,25 +13,19 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 from detection.features.map_store import MapStore
 from detection.features.mapping import window_to_cells
+from detection.features.network_input import prepare, trunk_in
+from detection.features.resizing import THINNEST_SIDE, is_bounded, mapped_scale, resized_size
 from detection.features.scales import ScaleChoice
 from detection.machine import Precision
 from detection.networks.backbone import Backbone
 from detection.networks.pyramid import pool_pyramid, pool_pyramids
-from detection.networks.receptive_field import TRACING
 from files.names import content_key
 
 # Part of a feature's key: raised when the same image would give other numbers.
 VERSION = 2
-
-# Pixels of a resized image's longer side at most: one of 12,000 x 40, resized to 1200 at the
-# shorter side, would take 10 GB. VOC 2007's longest, 500 x 96 pixels, has 6250.
-LONGEST_SIDE = 7000
-# Such an image is filled up to this with the mean, as thinner ones have no cell in a deep map.
-THINNEST_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -89,64 +82,6 @@ class Extractor(Protocol):
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
         """Features of windows ``(P, 4)``, half-open pixels of an RGB image ``(H, W, 3)`` uint8."""
-
-
-def resized_size(image_size: tuple[int, int], scale: int) -> tuple[int, int]:
-    """(height, width) with ``scale`` as the shorter side; the longer rounded, halves up.
-
-    Where the longer side would exceed LONGEST_SIDE it has this, and the shorter follows.
-    """
-    short, long = min(image_size), max(image_size)
-    target, source = (LONGEST_SIDE, long) if is_bounded(image_size, scale) else (scale, short)
-    height, width = (max((2 * side * target + source) // (2 * source), 1) for side in image_size)
-    return height, width
-
-
-def is_bounded(image_size: tuple[int, int], scale: int) -> bool:
-    """Whether an image is so long and thin that its shorter side stays below ``scale``."""
-    return max(image_size) * scale > LONGEST_SIDE * min(image_size)
-
-
-def mapped_scale(image_size: tuple[int, int], scale: int) -> float:
-    """The shorter side that ``window_to_cells`` should reckon with.
-
-    It is ``scale``; of a bounded image the number that makes the longer side's ends meet.
-    """
-    if not is_bounded(image_size, scale):
-        return scale
-    return 1 + max(min(image_size) - 1, 1) * (LONGEST_SIDE - 1) / (max(image_size) - 1)
-
-
-def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
-    """An image ``(H, W, 3)`` as the backbone wants it: ``(1, 3, H, W)`` float32, on its device.
-
-    Raises:
-        ValueError: the image is not uint8 of three channels.
-    """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"
-        )
-    # Torch takes neither the read-only arrays of Pillow nor mirrored views.
-    return backbone.preprocess(torch.from_numpy(image.copy()))
-
-
-def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch.dtype]:
-    """The trunk and what reduces its map, channels last, and its type.
-
-    In float32 the backbone's own, in bfloat16 a copy. A trunk with batch normalisation is a copy in
-    either, whose convolutions normalise.
-    """
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    trunk = backbone.trunk
-    if any(isinstance(layer, nn.BatchNorm2d) for layer in trunk.modules()):
-        with TRACING:
-            trunk = fuse(trunk)
-    elif precision != "float32":
-        trunk = copy.deepcopy(trunk)
-    if backbone.reduction is not None:
-        trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction))
-    return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
 
 
 class SPPExtractor:

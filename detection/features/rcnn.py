@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detection.features.extractor import WindowFeatures, prepare, trunk_in
+from detection.features.extractor import WindowFeatures
+from detection.features.network_input import prepare, trunk_in
 from detection.features.scales import areas
 from detection.machine import Precision
 from detection.networks.backbone import Backbone

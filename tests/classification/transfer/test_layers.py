@@ -7,7 +7,7 @@ from torch import nn
 
 from classification.transfer.layers import POOLINGS, LayerExtractor
 from classification.transfer.view import View
-from detection.features.extractor import prepare
+from detection.features.network_input import prepare
 from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.build import build_backbone
 from detection.networks.pyramid import pool_pyramid

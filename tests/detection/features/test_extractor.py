@@ -10,7 +10,9 @@ from kept_weights import KEPT, needs_kept_filters
 from made_extractor import SCALES, SIZE, made_image, tiny_backbone
 from made_windows import random_windows
 
-from detection.features.extractor import SPPExtractor, prepare, resized_size, trunk_in
+from detection.features.extractor import SPPExtractor
+from detection.features.network_input import prepare, trunk_in
+from detection.features.resizing import resized_size
 from detection.networks.build import build_backbone
 from files.images import read_image
 

@@ -10,7 +10,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms.functional import normalize
 
-from detection.features.extractor import resized_size
+from detection.features.resizing import resized_size
 from detection.networks.build import build_backbone
 from detection.networks.normalization import WithinChannelNorm
 from detection.networks.receptive_field import receptive_field

@@ -9,7 +9,8 @@ import torch
 from made_extractor import SCALES, SIZE, made_image, tiny_backbone
 from made_windows import random_windows
 
-from detection.features.extractor import SPPExtractor, resized_size
+from detection.features.extractor import SPPExtractor
+from detection.features.resizing import resized_size
 from detection.features.scales import choose_scale_released
 from detection.networks.build import build_backbone
 

@@ -1,0 +1,45 @@
+"""An image as a network wants it, and the trunk in the precision that is asked for."""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from detection.machine import Precision
+from detection.networks.backbone import Backbone
+from detection.networks.receptive_field import TRACING
+
+
+def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
+    """An image ``(H, W, 3)`` as the backbone wants it: ``(1, 3, H, W)`` float32, on its device.
+
+    Raises:
+        ValueError: the image is not uint8 of three channels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"
+        )
+    # Torch takes neither the read-only arrays of Pillow nor mirrored views.
+    return backbone.preprocess(torch.from_numpy(image.copy()))
+
+
+def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch.dtype]:
+    """The trunk and what reduces its map, channels last, and its type.
+
+    In float32 the backbone's own, in bfloat16 a copy. A trunk with batch normalisation is a copy in
+    either, whose convolutions normalise.
+    """
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    trunk = backbone.trunk
+    if any(isinstance(layer, nn.BatchNorm2d) for layer in trunk.modules()):
+        with TRACING:
+            trunk = fuse(trunk)
+    elif precision != "float32":
+        trunk = copy.deepcopy(trunk)
+    if backbone.reduction is not None:
+        trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction))
+    return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
