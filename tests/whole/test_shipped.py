@@ -1,7 +1,7 @@
 """The detector that comes with the package, as a newcomer meets it."""
 
-import importlib
 import sys
+import tomllib
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,7 +23,7 @@ def detector():
 
 def test_it_is_small_and_travels_with_the_package():
     assert (SHIPPED / "voc07.safetensors").stat().st_size <= 12_000_000
-    packaged = importlib.import_module("tomllib").loads((ROOT / "pyproject.toml").read_text())
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "shipped/*.safetensors" in packaged["tool"]["setuptools"]["package-data"]["detection"]
 
 
