@@ -4,11 +4,15 @@ PY := .venv/bin/python
 
 .PHONY: quickstart quickstart_classify test lint torture clean
 
-# Draw a small data set, train every stage, test at five scales.
+# A portrait that comes with matplotlib.
+PORTRAIT := .venv/lib/python3*/site-packages/matplotlib/mpl-data/sample_data/grace_hopper.jpg
+
+# Draw a small data set, train every stage, test at five scales; then detect in a photograph with the shipped detector.
 quickstart: .venv/installed
 	$(PY) tools/get_data.py synthetic
 	$(PY) tools/train_det.py --config configs/quickstart.yaml
 	$(PY) tools/test_det.py --config configs/quickstart.yaml --scales 5
+	$(PY) tools/detect.py $(PORTRAIT) --out runs/portrait
 
 # Draw objects, train a classifier with the pyramid on two image sizes, test it on full images.
 quickstart_classify: .venv/installed

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from files.artefacts import key_in, read_artefact, write_artefact
+from files.artefacts import read_checkpoint, write_artefact
 
 
 def save(
@@ -29,9 +29,8 @@ def resume(
     Raises:
         DamagedArtefact: the file is not whole.
     """
-    if not path.exists() or key_in(path) != key:
+    if (found := read_checkpoint(path, key)) is None:
         return None
-    found = read_artefact(path, key)
     tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
     state = {name: tensors[f"network.{name}"] for name in network.state_dict()}
     network.load_state_dict(state)

@@ -80,19 +80,13 @@ def main(
 
     write_comp4(out, data.split, found, classes)
     facts = {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(sys.argv),
-        "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
+        **facts_of(tests, singles, dataset),
         "test_split": data.split,
         "data": asdict(where_it_lies(data, tests[0])),
         "limit": limit,
-        "unreadable": sorted(dataset.unreadable),
-        "classes": list(classes),
-        "images": len(dataset.records),
         "vote_iou": vote_iou,
         "weights": weights,
         "ap50_pycocotools": ap50,
-        "environment": environment(),
     }
     save_result(Path(out) / RESULTS, result, facts)
     write_report(
@@ -113,6 +107,19 @@ def main(
         print(f"{test.name} alone: mAP {value:.4f}")
     print(f"result files, results.json and {NAME} are in {out}")
     print(format_table(result, ap50))
+
+
+def facts_of(tests: list[RunTest], singles: list[float], dataset: Dataset) -> dict[str, Any]:
+    """What makes the numbers a finding: command, machine, the runs and their own mAP, images."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(sys.argv),
+        "runs": [test.facts | {"map": own} for test, own in zip(tests, singles, strict=True)],
+        "unreadable": sorted(dataset.unreadable),
+        "classes": list(dataset.classes),
+        "images": len(dataset.records),
+        "environment": environment(),
+    }
 
 
 def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:

@@ -1,18 +1,20 @@
 """Find objects in your own images: one line a detection, and the images drawn.
 
-    python tools/detect.py --run runs/mine street.jpg holiday/
-    python tools/detect.py --detector detector.safetensors street.jpg --threshold 0.3
+    python tools/detect.py street.jpg                        # people, cars, dogs: VOC's 20 classes
+    python tools/detect.py --run runs/mine street.jpg holiday/ --threshold 0.3
     python tools/detect.py --run runs/mine holiday/ --csv found.csv --drawings=false --workers 2
 
-A folder stands for every image in it and its subfolders, of any format that Pillow opens. A line
-has the image, class, score and box x1, y1, x2, y2, with tabs between. The score is the probability
-that the detection is right, or a raw score where the detector has no calibration. The box is in
-pixels of the upright image, counted from 0 and half-open: its width is x2 - x1. An image that
-cannot be read is skipped; these are listed at the end, and the exit status is 3.
+The detector is the one that comes with the package, a run's, or any file's. A folder stands for
+every image in it and its subfolders, of any format that Pillow opens. A line has the image, class,
+score and box x1, y1, x2, y2, with tabs between. The score is the probability that the detection is
+right, or a raw score where the detector has no calibration. The box is in pixels of the upright
+image, counted from 0 and half-open: its width is x2 - x1. An image that cannot be read is skipped;
+these are listed at the end, and the exit status is 3.
 """
 
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +26,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from commands.cli import WordsParser, end, run_tool, with_progress
-from detection.config import Config
 from detection.detections import Detections
 from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
 from detection.evaluation.plots import FORMATS, draw_detections
@@ -50,8 +51,8 @@ ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 def main(
     images: list[str],
-    run: str = Config.run,
-    detector: str | None = None,
+    run: str | None = None,
+    detector: str = "voc07",
     out: str | None = None,
     drawings: bool = True,
     json: Path | None = None,
@@ -70,8 +71,8 @@ def main(
 
     Args:
         images: images, or folders of images.
-        run: folder of the run that trained the detector.
-        detector: a detector's file, in place of a run's.
+        run: folder of a run, whose detector is taken.
+        detector: without a run, a detector's file, or the name of one that comes with the package.
         out: folder for the drawn images; 'detected' beside the detector without it.
         drawings: draw the images.
         json: file for all detections as COCO's JSON.
@@ -90,7 +91,7 @@ def main(
             in place of this machine's, and see images, detector and drawings at the same paths.
         strict: stop at the first image that cannot be read.
     """
-    path = shipped(detector) if detector else Path(run) / "detector.safetensors"
+    path = Path(run) / "detector.safetensors" if run else shipped(detector)
     beside = Path() if path.parent == SHIPPED else path.parent
     folder = Path(out) if out else beside / "detected"
     places = plan_drawings(find_images(images, folder), folder)
@@ -113,10 +114,7 @@ def main(
     useful = workers_for(len(jobs), workers or cpu_count())
     results = detect_files(source, jobs, useful, draw, cluster)
     skipped: dict[str, str] = {}
-    found: dict[str, Found] = {}
-    with closing(with_progress(results, "images", len(jobs))) as shown:
-        for result in reported(shown, skipped, strict=strict):
-            found[str(result.image)] = (result.found, result.size)
+    found = collected(results, len(jobs), skipped, strict=strict)
     if json:
         save_coco(json, found, known.classes)
     if csv:
@@ -127,6 +125,20 @@ def main(
     if drawings:
         logger.info("%d images drawn in %s", len(found), folder)
     end(skipped)
+
+
+def collected(
+    results: Iterator[ImageResult], count: int, skipped: dict[str, str], *, strict: bool
+) -> dict[str, Found]:
+    """What was found in each image, with progress and the images a second; as ``reported``."""
+    found: dict[str, Found] = {}
+    start = time.perf_counter()
+    with closing(with_progress(results, "images", count)) as shown:
+        for result in reported(shown, skipped, strict=strict):
+            found[str(result.image)] = (result.found, result.size)
+    seconds = time.perf_counter() - start
+    logger.info("%d images in %.1f seconds, %.2f a second", count, seconds, count / seconds)
+    return found
 
 
 def reported(

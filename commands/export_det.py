@@ -2,6 +2,7 @@
 
     python tools/export_det.py runs/voc07_minival_both small.safetensors
     python tools/export_det.py runs/mine mine.safetensors --rank 128 --numbers float32
+    python tools/export_det.py runs/voc07_minival_both fast.safetensors --windows edge_boxes
 
 fc6 and fc7 become products of thin layers (``--rank``), the weights whole numbers of one byte
 (``--numbers int8``). The file works wherever a detector's file does. Its mAP, in a run of its own:
@@ -11,7 +12,9 @@ fc6 and fc7 become products of thin layers (``--rank``), the weights whole numbe
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import Numbers, part_sizes
 from files.images import images_below, read_image
 from files.writing import refuse_inputs
+from proposals.methods import Proposals
 
 logger = logging.getLogger("export_det")
 
@@ -30,6 +34,7 @@ def main(
     file: str,
     rank: int | None = 256,
     numbers: Numbers = "int8",
+    windows: Literal["selective_search", "edge_boxes", "both"] | None = None,
     images: str | None = None,
     limit: int = 20,
 ) -> None:
@@ -40,6 +45,7 @@ def main(
         file: the small file.
         rank: of fc6, and half of fc7's; 'null' keeps the layers whole.
         numbers: int8 takes a quarter of float32's room.
+        windows: the method that proposes windows from then on; without it as in the run.
         images: folder of images on which the small detector's scores are compared with the whole
             one's; without it sizes alone are printed.
         limit: compare on at most so many images.
@@ -47,6 +53,8 @@ def main(
     path = Path(run) / "detector.safetensors" if Path(run).is_dir() else Path(run)
     refuse_inputs([Path(file)], [path])
     whole = SPPDetector.load(path)
+    if windows is not None:
+        whole = replace(whole, proposals=Proposals(method=windows))
     (whole if rank is None else compact(whole, rank)).save(file, numbers)
     print_sizes(path, Path(file))
     if images is not None:

@@ -11,13 +11,9 @@ from typing import Any
 from detection.evaluation.report import NO_AP
 from files.text import read_text
 
-# Numbers of windows whose recall is shown, beside all of them.
-BUDGETS = (200, 500, 1000)
 ONE_TEST = ("features", "proposals", "train_split", "test_split", "scales")
 TITLES = ("network", "features", "windows", "train", "test", "scales")
 LAYERS = ("pool5", "fc6", "fc7", "fc6+fc7", "softmax")
-# Stages that are no part of training, or windows, which many trainings share.
-NOT_TRAINING = ("detection", "evaluation", "windows")
 SCALES = {"1": "one scale", "5": "five scales"}
 WAYS = {"rcnn": "R-CNN", **{number: f"SPP-net, {name}" for number, name in SCALES.items()}}
 # The paper's Table 9 (ZF-5, trainval, tested on VOC 2007's test), of SVMs fine-tuned but for pool5.
@@ -26,16 +22,6 @@ PAPER = {
     ("fc6", "false"): {"1": 52.3, "5": 53.7, "rcnn": 53.1},
     ("fc7", "false"): {"1": 54.5, "5": 55.2, "rcnn": 54.2},
     ("fc7", "true"): {"1": 58.0, "5": 59.2, "rcnn": 58.5},
-}
-
-
-# Of tools/benchmark.py: which R-CNN is compared with which SPP-net.
-RATIOS = {
-    "ratios_like_for_like": "like for like: float32, no shortcuts",
-    "ratios_same_precision": "both bfloat16; fc6 of rank 256",
-    "ratios_whole_fc": "SPP-net bfloat16, R-CNN float32",
-    "ratios": "SPP-net bfloat16, fc6 of rank 256; R-CNN float32",
-    "ratios_paper": "the paper, on a GPU",
 }
 
 
@@ -227,82 +213,3 @@ def combinations(table: Path) -> str:
 def beats(row: Mapping[str, str], others: Iterable[Mapping[str, str]], name: str) -> bool:
     """Whether a row's average precision of a class is above that of each other row."""
     return all(float(row[name]) > float(other[name]) for other in others)
-
-
-def cost(found: Iterable[Path]) -> str:
-    """What tests say of time and memory; windows are not counted.
-
-    A file without the test's own time, as of one that was stopped and gone on with, shows a dash.
-    """
-    lines = []
-    for path in found:
-        result = results_of(path)
-        stages = result["stages"]
-        test = result["detection"] or {}
-        training = [one for name, one in stages.items() if not name.startswith(NOT_TRAINING)]
-        lines.append(
-            (
-                f"[{path.stem}](results/{path.name})",
-                f"{100 * result['map']:.1f}",
-                f"{sum(one['seconds'] for one in training) / 60:.0f}",
-                f"{test['seconds'] / test['images']:.2f}" if test else "-",
-                f"{test.get('workers', '-')}",
-                f"{max(one['peak_memory_mb'] for one in training) / 1000:.1f}",
-            )
-        )
-    titles = ("training, minutes", "test, seconds an image", "processes", "peak GB")
-    return markdown(("test", "mAP", *titles), lines)
-
-
-def windows(recall: Path) -> str:
-    """How well the first windows of each method cover objects: IoU 0.5 and 0.7."""
-    found: dict[tuple[str, str, str], dict[int, str]] = {}
-    for row in rows_of(recall):
-        counts = found.setdefault((row["method"], row["split"], row["seconds"]), {})
-        counts[int(row["windows"])] = " / ".join(
-            f"{float(row[name]):.3f}" for name in ("recall_50", "recall_70")
-        )
-    lines = []
-    for (method, split, one), counts in found.items():
-        most = max(counts)
-        cells = [counts.get(count, "-") for count in BUDGETS]
-        cells += [f"{most:,}: {counts[most]}", f"{float(one):.2f}" if one != "-" else "-"]
-        lines.append([method, split, *cells])
-    budgets = [f"{count:,} windows" for count in BUDGETS]
-    return markdown(["recall at IoU 0.5 / 0.7", "of", *budgets, "all", "seconds"], lines)
-
-
-def seconds(benchmark: Path, gpu: Path) -> str:
-    """The benchmark's medians, with the totals on a GPU, and the commands that made both."""
-    found, beside = results_of(benchmark), results_of(gpu)
-    phases = ("conv", "pool", "fc", "rest", "total")
-    lines = []
-    for name, parts in found["seconds"].items():
-        total = beside["seconds"].get(name, {}).get("total")
-        cells = [f"{parts[phase]:.3f}" if phase in parts else "-" for phase in phases]
-        lines.append([name, *cells, "-" if total is None else f"{total:.3f}"])
-    for name, whole in found.get("end_to_end", {}).items():
-        other = f"{beside['end_to_end'][name]:.3f}"
-        lines.append([f"{name}, file to boxes", *"----", f"{whole:.3f}", other])
-    on_gpu = f"total on an {beside['environment']['cuda']}"
-    text = markdown(("seconds an image", *phases, on_gpu), lines)
-    machine = found["environment"]["processor"]
-    for each, place in ((found, machine), (beside, beside["environment"]["cuda"])):
-        about = f"{each['date']}, {each['images']} images, {place}"
-        text += f"\n`{each['command']}`, {about}\n"
-    return text
-
-
-def ratios(benchmark: Path) -> str:
-    """How many times faster than R-CNN, like for like first."""
-    found = results_of(benchmark)
-    lines = [
-        [words, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values())]
-        for kind, words in RATIOS.items()
-        if kind in found
-    ]
-    parts = [
-        name.replace("conv_", "convolutions, ").replace("total_", "in all, ")
-        for name in found["ratios"]
-    ]
-    return markdown(("times faster than R-CNN", *(part.replace("_", " ") for part in parts)), lines)

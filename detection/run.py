@@ -43,16 +43,16 @@ def silent(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
 
 
 def with_native_precision(config: Config, *, told: bool) -> Config:
-    """The settings with a precision that the device multiplies in; a change is told of.
+    """The settings with a precision that the device supports; a change is logged as a warning.
 
-    A classifier's settings, which stand in a run too, have none.
+    A classifier's run has settings without a precision.
     """
     if not isinstance(config, Config) or config.precision == "float32":
         return config
     precision = native_precision(config.precision, device_named(config.device))
     if told and precision != config.precision:
         logger.warning(
-            "this machine has no instructions for %s, which would be many times slower than "
+            "this machine has no instructions for %s, which would be several times slower than "
             "%s: computing in %s",
             *(config.precision, precision, precision),
         )

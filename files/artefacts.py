@@ -8,6 +8,7 @@ holds everything several times.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ TYPES = {
 
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class DamagedArtefact(ValueError):
@@ -118,6 +121,20 @@ def key_in(path: str | Path) -> str | None:
     """
     with _damage_named(path), safe_open(path, "np") as file:
         return str(_entry(path, file.metadata(), None)["key"])
+
+
+def read_checkpoint(path: str | Path, key: str) -> Artefact | None:
+    """What a killed program left under this key; None where there is nothing of that key.
+
+    Raises:
+        DamagedArtefact: the file is not whole.
+    """
+    if not Path(path).exists():
+        return None
+    if key_in(path) != key:
+        logger.info("%s is of other settings or data and is not resumed", path)
+        return None
+    return read_artefact(path, key)
 
 
 def data_offset(path: str | Path, name: str) -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from commands import classification_tables, tables
+from commands import classification_tables, cost_tables, tables
 from commands.cli import run_tool
+from detection.inference.detector_file import SHIPPED
 from files.text import read_text
 from files.writing import save_text
 
@@ -23,7 +24,7 @@ MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOT
 
 def main(
     results: Path = Path("docs/results"),
-    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/RESULTS.md")),
+    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/RESULTS.md"), Path("docs/voc07.md")),
 ) -> None:
     """Replace what stands between each page's marks.
 
@@ -31,7 +32,8 @@ def main(
         results: folder of voc07_table.csv and voc07_minival_*.json (test_det.py), combination.csv
             (combine_det.py), proposal_recall.csv (make_proposals.py), benchmark.json and
             benchmark_cuda.json (benchmark.py, the second on a GPU), classification.csv
-            (transfer_cls.py, test_cls.py), classification_differences.csv (compare_cls.py).
+            (transfer_cls.py, test_cls.py), classification_differences.csv (compare_cls.py),
+            shipped_voc07_*.json (test_det.py of the shipped detector).
         pages: Markdown files with the marks.
     """
     makers = makers_of(results)
@@ -46,16 +48,18 @@ def makers_of(results: Path) -> dict[str, Callable[[], str]]:
     tests = sorted(results.glob("voc07_minival_*.json"))
     classes = results / "classification.csv"
     paired = results / "classification_differences.csv"
+    shipped = [results / f"shipped_voc07_{scales}.json" for scales in ("5scales", "1scale")]
     return {
         "best": partial(tables.best, table, combination),
         "paper": partial(tables.paper, table),
         "rcnn": partial(tables.rcnn, table),
         "tests": partial(tables.tests, table),
         "combinations": partial(tables.combinations, combination),
-        "cost": partial(tables.cost, tests),
-        "windows": partial(tables.windows, results / "proposal_recall.csv"),
-        "seconds": partial(tables.seconds, *benchmarks),
-        "ratios": partial(tables.ratios, benchmarks[0]),
+        "cost": partial(cost_tables.cost, tests),
+        "windows": partial(cost_tables.windows, results / "proposal_recall.csv"),
+        "seconds": partial(cost_tables.seconds, *benchmarks),
+        "shipped": partial(cost_tables.shipped, SHIPPED / "voc07.safetensors", *shipped),
+        "ratios": partial(cost_tables.ratios, benchmarks[0]),
         "voc07_cls": partial(classification_tables.transfer, classes, "voc07"),
         "voc07_short": partial(classification_tables.transfer, classes, "voc07", ["pool5_pyramid"]),
         "caltech101": partial(classification_tables.transfer, classes, "caltech101"),

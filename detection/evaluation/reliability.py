@@ -9,22 +9,21 @@ from numpy.typing import NDArray
 BINS = 10
 
 
-def calibration_error(
-    probabilities: NDArray, correct: NDArray[np.bool_], bins: int = BINS
-) -> float:
+def calibration_error(probabilities: NDArray, correct: NDArray[np.bool_]) -> float:
     """Expected calibration error: how far probabilities are from shares of right detections.
 
     The mean over detections of ``|mean probability - share right|`` of the detection's bin, the
-    bins being equal parts of 0..1 (Guo et al. 2017, equation 5); 0 of no detections.
+    bins being tenths of 0..1 (Guo et al. 2017, equation 5); 0 of no detections.
 
     Args:
         probabilities: ``(n,)`` in 0..1.
         correct: ``(n,)``.
-        bins: number of bins.
     """
-    bin_of = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(bin_of, probabilities - correct, minlength=bins)
-    return float(np.abs(gap).sum() / max(len(probabilities), 1))
+    gaps = (
+        one["detections"] * abs(one["probability"] - one["right"])
+        for one in reliability(probabilities, correct)
+    )
+    return sum(gaps) / max(len(probabilities), 1)
 
 
 def reliability(probabilities: NDArray, correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -34,17 +33,16 @@ def reliability(probabilities: NDArray, correct: NDArray[np.bool_]) -> list[dict
     """
     bin_of = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
     found = []
-    for place in range(BINS):
+    for place in np.unique(bin_of).tolist():
         rows = bin_of == place
-        if rows.any():
-            found.append(
-                {
-                    "from": place / BINS,
-                    "detections": int(rows.sum()),
-                    "probability": float(probabilities[rows].mean()),
-                    "right": float(correct[rows].mean()),
-                }
-            )
+        found.append(
+            {
+                "from": place / BINS,
+                "detections": int(rows.sum()),
+                "probability": float(probabilities[rows].mean(dtype=np.float64)),
+                "right": float(correct[rows].mean()),
+            }
+        )
     return found
 
 
@@ -73,6 +71,7 @@ def reliability_facts(
     """
 
     def measured(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        """Both errors of some detections, and how many of these are shown."""
         above = rows & (probabilities > np.float32(threshold))
         return {
             "error": calibration_error(probabilities[rows], correct[rows]),

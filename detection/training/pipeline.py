@@ -64,7 +64,9 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
             # 2. The network, whose maps may be reduced.
             backbone = network_stage(run, start.network, train, weights)
         # 3. Fine-tuning on windows; the backbone is trained in place.
-        finetuned = finetune_stage(run, train, held_back, windows, weights, backbone, ranks)
+        finetuned = finetune_stage(
+            run, config.finetune, train, held_back, windows, weights, backbone, ranks
+        )
     if ranks.rank:
         return data
     # 4. Features of the windows that the linear parts learn from.

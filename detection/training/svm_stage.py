@@ -12,7 +12,7 @@ from detection.run import Run
 from detection.settings.training import Svm
 from detection.training.feature_cache import CachedWindows, image_key
 from detection.training.finetuning.memory import hand_back
-from detection.training.finetuning.stage import head_path
+from detection.training.finetuning.phases import head_path
 from detection.training.mining import hard_negatives
 from detection.training.mining.hard_windows import HeadFile
 from detection.training.mining.search import Mining

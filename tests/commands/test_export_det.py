@@ -63,6 +63,14 @@ def test_the_file_alone_in_whole_numbers_of_four_bytes(tool, run, tmp_path):
     assert "score differs" not in out
 
 
+def test_windows_of_another_method(tool, run, tmp_path):
+    small = tmp_path / "small.safetensors"
+    status, _, err = tool(run, small, "--rank", "null", "--windows", "edge_boxes")
+    assert status == 0, err
+    assert SPPDetector.load(small).proposals.method == "edge_boxes"
+    assert SPPDetector.load(run / "detector.safetensors").proposals.method == "selective_search"
+
+
 def test_a_detector_is_not_written_over_itself(tool, run):
     before = (run / "detector.safetensors").read_bytes()
     status, _, err = tool(run, run / "detector.safetensors", "--rank", "4")

@@ -6,7 +6,7 @@ import json
 import pytest
 from paths import ROOT
 
-from commands import tables
+from commands import cost_tables, tables
 
 HEADER = (
     "network,train_from,boxes,precision,fc_rank,vote_iou,features,scales,layer,bbox,proposals,"
@@ -48,7 +48,7 @@ def test_recall_of_windows(tmp_path):
         "ss,minival,2403,0.9501,0.7361,0.3,0.1,0.6,0.7,0.786\n"
         "file,minival,500,1.0000,0.5000,0.3,0.1,0.6,0.7,-\n"
     )
-    lines = tables.windows(table).splitlines()
+    lines = cost_tables.windows(table).splitlines()
     assert lines[2:] == [
         "| ss | minival | 0.719 / 0.400 | - | - | 2,403: 0.950 / 0.736 | 0.79 |",
         "| file | minival | - | 1.000 / 0.500 | - | 500: 1.000 / 0.500 | - |",
@@ -154,13 +154,13 @@ def test_seconds_and_ratios(tmp_path):
     gpu = tmp_path / "benchmark_cuda.json"
     beside = {"environment": {"cuda": "H1"}, "seconds": {"spp": {"total": 0.05}}}
     gpu.write_text(json.dumps(facts | beside | {"end_to_end": {"spp": 0.5}, "images": 4}))
-    text = tables.seconds(path, gpu)
+    text = cost_tables.seconds(path, gpu)
     assert "| seconds an image | conv | pool | fc | rest | total | total on an H1 |\n" in text
     assert "| spp | 0.100 | 0.200 | 0.300 | 0.400 | 1.000 | 0.050 |\n" in text
     assert "| proposals | - | - | - | - | 1.100 | - |\n" in text
     assert "| spp, file to boxes | - | - | - | - | 0.850 | 0.500 |\n" in text
     assert text.endswith("6 images, a machine\n\n`tools/benchmark.py`, 2026-11-25, 4 images, H1\n")
-    assert tables.ratios(path).splitlines() == [
+    assert cost_tables.ratios(path).splitlines() == [
         "| times faster than R-CNN | convolutions, 5 scales | in all, 5 scales |",
         "|---|---|---|",
         "| like for like: float32, no shortcuts | 12.3 | 2.0 |",
@@ -204,7 +204,7 @@ def test_half_a_json_file_is_named(tmp_path):
     path = tmp_path / "voc07_minival_a.json"
     path.write_text('{"map": 0.4')
     with pytest.raises(ValueError, match=r"voc07_minival_a\.json is not JSON"):
-        tables.cost([path])
+        cost_tables.cost([path])
 
 
 def test_time_and_memory_without_windows(tmp_path):
@@ -218,9 +218,9 @@ def test_time_and_memory_without_windows(tmp_path):
     result = {"map": 0.4567, "stages": stages}
     test = {"seconds": 5.0, "images": 10, "peak_memory_mb": 1, "workers": 2}
     path.write_text(json.dumps(result | {"detection": test}))
-    lines = tables.cost([path]).splitlines()
+    lines = cost_tables.cost([path]).splitlines()
     assert lines[2] == f"| [voc07_minival_a](results/{path.name}) | 45.7 | 2 | 0.50 | 2 | 2.5 |"
     assert len({line.count("|") for line in lines}) == 1
     # Of a test that was stopped and gone on with, the time is not known.
     path.write_text(json.dumps(result | {"detection": None}))
-    assert tables.cost([path]).splitlines()[2].endswith("| 45.7 | 2 | - | - | 2.5 |")
+    assert cost_tables.cost([path]).splitlines()[2].endswith("| 45.7 | 2 | - | - | 2.5 |")

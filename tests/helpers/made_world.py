@@ -18,7 +18,7 @@ from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
 from detection.settings.training import Finetune, Svm
 from detection.training.feature_cache import CachedWindows, RowFile
-from detection.training.finetuning import stage as finetune_stage
+from detection.training.finetuning.stage import finetune_stage
 from detection.training.held_back import split_held_back
 from detection.training.svm_stage import svm_stage
 from files.artefacts import write_artefact
@@ -147,8 +147,8 @@ def all_finetuned(world, run, weights, data=None, windows=None):
     train, held_back = split_held_back(
         data or world.data, run.config.held_back, run.config.seed, difficult=False
     )
-    found = finetune_stage.finetune_stage(
-        run, train, held_back, windows or world.windows, weights, backbone
+    found = finetune_stage(
+        run, run.config.finetune, train, held_back, windows or world.windows, weights, backbone
     )
     return backbone, found
 

@@ -16,8 +16,8 @@ from commands.dispatch import COMMANDS
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "data/README.md", *DOCS)
-WITH_TABLES = (README, ROOT / "docs/RESULTS.md")
-WITH_COMMANDS = (README, ROOT / "CONTRIBUTING.md", ROOT / "docs/LOG.md")
+WITH_TABLES = (README, ROOT / "docs/RESULTS.md", ROOT / "docs/voc07.md")
+WITH_COMMANDS = (README, ROOT / "CONTRIBUTING.md", ROOT / "docs/LOG.md", ROOT / "docs/voc07.md")
 RESULTS = ROOT / "docs/results"
 HEADLINE = ("ridge", "seed1", "seed2")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detection.training.finetuning.pyramid_network import PyramidNetwork
-from files.artefacts import key_in, read_artefact, write_artefact
+from files.artefacts import read_checkpoint, write_artefact
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +33,8 @@ def resume(path: Path, key: str, network: PyramidNetwork, optimizer: torch.optim
     Raises:
         DamagedArtefact: the file is not whole.
     """
-    if not path.exists():
+    if (found := read_checkpoint(path, key)) is None:
         return 0
-    if key_in(path) != key:
-        logger.info("%s is of another training and is left aside", path)
-        return 0
-    found = read_artefact(path, key)
     parameters = network.trained()
     for name, array in found.arrays.items():
         value = torch.from_numpy(array)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from detection.training.mining.hard_negatives import HardNegativeMiner
-from files.artefacts import key_in, read_artefact, strip_prefix, write_artefact
+from files.artefacts import read_checkpoint, strip_prefix, write_artefact
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,8 @@ def resume(path: Path, key: str, miners: dict[str, HardNegativeMiner]) -> int:
         DamagedArtefact: the file is not whole.
         ValueError: it is of other settings or positives.
     """
-    if not path.exists():
+    if (found := read_checkpoint(path, key)) is None:
         return 0
-    if key_in(path) != key:
-        logger.info("%s is of another mining and is left aside", path)
-        return 0
-    found = read_artefact(path, key)
     try:
         for layer, miner in miners.items():
             miner.load_state(strip_prefix(found.arrays, f"{layer}."))

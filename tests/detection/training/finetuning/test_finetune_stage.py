@@ -36,7 +36,7 @@ from detection.run import silent
 from detection.settings.data import Data
 from detection.settings.training import Svm
 from detection.training.extractors import make_extractor
-from detection.training.finetuning import stage as finetune_stage
+from detection.training.finetuning.phases import Phases, head_path, phase_of_fc
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_fine_tuning_is_reused(world, weights, caplog):
     assert "reused" not in caplog.text
     assert not head.training
     assert [path.name for path in (run.folder / "stages").iterdir()] == artefacts(run, "head")
-    assert finetune_stage.head_path(run, key) == run.artefact("head", key)
+    assert head_path(run, key) == run.artefact("head", key)
     # The paper leaves the convolutions alone.
     assert same_state(backbone.trunk, made_backbone().trunk)
     assert backbone.digest == weights.digest
@@ -252,11 +252,11 @@ def test_rcnn_with_what_it_cannot_train_is_refused(world, weights, change):
 
 def test_fc_layers_learn_from_the_features_of_the_stages_after(world, weights):
     backbone, run = made_backbone(), world.run(precision="bfloat16")
-    stage = finetune_stage._Stage(run, None, None, None, weights, backbone, None, None, ALONE)
-    fc = stage._extractor(finetune_stage.phase_of_fc(run.config.finetune))
+    phases = Phases(run, None, None, None, weights, backbone, None, None, ALONE)
+    fc = phases._extractor(phase_of_fc(run.config.finetune))
     assert fc.facts == make_extractor(run, backbone).facts
     assert fc.precision == "bfloat16"
-    conv = stage._extractor(replace(run.config.finetune, train_from="conv3"))
+    conv = phases._extractor(replace(run.config.finetune, train_from="conv3"))
     assert conv.precision == "float32"
     assert conv.trunk is backbone.trunk
 
@@ -271,7 +271,7 @@ def test_without_steps_a_detectors_head_stays_as_it_is(world, weights, form):
     assert found.boxes is None
     assert all(torch.equal(value, before[name]) for name, value in found.head.state_dict().items())
     # Other processes read the same, a truncated head truncated.
-    path = finetune_stage.head_path(run, found.key)
+    path = head_path(run, found.key)
     loaded = LayerFeatures.load(path, found.key, {}, "float32")
     assert type(loaded.head) is type(given)
     assert not loaded.has_softmax
