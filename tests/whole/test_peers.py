@@ -13,13 +13,22 @@ from detection.data.records import ImageRecord
 from detection.networks.build import build_backbone
 
 
-@pytest.fixture
-def peers(monkeypatch):
+@pytest.fixture(autouse=True)
+def _tools(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
+
+
+@pytest.fixture
+def peers():
     return importlib.import_module("peers")
 
 
-def test_a_mirrored_example_keeps_its_objects(peers, tmp_path):
+@pytest.fixture
+def faster_rcnn():
+    return importlib.import_module("faster_rcnn")
+
+
+def test_a_mirrored_example_keeps_its_objects(faster_rcnn, tmp_path):
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[2:6, 3:10] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -28,18 +37,18 @@ def test_a_mirrored_example_keeps_its_objects(peers, tmp_path):
         "a", tmp_path / "a.png", (20, 30), boxes, np.array([4, 0]), np.array([False, True])
     )
     for flip in (False, True):
-        image, target = peers.example(record, flip)
+        image, target = faster_rcnn.example(record, flip)
         assert target["labels"].tolist() == [5]
         x1, y1, x2, y2 = target["boxes"][0].int().tolist()
         assert image[:, y1:y2, x1:x2].min() == 1
         assert image.sum() == 3 * (y2 - y1) * (x2 - x1)
 
 
-def test_levels_of_the_light_network(peers):
+def test_levels_of_the_light_network(faster_rcnn):
     backbone = build_backbone("efficientnet_lite0", "random")
-    levels = peers.LiteLevels(backbone.trunk)(torch.zeros(1, 3, 64, 96))
+    levels = faster_rcnn.LiteLevels(backbone.trunk)(torch.zeros(1, 3, 64, 96))
     shapes = [tuple(each.shape[1:]) for each in levels.values()]
-    channels = peers.PEERS["efficientnet_lite0"].channels
+    channels = faster_rcnn.PEERS["efficientnet_lite0"].channels
     assert shapes == [(n, 64 // s, 96 // s) for n, s in zip(channels, (4, 8, 16, 32), strict=True)]
 
 
