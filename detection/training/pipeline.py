@@ -83,7 +83,9 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
         regressor = regressor_of(finetuned.boxes, features.factors.get("fc7", 1.0))
     else:
         factor = features.factors["pool5"]
-        regressor = box_regression_stage(run, config.bbox, train, cache, entries, factor)
+        regressor = box_regression_stage(
+            run, config.bbox, train, cache, entries, factor, start.regression
+        )
 
     detector = SPPDetector(
         data.classes,

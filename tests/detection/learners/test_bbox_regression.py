@@ -139,6 +139,36 @@ def test_a_class_without_samples_leaves_windows(caplog: pytest.LogCaptureFixture
     np.testing.assert_allclose(regressor.predict(features, windows)[:, 1], windows, rtol=1e-6)
 
 
+@pytest.mark.parametrize("count", [150, 20])  # primal, dual
+def test_a_prior_equals_a_fit_of_what_it_leaves(count: int) -> None:
+    features, windows, targets, labels = problem(0, count, 40, num_classes=1)
+    prior = np.random.default_rng(1).normal(0, 0.01, (41, 4)).astype(np.float32)
+    by_prior = BoxRegressor().fit(
+        features, windows, targets, labels, num_classes=2, scale=2.0, prior=prior
+    )
+    moves = features.astype(float) @ prior[:-1] + prior[-1]
+    left = decode(windows.astype(float), encode(windows, targets) - moves)
+    plain = BoxRegressor().fit(features, windows, left, labels, scale=2.0)
+    queries = 2 * problem(2, 30, 40)[0]
+    got = by_prior.predict(queries, windows[:20].repeat(2, 0)[:30])
+    first = plain.predict(queries, windows[:20].repeat(2, 0)[:30])[:, 0]
+    # The prior's own moves on top: log sizes add, centres move by the window's size.
+    rest = encode(windows[:20].repeat(2, 0)[:30], first)
+    prior_moves = queries.astype(float) / 2 @ prior[:-1] + prior[-1]
+    twin = decode(windows[:20].repeat(2, 0)[:30].astype(float), rest + prior_moves)
+    np.testing.assert_allclose(got[:, 0], twin, atol=5e-3)
+    # A class without samples has the prior alone.
+    alone = decode(windows[:20].repeat(2, 0)[:30].astype(float), prior_moves)
+    np.testing.assert_allclose(got[:, 1], alone, atol=5e-3)
+
+
+def test_a_strong_penalty_leaves_the_prior() -> None:
+    features, windows, targets, labels = problem(0, 60, 10, num_classes=1)
+    prior = np.random.default_rng(1).normal(0, 0.01, (11, 4)).astype(np.float32)
+    strong = BoxRegressor(alpha=1e12).fit(features, windows, targets, labels, prior=prior)
+    np.testing.assert_allclose(strong.weights_[0, :-1], prior[:-1], atol=1e-6)
+
+
 def test_index_shares_features_between_windows() -> None:
     features, windows, targets, labels = problem(0, 60, 10)
     regressor = BoxRegressor().fit(features, windows, targets, labels)
