@@ -67,11 +67,10 @@ class SPPDetector:
         extractor: pooled features of windows: SPP's, or R-CNN's.
         features: fc6 and fc7 on these, each layer's features at mean norm 20.
         svms: of each layer that has them, one linear SVM a class.
-        regressor: box regression.
+        regressor: box regression on pooled conv5.
         proposals: how windows are made for an image that comes without.
         detection: which layer scores, suppression and limits.
         trained: what it was trained on, for the record: split, images, seed, precision.
-        box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
         calibration: of each layer, from its scores to probabilities; empty where no image was held
             back for it.
     """
@@ -84,7 +83,6 @@ class SPPDetector:
     proposals: Proposals = field(default_factory=Proposals)
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
-    box_layer: Literal["pool5", "fc7"] = "pool5"
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
@@ -133,11 +131,9 @@ class SPPDetector:
     def layer_features(
         self, found: WindowFeatures, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
-        """Features of the layers and, where box regression reads it, of fc7."""
-        wanted = [each for layer in layers for each in layer.split("+")]
-        if self.box_layer == "fc7":
-            wanted.append("fc7")
-        return self.features(found.pooled, list(dict.fromkeys(wanted)))
+        """Features of the layers."""
+        wanted = dict.fromkeys(each for layer in layers for each in layer.split("+"))
+        return self.features(found.pooled, list(wanted))
 
     def score_features(
         self,
@@ -155,8 +151,7 @@ class SPPDetector:
             layers: whose scores are wanted.
         """
         scores = {layer: self._scores(features, layer) for layer in layers}
-        rows = found.pooled if self.box_layer == "pool5" else features[self.box_layer]
-        boxes = self.regressor.predict(rows, windows, found.index)
+        boxes = self.regressor.predict(found.pooled, windows, found.index)
         return {layer: values[found.index] for layer, values in scores.items()}, boxes
 
     def _scores(
@@ -305,7 +300,6 @@ class SPPDetector:
             "head": form_of(self.features.head),
             "layers": list(self.svms),
             "factors": self.features.factors,
-            "box_layer": self.box_layer,
             "calibrated": list(self.calibration),
             "proposals": asdict(self.proposals),
             "detection": asdict(self.detection),
@@ -365,6 +359,12 @@ class SPPDetector:
         detection: Detection | None,
     ) -> "SPPDetector":
         """The detector of a file's settings and tensors; arguments as ``load``."""
+        # Until November 2026 box regression could be a layer on fc7.
+        if settings.get("box_layer") not in (None, "pool5"):
+            raise ValueError(
+                "it was written by an older version with a box layer, which was removed; train it "
+                "again, or use a commit from before 2026-11-28"
+            )
         trunk = Weights(strip_prefix(tensors, "trunk."), str(path), settings["weights"])
         precision = precision or native_precision(settings["precision"], torch.device(device))
         extractor = build_extractor(
@@ -384,6 +384,5 @@ class SPPDetector:
             Proposals.from_dict(settings["proposals"]),
             detection,
             settings["trained"],
-            settings["box_layer"],
             calibration_of(tensors, settings["calibrated"]),
         )
