@@ -317,7 +317,7 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
 def test_a_detector_of_bfloat16_where_there_is_none(detector, saved, tmp_path, monkeypatch):
     rough = SPPDetector.load(saved, precision="bfloat16")
     rough.save(tmp_path / "rough")
-    monkeypatch.setattr("detection.inference.detector.native_precision", lambda *_: "float32")
+    monkeypatch.setattr("detection.inference.detector_parts.native_precision", lambda *_: "float32")
     loaded = SPPDetector.load(tmp_path / "rough")
     assert_same(
         loaded.detect(made_image(), made_windows(), ALL),
