@@ -88,6 +88,7 @@ def labelled(row: Mapping[str, str]) -> str:
     parts = (
         row["network"],
         "" if row["train_from"] == "fc" else f"from {row['train_from']}",
+        # Of trainings with a loss on boxes, which was removed.
         {"": "", "learned": "box layer", "ridge": "box loss"}[row["boxes"]],
         row["precision"],
         row["fc_rank"] and f"fc rank {row['fc_rank']}",

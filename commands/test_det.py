@@ -171,7 +171,10 @@ def network_facts(detector: SPPDetector) -> dict[str, str]:
     trained, detection = detector.trained, detector.detection
     precision, vote_iou = detector.extractor.precision, detection.vote_iou
     return {
-        **{name: trained[name] for name in ("network", "train_from", "boxes")},
+        "network": trained["network"],
+        "train_from": trained["train_from"],
+        # Of detectors from before the loss on boxes was removed, with one.
+        "boxes": trained.get("boxes", ""),
         "precision": "" if precision == trained["precision"] else precision,
         "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
         "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",

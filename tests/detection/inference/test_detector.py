@@ -21,7 +21,6 @@ from PIL import Image
 
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
-from detection.learners.bbox_regression import BoxRegressor
 from detection.networks.build import build_backbone
 from detection.settings.testing import Detection
 
@@ -81,24 +80,6 @@ def test_scores_by_hand(detector):
         one = detector.score(image, windows[7:8], [layer])[0]
         assert list(one) == [layer]
         np.testing.assert_allclose(one[layer][0], scores[layer][7], rtol=1e-4, atol=1e-4)
-
-
-def test_boxes_of_fc7(detector, tmp_path, rng):
-    """Whatever layer scores, box regression reads fc7, also after saving."""
-    hidden = detector.features.head.fc7.out_features
-    weights = rng.standard_normal((3, hidden + 1, 4)).astype(np.float32) / 500
-    reads_fc7 = replace(detector, regressor=BoxRegressor.from_arrays(weights), box_layer="fc7")
-    reads_fc7.save(tmp_path / "fc7.safetensors")
-    image, windows = made_image(), made_windows()
-    found = detector.extractor.features(image, windows)
-    rows = detector.features(found.pooled, ["fc7"])["fc7"][found.index]
-    expected = reads_fc7.regressor.predict(rows, windows)
-    for one in (reads_fc7, SPPDetector.load(tmp_path / "fc7.safetensors")):
-        for layers in (["fc6"], ["fc7"], ["pool5", "softmax"]):
-            scores, boxes = one.score(image, windows, layers)
-            assert list(scores) == layers
-            np.testing.assert_allclose(boxes, expected, rtol=1e-4, atol=1e-2)
-    assert len(reads_fc7.detect(image, windows, ALL))
 
 
 def test_the_layer_of_the_settings_scores(detector):

@@ -77,6 +77,7 @@ def test_a_centred_head_becomes_one_of_pooled_windows(records):
     network.mean.uniform_(0, 3, generator=torch.Generator().manual_seed(5))
     view = window_batches(records).draw(0)[0]
     network.eval()
-    before, pooled = network([view]), network.pooled(view)
+    pooled = network.pooled(view)
+    before = network(pooled)
     after = network.head.shift_input(network.mean)(pooled)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
