@@ -178,6 +178,7 @@ def network_facts(detector: SPPDetector) -> dict[str, str]:
         "precision": "" if precision == trained["precision"] else precision,
         "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
         "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",
+        "bbox_passes": "" if detection.bbox_passes == 1 else str(detection.bbox_passes),
     }
 
 
@@ -203,6 +204,7 @@ def facts_of(
         "scales": run.config.scales,
         "layer": detector.layer,
         "bbox": run.config.detection.bbox,
+        "bbox_passes": run.config.detection.bbox_passes,
         "fc_rank": run.config.detection.fc_rank,
         "vote_iou": run.config.detection.vote_iou,
         "windows": run.config.proposals.name,

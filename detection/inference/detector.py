@@ -1,6 +1,6 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detection.boxes import clip_boxes
 from detection.detections import Detections
 from detection.features.extractor import Extractor, WindowFeatures
 from detection.inference.detector_file import Numbers, write_detector
@@ -152,7 +153,36 @@ class SPPDetector:
 
         They are what a run keeps of an image. Arguments and errors as ``score``.
         """
-        return self.select(windows, *self.score(image, windows, layers))
+        layers = [self._trained_layer(each) for each in layers or (self.layer,)]
+        features_of = self.extractor.of_image(image)
+        found = features_of(windows)
+        values = self.score_features(windows, found, self.layer_features(found, layers), layers)
+        chosen = self.select(windows, *values)
+        for _ in range(self.detection.bbox_passes - 1):
+            chosen = {
+                layer: self._moved_again(each, features_of, image.shape[:2])
+                for layer, each in chosen.items()
+            }
+        return chosen
+
+    def _moved_again(
+        self,
+        candidates: Candidates,
+        features_of: Callable[[NDArray], WindowFeatures],
+        image_size: tuple[int, int],
+    ) -> Candidates:
+        """Candidates whose boxes, cut to the image, take one more step by box regression.
+
+        A box of less than a pixel's side within the image stays where it is.
+        """
+        boxes = candidates.boxes.copy()
+        inside = clip_boxes(boxes, image_size)
+        rows = np.flatnonzero((inside[:, 2:] - inside[:, :2] >= 1).all(axis=1))
+        if len(rows):
+            found = features_of(inside[rows])
+            moved = self.regressor.predict(found.pooled, inside[rows], found.index)
+            boxes[rows] = moved[np.arange(len(rows)), candidates.labels[rows]]
+        return replace(candidates, boxes=boxes)
 
     def select(
         self,

@@ -117,6 +117,34 @@ def test_without_box_regression_the_windows_are_the_boxes(detector):
     )
 
 
+def test_a_second_pass_moves_each_box_by_the_features_of_the_first(detector):
+    image, windows = made_image(), made_windows()
+    twice = replace(detector, detection=replace(detector.detection, bbox_passes=2))
+    before = detector.candidates(image, windows, ["fc6", "fc7"])
+    for layer, after in twice.candidates(image, windows, ["fc6", "fc7"]).items():
+        one = before[layer]
+        for name in ("windows", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(one, name))
+        moved = 0
+        for row, (x1, y1, x2, y2) in enumerate(one.boxes):
+            x1, x2 = max(x1, 0), min(x2, SIZE[1])
+            y1, y2 = max(y1, 0), min(y2, SIZE[0])
+            expected = one.boxes[row]
+            if x2 - x1 >= 1 and y2 - y1 >= 1:
+                box = np.array([[x1, y1, x2, y2]], np.float32)
+                pooled = detector.extractor.features(image, box).pooled
+                expected = detector.regressor.predict(pooled, box)[0, one.labels[row]]
+                moved += 1
+            np.testing.assert_allclose(after.boxes[row], expected, rtol=1e-4, atol=2e-3)
+        assert moved > 10
+
+
+def test_no_candidate_no_second_pass(detector):
+    settings = replace(detector.detection, bbox_passes=2, score_threshold=1e6)
+    found = replace(detector, detection=settings).candidates(made_image(), made_windows())
+    assert [len(each) for each in found.values()] == [0]
+
+
 @pytest.mark.parametrize("layer", ["fc6", "fc7", "fc6+fc7", "softmax"])
 def test_a_layer_that_was_not_trained(headless, layer):
     assert headless.layers == ("pool5",)
