@@ -12,7 +12,6 @@ from made_network import (
     OPTIMIZERS,
     SETTINGS,
     made_network,
-    made_training,
     names_of,
     same,
     window_batches,
@@ -35,16 +34,6 @@ def dies_at(step):
             yield item
 
     return progress
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    return tmp_path / "stages" / "head.checkpoint"
-
-
-@pytest.fixture
-def train(tmp_path, checkpoint):
-    return made_training(made_records(tmp_path), checkpoint)
 
 
 @LAYERS

@@ -6,13 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_batches import made_records
 from made_network import (
     OPTIMIZERS,
     SETTINGS,
     changed,
     made_network,
-    made_training,
     names_of,
     window_batches,
 )
@@ -21,16 +19,6 @@ from torch.nn.functional import cross_entropy
 from detection.ranks import Ranks
 from detection.training.finetuning.descent import Descent, finite_loss, learning_rate_at
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
-
-
-@pytest.fixture
-def records(tmp_path):
-    return made_records(tmp_path)
-
-
-@pytest.fixture
-def train(records, tmp_path):
-    return made_training(records, tmp_path / "stages" / "head.checkpoint")
 
 
 def test_learning_rates():

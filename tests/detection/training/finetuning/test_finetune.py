@@ -12,7 +12,6 @@ from made_network import (
     SETTINGS,
     changed,
     made_network,
-    made_training,
     names_of,
     same,
     window_batches,
@@ -39,23 +38,8 @@ class WindowsApart(Windows):
 
 
 @pytest.fixture
-def records(tmp_path):
-    return made_records(tmp_path)
-
-
-@pytest.fixture
 def held_back(tmp_path):
     return window_batches(made_records(tmp_path, 3, first=100), seed=1)
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    return tmp_path / "stages" / "head.checkpoint"
-
-
-@pytest.fixture
-def train(records, checkpoint):
-    return made_training(records, checkpoint)
 
 
 @LAYERS

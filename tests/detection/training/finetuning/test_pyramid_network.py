@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_batches import made_records
 from made_network import (
     SCALES,
     SETTINGS,
     changed,
     made_network,
-    made_training,
     names_of,
     window_batches,
 )
@@ -19,16 +17,6 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone
 from detection.training.finetuning import pyramid_network
 from detection.training.finetuning.pyramid_network import PyramidNetwork, input_moments
-
-
-@pytest.fixture
-def records(tmp_path):
-    return made_records(tmp_path)
-
-
-@pytest.fixture
-def train(records, tmp_path):
-    return made_training(records, tmp_path / "stages" / "head.checkpoint")
 
 
 @pytest.mark.parametrize("layers", ["fc", "conv5", "conv4", "conv3", "conv2"])
