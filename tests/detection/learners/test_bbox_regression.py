@@ -149,17 +149,14 @@ def test_a_prior_equals_a_fit_of_what_it_leaves(count: int) -> None:
     moves = features.astype(float) @ prior[:-1] + prior[-1]
     left = decode(windows.astype(float), encode(windows, targets) - moves)
     plain = BoxRegressor().fit(features, windows, left, labels, scale=2.0)
-    queries = 2 * problem(2, 30, 40)[0]
-    got = by_prior.predict(queries, windows[:20].repeat(2, 0)[:30])
-    first = plain.predict(queries, windows[:20].repeat(2, 0)[:30])[:, 0]
+    queries, asked, _, _ = problem(2, 30, 40)
+    got = by_prior.predict(2 * queries, asked)
     # The prior's own moves on top: log sizes add, centres move by the window's size.
-    rest = encode(windows[:20].repeat(2, 0)[:30], first)
-    prior_moves = queries.astype(float) / 2 @ prior[:-1] + prior[-1]
-    twin = decode(windows[:20].repeat(2, 0)[:30].astype(float), rest + prior_moves)
-    np.testing.assert_allclose(got[:, 0], twin, atol=5e-3)
+    moves = queries.astype(float) @ prior[:-1] + prior[-1]
+    rest = encode(asked, plain.predict(2 * queries, asked)[:, 0])
+    np.testing.assert_allclose(got[:, 0], decode(asked.astype(float), rest + moves), atol=5e-3)
     # A class without samples has the prior alone.
-    alone = decode(windows[:20].repeat(2, 0)[:30].astype(float), prior_moves)
-    np.testing.assert_allclose(got[:, 1], alone, atol=5e-3)
+    np.testing.assert_allclose(got[:, 1], decode(asked.astype(float), moves), atol=5e-3)
 
 
 def test_a_strong_penalty_leaves_the_prior() -> None:
