@@ -63,7 +63,6 @@ def main(
     data: Split = Split(),  # noqa: B008 - frozen
     limit: int = 10,
     hidden: int = 4096,
-    box_layer: Literal["pool5", "fc7"] = "pool5",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     proposals: Proposals = Proposals(),  # noqa: B008 - frozen
     out: Path | None = None,
@@ -74,7 +73,6 @@ def main(
         data: which images; synthetic ones where data.root is missing.
         limit: use only the first so many images of the split.
         hidden: width of fc6 and fc7.
-        box_layer: what box regression reads.
         device: where networks run; 'auto' takes a CUDA device where there is one.
         proposals: windows, the region proposals.
         out: file for the results.
@@ -86,7 +84,7 @@ def main(
         windows.append(proposals(read_image(record.path)))
         seconds.append(time.perf_counter() - start)
     place = Run(Config(device=device)).device
-    detectors = {name: make(name, hidden, box_layer, place) for name in METHODS}
+    detectors = {name: make(name, hidden, place) for name in METHODS}
     times = measure(detectors, records, windows)
     times["faster_rcnn_resnet50_fpn"] = {"total": faster_rcnn(records[:3], place)}
     times["proposals"] = {"total": median(seconds)}
@@ -111,7 +109,7 @@ def main(
         "ratios_paper": PAPER,
         "arithmetic": arithmetic(detectors, sizes, windows, times, place),
         "peak_memory_mb": {
-            name: peak_of((name, hidden, box_layer, place), records[0], windows[0])
+            name: peak_of((name, hidden, place), records[0], windows[0])
             for name in ("spp_5_scales", "spp_1_scale", "rcnn")
         },
     }

@@ -171,10 +171,14 @@ def network_facts(detector: SPPDetector) -> dict[str, str]:
     trained, detection = detector.trained, detector.detection
     precision, vote_iou = detector.extractor.precision, detection.vote_iou
     return {
-        **{name: trained[name] for name in ("network", "train_from", "boxes")},
+        "network": trained["network"],
+        "train_from": trained["train_from"],
+        # Of detectors from before the loss on boxes was removed, with one.
+        "boxes": trained.get("boxes", ""),
         "precision": "" if precision == trained["precision"] else precision,
         "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
         "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",
+        "bbox_passes": "" if detection.bbox_passes == 1 else str(detection.bbox_passes),
     }
 
 
@@ -200,6 +204,7 @@ def facts_of(
         "scales": run.config.scales,
         "layer": detector.layer,
         "bbox": run.config.detection.bbox,
+        "bbox_passes": run.config.detection.bbox_passes,
         "fc_rank": run.config.detection.fc_rank,
         "vote_iou": run.config.detection.vote_iou,
         "windows": run.config.proposals.name,

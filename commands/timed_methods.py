@@ -69,15 +69,12 @@ class PlainSPP(SPPExtractor):
         return WindowFeatures(pooled, np.arange(len(windows)))
 
 
-def make(
-    name: str, hidden: int, box_layer: Literal["pool5", "fc7"], device: torch.device
-) -> SPPDetector:
+def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
     """A detector with random weights throughout: time does not depend on what was learned.
 
     Args:
         name: of ``METHODS``.
         hidden: width of fc6 and fc7.
-        box_layer: what box regression reads.
         device: where the network runs.
     """
     features, scales, precision, rank = METHODS[name]
@@ -93,8 +90,7 @@ def make(
     responses = Responses(torch.zeros(hidden), torch.eye(hidden, MOST))
     rng = np.random.default_rng(0)
     svms = ClassSVMs.from_arrays(rng.normal(0, 0.01, (CLASSES, hidden)), np.full(CLASSES, -1.0))
-    length = extractor.length if box_layer == "pool5" else hidden
-    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, length + 1, 4)))
+    regressor = BoxRegressor.from_arrays(rng.normal(0, 1e-5, (CLASSES, extractor.length + 1, 4)))
     classes = tuple(f"class {number}" for number in range(CLASSES))
     return SPPDetector(
         classes,
@@ -105,5 +101,4 @@ def make(
         {"fc7": svms},
         regressor,
         detection=Detection(),
-        box_layer=box_layer,
     )

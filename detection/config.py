@@ -98,8 +98,3 @@ class Config:
                 "a start detector's layers are of SPP-net's features, so --start needs --features "
                 f"spp, got {self.features}"
             )
-        if self.bbox.layer == "fc7" and not self.finetune.box_loss:
-            raise ValueError(
-                "BoxRegression.layer fc7 is trained by Finetune.box_loss, which is 0; set it to 1, "
-                "or BoxRegression.layer to pool5"
-            )

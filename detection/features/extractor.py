@@ -4,8 +4,9 @@
 everything after them is shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -83,6 +84,9 @@ class Extractor(Protocol):
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
         """Features of windows ``(P, 4)``, half-open pixels of an RGB image ``(H, W, 3)`` uint8."""
 
+    def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
+        """``features`` of any windows of one image, whose maps are made once."""
+
 
 class SPPExtractor:
     """Pooled conv5 features of windows (paper, section 4.1).
@@ -151,7 +155,11 @@ class SPPExtractor:
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
         """Pooled windows of an image, each from its best-fit scale; ``maps``, then ``pool``."""
-        return self.pool(self.maps(image), windows)
+        return self.of_image(image)(windows)
+
+    def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
+        """``features`` of any windows of one image; errors as ``maps`` and ``pool``."""
+        return partial(self.pool, self.maps(image))
 
     @torch.no_grad()
     def maps(self, image: NDArray[np.uint8]) -> Maps:

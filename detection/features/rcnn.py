@@ -4,6 +4,8 @@ The comparison of the paper's section 4.1 and Tables 9 and 10. The warp is R-CNN
 appendix A) with the roundings of its released code, and pool5 is its layer of 9,216 numbers.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,6 +161,10 @@ class RCNNExtractor:
             "precision": self.precision,
             "device": self.device.type,
         }
+
+    def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
+        """``features`` of any windows of one image; R-CNN has no maps to share between them."""
+        return partial(self.features, image)
 
     @torch.no_grad()
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:

@@ -1,36 +1,19 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from detection.boxes import clip_boxes
 from detection.detections import Detections
-from detection.features.build import build_extractor
 from detection.features.extractor import Extractor, WindowFeatures
-from detection.features.scales import SCALES
-from detection.inference.detector_file import (
-    Numbers,
-    read_detector,
-    shipped,
-    write_detector,
-)
-from detection.inference.detector_parts import (
-    calibration_of,
-    form_of,
-    layers_of,
-    pack_calibration,
-    pack_layers,
-    pack_regressor,
-    pack_svms,
-    regressor_of,
-    svms_of,
-)
+from detection.inference.detector_file import Numbers, write_detector
+from detection.inference.detector_parts import packed, read_parts
 from detection.inference.layers import LayerFeatures
 from detection.inference.postprocess import (
     Candidates,
@@ -42,11 +25,8 @@ from detection.inference.postprocess import (
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
-from detection.machine import Precision, native_precision
-from detection.networks.build import build_backbone
-from detection.networks.weights import Weights
+from detection.machine import Precision
 from detection.settings.testing import Detection
-from files.artefacts import strip_prefix
 from files.images import read_image
 from proposals.methods import Proposals
 
@@ -67,11 +47,10 @@ class SPPDetector:
         extractor: pooled features of windows: SPP's, or R-CNN's.
         features: fc6 and fc7 on these, each layer's features at mean norm 20.
         svms: of each layer that has them, one linear SVM a class.
-        regressor: box regression.
+        regressor: box regression on pooled conv5.
         proposals: how windows are made for an image that comes without.
         detection: which layer scores, suppression and limits.
         trained: what it was trained on, for the record: split, images, seed, precision.
-        box_layer: what box regression reads: pooled conv5, or fc7 at mean norm 20.
         calibration: of each layer, from its scores to probabilities; empty where no image was held
             back for it.
     """
@@ -84,7 +63,6 @@ class SPPDetector:
     proposals: Proposals = field(default_factory=Proposals)
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
-    box_layer: Literal["pool5", "fc7"] = "pool5"
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
@@ -133,11 +111,9 @@ class SPPDetector:
     def layer_features(
         self, found: WindowFeatures, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
-        """Features of the layers and, where box regression reads it, of fc7."""
-        wanted = [each for layer in layers for each in layer.split("+")]
-        if self.box_layer == "fc7":
-            wanted.append("fc7")
-        return self.features(found.pooled, list(dict.fromkeys(wanted)))
+        """Features of the layers."""
+        wanted = dict.fromkeys(each for layer in layers for each in layer.split("+"))
+        return self.features(found.pooled, list(wanted))
 
     def score_features(
         self,
@@ -155,8 +131,7 @@ class SPPDetector:
             layers: whose scores are wanted.
         """
         scores = {layer: self._scores(features, layer) for layer in layers}
-        rows = found.pooled if self.box_layer == "pool5" else features[self.box_layer]
-        boxes = self.regressor.predict(rows, windows, found.index)
+        boxes = self.regressor.predict(found.pooled, windows, found.index)
         return {layer: values[found.index] for layer, values in scores.items()}, boxes
 
     def _scores(
@@ -178,7 +153,36 @@ class SPPDetector:
 
         They are what a run keeps of an image. Arguments and errors as ``score``.
         """
-        return self.select(windows, *self.score(image, windows, layers))
+        layers = [self._trained_layer(each) for each in layers or (self.layer,)]
+        features_of = self.extractor.of_image(image)
+        found = features_of(windows)
+        values = self.score_features(windows, found, self.layer_features(found, layers), layers)
+        chosen = self.select(windows, *values)
+        for _ in range(self.detection.bbox_passes - 1):
+            chosen = {
+                layer: self._moved_again(each, features_of, image.shape[:2])
+                for layer, each in chosen.items()
+            }
+        return chosen
+
+    def _moved_again(
+        self,
+        candidates: Candidates,
+        features_of: Callable[[NDArray], WindowFeatures],
+        image_size: tuple[int, int],
+    ) -> Candidates:
+        """Candidates whose boxes, cut to the image, take one more step by box regression.
+
+        A box of less than a pixel's side within the image stays where it is.
+        """
+        boxes = candidates.boxes.copy()
+        inside = clip_boxes(boxes, image_size)
+        rows = np.flatnonzero((inside[:, 2:] - inside[:, :2] >= 1).all(axis=1))
+        if len(rows):
+            found = features_of(inside[rows])
+            moved = self.regressor.predict(found.pooled, inside[rows], found.index)
+            boxes[rows] = moved[np.arange(len(rows)), candidates.labels[rows]]
+        return replace(candidates, boxes=boxes)
 
     def select(
         self,
@@ -268,22 +272,13 @@ class SPPDetector:
 
     def finish(self, candidates: Candidates, image_size: tuple[int, ...]) -> Detections:
         """Suppress, regress and clip candidates of an image of size (height, width)."""
-        if not self.detection.bbox:
-            candidates = replace(candidates, boxes=candidates.windows)
-        return postprocess(
-            candidates,
-            (image_size[0], image_size[1]),
-            self.classes,
-            self.limits,
-        )
-
-    @property
-    def limits(self) -> Suppression:
-        """Of suppression, by the settings."""
         settings = self.detection
-        return Suppression(
+        if not settings.bbox:
+            candidates = replace(candidates, boxes=candidates.windows)
+        limits = Suppression(
             settings.score_threshold, settings.nms_iou, settings.top_k, settings.vote_iou
         )
+        return postprocess(candidates, (image_size[0], image_size[1]), self.classes, limits)
 
     def save(self, path: str | Path, numbers: Numbers = "float32") -> None:
         """Write the detector, whole or not at all: safetensors, settings as JSON inside.
@@ -292,26 +287,7 @@ class SPPDetector:
             path: of the file.
             numbers: int8 makes a small file (``detector_file.py``).
         """
-        tensors = {
-            **{f"trunk.{name}": each for name, each in self.extractor.backbone.tensors().items()},
-            **pack_layers(self.features),
-            **pack_svms(self.svms),
-            **pack_regressor(self.regressor),
-            **pack_calibration(self.calibration),
-        }
-        settings = {
-            "classes": self.classes,
-            **self.extractor.facts,
-            "head": form_of(self.features.head),
-            "layers": list(self.svms),
-            "factors": self.features.factors,
-            "box_layer": self.box_layer,
-            "calibrated": list(self.calibration),
-            "proposals": asdict(self.proposals),
-            "detection": asdict(self.detection),
-            "trained": dict(self.trained),
-        }
-        write_detector(path, settings, tensors, numbers)
+        write_detector(path, *packed(**vars(self)), numbers)
 
     @classmethod
     def load(
@@ -338,52 +314,4 @@ class SPPDetector:
             FileNotFoundError: no such file.
             ValueError: the file is not a detector of this format, or no such number of scales.
         """
-        if scales is not None and scales not in SCALES:
-            known = " or ".join(map(str, SCALES))
-            raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
-        path = shipped(path)
-        settings, tensors = read_detector(path)
-        try:
-            return cls._made_of(settings, tensors, path, device, scales, precision, detection)
-        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(
-                f"{path} is not a detector of this version ({reason}); train it again"
-            ) from error
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
-
-    @classmethod
-    def _made_of(
-        cls,
-        settings: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-        path: Path,
-        device: str | torch.device,
-        scales: Literal[1, 5] | None,
-        precision: Precision | None,
-        detection: Detection | None,
-    ) -> "SPPDetector":
-        """The detector of a file's settings and tensors; arguments as ``load``."""
-        trunk = Weights(strip_prefix(tensors, "trunk."), str(path), settings["weights"])
-        precision = precision or native_precision(settings["precision"], torch.device(device))
-        extractor = build_extractor(
-            settings["features"],
-            build_backbone(settings["network"], trunk).to(device),
-            SCALES[scales] if scales else tuple(settings.get("scales", ())),
-            settings.get("scale_rule", "paper"),
-            precision,
-        )
-        detection = detection or Detection(**settings["detection"])
-        return cls(
-            tuple(settings["classes"]),
-            extractor,
-            layers_of(tensors, settings, precision, detection.fc_rank, device, extractor.length),
-            svms_of(tensors, settings["layers"]),
-            regressor_of(tensors),
-            Proposals.from_dict(settings["proposals"]),
-            detection,
-            settings["trained"],
-            settings["box_layer"],
-            calibration_of(tensors, settings["calibrated"]),
-        )
+        return cls(**read_parts(path, torch.device(device), scales, precision, detection))

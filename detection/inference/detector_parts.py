@@ -1,19 +1,130 @@
-"""The parts of a detector as named tensors for its file, and back."""
+"""The parts of a detector as settings and named tensors for its file, and back."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from detection.features.build import build_extractor
+from detection.features.extractor import Extractor
+from detection.features.scales import SCALES
+from detection.inference.detector_file import read_detector, shipped
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
-from detection.machine import Precision
+from detection.machine import Precision, native_precision
+from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, pack, unpack
+from detection.networks.weights import Weights
+from detection.settings.testing import Detection
 from files.artefacts import strip_prefix
+from proposals.methods import Proposals
+
+
+def packed(
+    classes: tuple[str, ...],
+    extractor: Extractor,
+    features: LayerFeatures,
+    svms: Mapping[str, ClassSVMs],
+    regressor: BoxRegressor,
+    proposals: Proposals,
+    detection: Detection,
+    trained: Mapping[str, Any],
+    calibration: Mapping[str, Calibration],
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings that JSON knows, and tensors; arguments as ``SPPDetector``."""
+    settings = {
+        "classes": classes,
+        **extractor.facts,
+        "head": form_of(features.head),
+        "layers": list(svms),
+        "factors": features.factors,
+        "calibrated": list(calibration),
+        "proposals": asdict(proposals),
+        "detection": asdict(detection),
+        "trained": dict(trained),
+    }
+    tensors = {
+        **{f"trunk.{name}": each for name, each in extractor.backbone.tensors().items()},
+        **pack_layers(features),
+        **pack_svms(svms),
+        **pack_regressor(regressor),
+        **pack_calibration(calibration),
+    }
+    return settings, tensors
+
+
+def read_parts(
+    path: str | Path,
+    device: torch.device,
+    scales: int | None,
+    precision: Precision | None,
+    detection: Detection | None,
+) -> dict[str, Any]:
+    """The parts in a file, by their names in ``packed``.
+
+    Arguments and errors as ``SPPDetector.load``.
+    """
+    if scales is not None and scales not in SCALES:
+        known = " or ".join(map(str, SCALES))
+        raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
+    path = shipped(path)
+    settings, tensors = read_detector(path)
+    try:
+        return _unpacked(settings, tensors, path, device, scales, precision, detection)
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{path} is not a detector of this version ({reason}); train it again"
+        ) from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _unpacked(
+    settings: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    device: torch.device,
+    scales: int | None,
+    precision: Precision | None,
+    detection: Detection | None,
+) -> dict[str, Any]:
+    """What was ``packed`` into the file, with what is asked for in place of its own settings."""
+    # Until November 2026 box regression could be a layer on fc7.
+    if settings.get("box_layer") not in (None, "pool5"):
+        raise ValueError(
+            "it was written by an older version with a box layer, which was removed; train it "
+            "again, or use a commit from before 2026-11-28"
+        )
+    precision = precision or native_precision(settings["precision"], device)
+    detection = detection or Detection(**settings["detection"])
+    trunk = Weights(strip_prefix(tensors, "trunk."), str(path), settings["weights"])
+    extractor = build_extractor(
+        settings["features"],
+        build_backbone(settings["network"], trunk).to(device),
+        SCALES[scales] if scales else tuple(settings.get("scales", ())),
+        settings.get("scale_rule", "paper"),
+        precision,
+    )
+    return {
+        "classes": tuple(settings["classes"]),
+        "extractor": extractor,
+        "features": layers_of(
+            tensors, settings, precision, detection.fc_rank, device, extractor.length
+        ),
+        "svms": svms_of(tensors, settings["layers"]),
+        "regressor": regressor_of(tensors),
+        "proposals": Proposals.from_dict(settings["proposals"]),
+        "detection": detection,
+        "trained": settings["trained"],
+        "calibration": calibration_of(tensors, settings["calibrated"]),
+    }
 
 
 def form_of(head: Head | TruncatedHead | None) -> str | None:

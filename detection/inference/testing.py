@@ -27,7 +27,13 @@ VERSION = 4
 # Raised when truncated layers compute other numbers; whole ones keep their candidates.
 TRUNCATION = 2
 # Of detection's settings, and the words for them in the names of folders.
-LIMITS = {"above": "score_threshold", "best": "candidates", "nms": "nms_iou", "top": "top_k"}
+LIMITS = {
+    "above": "score_threshold",
+    "best": "candidates",
+    "nms": "nms_iou",
+    "top": "top_k",
+    "passes": "bbox_passes",
+}
 
 
 def results_folder(run: Run) -> Path:
@@ -66,7 +72,7 @@ def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
 
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
     """Where the candidates by a layer's scores lie, named by what determines them."""
-    rank = detector.detection.fc_rank
+    rank, passes = detector.detection.fc_rank, detector.detection.bbox_passes
     key = content_key(
         {
             "version": VERSION,
@@ -77,6 +83,7 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: 
             "fc_rank": None if rank is None else [rank, TRUNCATION],
             "per_class": detector.detection.candidates,
             "score_threshold": detector.detection.score_threshold,
+            **({} if passes == 1 else {"bbox_passes": passes}),
         }
     )
     return results_folder(run) / f"candidates-{layer}-{key}"

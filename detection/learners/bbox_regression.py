@@ -118,7 +118,7 @@ class BoxRegressor:
 
     Attributes:
         weights_: ``(K, D + 1, 4)`` float32; the last row belongs to the constant 1. A class without
-            samples has zeros, which leave windows as they are.
+            samples has the prior; without one zeros, which leave windows as they are.
     """
 
     weights_: NDArray[np.float32]
@@ -144,6 +144,7 @@ class BoxRegressor:
         labels: NDArray,
         num_classes: int | None = None,
         scale: float = 1.0,
+        prior: NDArray[np.float32] | None = None,
     ) -> "BoxRegressor":
         """Fit every class on its own samples; rows of one class are in memory at a time.
 
@@ -154,6 +155,9 @@ class BoxRegressor:
             labels: ``(n,)`` int64, the class of each box.
             num_classes: K; None takes the highest label + 1.
             scale: factor on the features, to bring them to mean norm 20.
+            prior: ``(D + 1, 4)`` weights for the features as given, before ``scale``. Every class
+                learns what is left of its targets after these, so that the penalty pulls to them
+                in place of 0.
 
         Raises:
             ValueError: lengths differ, a label is out of range, or a box has no area.
@@ -172,16 +176,20 @@ class BoxRegressor:
             )
         encoded = encode(windows, targets)
         weights = np.zeros((num_classes, features.shape[1] + 1, 4), np.float32)
+        if prior is not None:
+            weights[:] = prior
+            weights[:, :-1] /= np.float32(scale)
         for label in range(num_classes):
             rows = self._rows(np.flatnonzero(labels == label), features.shape[1])
             if not len(rows):
-                logger.info("box regression: class %d has no samples, its windows stay", label)
+                logger.info("box regression: class %d has no samples to learn from", label)
                 continue
             samples = np.empty((len(rows), features.shape[1] + 1), np.float32)
             samples[:, :-1] = features[rows]
             samples[:, :-1] *= np.float32(scale)
             samples[:, -1] = 1
-            weights[label] = fit_class(samples, encoded[rows], self.alpha)
+            rest = encoded[rows] - (0 if prior is None else samples @ weights[label])
+            weights[label] += fit_class(samples, rest, self.alpha)
             logger.debug("box regression: class %d, %d samples", label, len(rows))
         self.weights_ = weights
         return self

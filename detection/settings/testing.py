@@ -14,6 +14,8 @@ class Detection:
         layer: layer whose SVMs score windows, or softmax; 'fc6+fc7' is the mean of both layers'
             scores. None takes the last layer that SVMs were trained on.
         bbox: move the detected windows by box regression.
+        bbox_passes: times that box regression moves a box, each from the features of the box that
+            the last one made; 1 is the paper's.
         fc_rank: truncate fc6 to this rank, which is faster and approximate; fc7 to twice as much,
             at most 512 either. None takes them whole.
         score_threshold: a window must score above this for a class.
@@ -28,6 +30,7 @@ class Detection:
 
     layer: Literal["pool5", "fc6", "fc7", "fc6+fc7", "softmax"] | None = None
     bbox: bool = True
+    bbox_passes: int = 1
     fc_rank: int | None = None
     score_threshold: float = -1.5
     candidates: int = 300
@@ -39,6 +42,7 @@ class Detection:
         require(
             self,
             score_threshold=(-1e9, 1e9),
+            bbox_passes=(1, 10),
             candidates=(1, 100_000),
             nms_iou=(0, 1),
             top_k=(1, 100_000),

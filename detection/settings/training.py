@@ -59,8 +59,6 @@ class Finetune:
         learning_rate: of the fc layers at the start; falls to a tenth after two thirds of the
             steps and to a hundredth after nine tenths.
         conv_rate: the convolutions' rate as a share of the fc layers'.
-        box_loss: weight of the second phase's loss on boxes, which a layer on fc7 learns to move
-            (Fast R-CNN 2.3, where it is 1); 0 trains for classes alone, as the paper does.
         momentum: decay of the gradient's running mean.
         weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
@@ -83,7 +81,6 @@ class Finetune:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 2e-4
     conv_rate: float = 0.1
-    box_loss: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 0.01
     dropout: float = 0.5
@@ -103,7 +100,6 @@ class Finetune:
             positive_share=(0.01, 0.99),
             learning_rate=(0, 10),
             conv_rate=(0, 10),
-            box_loss=(0, 1000),
             momentum=(0, 0.999),
             weight_decay=(0, 1),
             dropout=(0, 0.95),
@@ -118,11 +114,6 @@ class Finetune:
             )
         if self.train_from != "fc":
             self._check_share("conv_images")
-        elif self.box_loss:
-            raise ValueError(
-                "Finetune.box_loss is of the phase that trains convolutions; set "
-                "Finetune.train_from to conv3, or leave it 0"
-            )
 
     def _check_share(self, name: str) -> None:
         images = getattr(self, name)
@@ -170,16 +161,13 @@ class Svm:
 
 @dataclass(frozen=True)
 class BoxRegression:
-    """From a window's features to a better box.
+    """From a window's pooled conv5 to a better box, by ridge regression (paper 4.1).
 
     Attributes:
-        layer: pool5 is the paper's ridge regression from pooled conv5; fc7 the layer that was
-            fine-tuned with the network (``Finetune.box_loss``), which needs nothing below.
         min_iou: windows that overlap an object by at least this are samples (R-CNN: 0.6).
         ridge: the penalty lambda (R-CNN: 1000).
     """
 
-    layer: Literal["pool5", "fc7"] = "pool5"
     min_iou: float = 0.5
     ridge: float = 4000.0
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from detection.data.records import Dataset
 from detection.learners.bbox_regression import BoxRegressor
+from detection.networks.weights import tensor_digest
 from detection.run import Run
 from detection.settings.training import BoxRegression
 from detection.training.feature_cache import CachedWindows, FeatureCache, StackedRows
@@ -25,14 +27,31 @@ def box_regression_stage(
     cache: FeatureCache,
     entries: Sequence[CachedWindows],
     factor: float,
+    prior: NDArray[np.float32] | None = None,
 ) -> BoxRegressor:
-    """Ridge regression from pooled conv5, which ``factor`` brings to norm 20, to a better box."""
+    """Ridge regression from pooled conv5, which ``factor`` brings to norm 20, to a better box.
+
+    Args:
+        run: keeps the result.
+        settings: the penalty, and which windows are samples.
+        data: the training images.
+        cache: made the entries.
+        entries: of each image the windows to learn from.
+        factor: on pooled features.
+        prior: ``(D + 1, 4)`` weights for pooled features as they are, which every class starts
+            from; None starts from 0.
+    """
     key = content_key(
         {
             "version": BBOX_VERSION,
             "scikit-learn": version("scikit-learn"),
             "data": data_key(cache, data),
             "settings": {"min_iou": settings.min_iou, "ridge": settings.ridge},
+            **(
+                {}
+                if prior is None
+                else {"prior": tensor_digest({"prior": torch.from_numpy(prior)})}
+            ),
         }
     )
     path = run.artefact("box-regression", key)
@@ -40,13 +59,17 @@ def box_regression_stage(
         run.reused("box regression", path)
     else:
         with run.stage("box regression"):
-            weights = _fit_regressor(settings.ridge, len(data.classes), entries, factor)
+            weights = _fit_regressor(settings.ridge, len(data.classes), entries, factor, prior)
             write_artefact(path, key, {"weights": weights})
     return BoxRegressor.from_arrays(read_artefact(path, key).arrays["weights"])
 
 
 def _fit_regressor(
-    ridge: float, num_classes: int, entries: Sequence[CachedWindows], factor: float
+    ridge: float,
+    num_classes: int,
+    entries: Sequence[CachedWindows],
+    factor: float,
+    prior: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     regressor = BoxRegressor(ridge).fit(
         StackedRows([entry.regression_rows for entry in entries]),
@@ -55,6 +78,7 @@ def _fit_regressor(
         np.concatenate([entry.classes for entry in entries]),
         num_classes,
         factor,
+        prior,
     )
     # Fitted at mean norm 20; with the factor in the weights they read pooled features as they are.
     regressor.weights_[:, :-1] *= np.float32(factor)

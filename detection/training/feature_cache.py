@@ -35,13 +35,12 @@ class Sampling:
 
     Attributes:
         difficult: objects marked difficult are trainable.
-        regression_iou: least IoU of a box-regression window; None where box regression does not
-            learn from pooled windows, so that of these only the objects are kept.
+        regression_iou: least IoU of a box-regression window.
         seed: of the random windows.
     """
 
     difficult: bool = False
-    regression_iou: float | None = 0.5
+    regression_iou: float = 0.5
     seed: int = 0
 
 
@@ -165,15 +164,12 @@ def record_digest(record: ImageRecord) -> str:
     return digest.hexdigest()[:16]
 
 
-def regression_rows(labels: WindowLabels, min_iou: float | None) -> NDArray[np.int64]:
+def regression_rows(labels: WindowLabels, min_iou: float) -> NDArray[np.int64]:
     """Windows that box regression learns from: every object, then others of IoU >= min_iou.
 
-    At most REGRESSION_WINDOWS an image, those evenly spread over the list. None asks for the
-    objects alone.
+    At most REGRESSION_WINDOWS an image, those evenly spread over the list.
     """
     objects = np.arange(len(labels.boxes))
-    if min_iou is None:
-        return objects
     others = np.flatnonzero(labels.overlap >= min_iou)
     others = others[others >= len(objects)]
     room = max(REGRESSION_WINDOWS - len(objects), 0)

@@ -5,20 +5,23 @@ what is missing, and a run killed anywhere and started again ends with the same 
 """
 
 import logging
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detection.config import Config
 from detection.data.records import Dataset
 from detection.data.windows import find_windows
 from detection.inference.detector import SPPDetector
-from detection.learners.bbox_regression import BoxRegressor
+from detection.networks.backbone import Backbone
 from detection.ranks import joined
 from detection.run import Run
 from detection.training.box_regression_stage import box_regression_stage
 from detection.training.calibration_stage import calibration_stage
 from detection.training.extractors import make_extractor
 from detection.training.feature_cache import Sampling
-from detection.training.finetuning.box_layer import regressor_of
-from detection.training.finetuning.stage import finetune_stage
+from detection.training.finetuning.stage import Finetuned, finetune_stage
 from detection.training.held_back import split_held_back
 from detection.training.labels import check_classes
 from detection.training.network_stage import network_stage
@@ -27,6 +30,7 @@ from detection.training.start import Start, load_start
 from detection.training.svm_stage import svm_stage
 from detection.training.window_features import window_features_stage
 from files.writing import file_digest
+from proposals.store import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +54,7 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     config, split = run.config, run.config.data.train_split
     check_classes(data, split, difficult=config.data.difficult)
     start = load_start(config)
-    weights = start.weights
-    logger.info("%s weights: %s", start.network.name, weights.source)
-
+    logger.info("%s weights: %s", start.network.name, start.weights.source)
     with joined(run.device) as ranks:
         with ranks.first_before_others():
             # 1. Windows of every image.
@@ -62,40 +64,16 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
                 data, config.held_back, config.seed, difficult=config.data.difficult
             )
             # 2. The network, whose maps may be reduced.
-            backbone = network_stage(run, start.network, train, weights)
+            backbone = network_stage(run, start.network, train, start.weights)
         # 3. Fine-tuning on windows; the backbone is trained in place.
         finetuned = finetune_stage(
-            run, config.finetune, train, held_back, windows, weights, backbone, ranks
+            run, config.finetune, train, held_back, windows, start.weights, backbone, ranks
         )
     if ranks.rank:
         return data
-    # 4. Features of the windows that the linear parts learn from.
-    extractor = make_extractor(run, backbone)
-    cache = window_features_stage(run, sampling_of(config), train, windows, extractor)
-    entries = [cache.load(record) for record in train.records]
-    # 5. Their scale: mean norm 20.
-    features = scaled_layers(config.svm.layers, config.precision, entries, finetuned.head)
-    # 6. SVMs with hard negatives.
-    svms = svm_stage(run, config.svm, train, windows, entries, extractor, features, finetuned.key)
-    # 7. Box regression.
-    regressor: BoxRegressor
-    if config.bbox.layer == "fc7" and finetuned.boxes is not None:
-        regressor = regressor_of(finetuned.boxes, features.factors.get("fc7", 1.0))
-    else:
-        factor = features.factors["pool5"]
-        regressor = box_regression_stage(run, config.bbox, train, cache, entries, factor)
-
-    detector = SPPDetector(
-        data.classes,
-        extractor,
-        features,
-        svms,
-        regressor,
-        config.proposals,
-        config.detection,
-        training_facts(config, start, data, held_back),
-        config.bbox.layer,
-    )
+    # 4. to 7. The linear parts.
+    detector = fit_linear_parts(run, train, windows, backbone, finetuned, start.regression)
+    detector = replace(detector, trained=training_facts(config, start, data, held_back))
     # 8. Scores to probabilities, by the images held back.
     detector = calibration_stage(run, detector, held_back, windows)
     detector.save(run.detector_path)
@@ -103,10 +81,40 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     return data
 
 
-def sampling_of(config: Config) -> Sampling:
-    """Which windows of an image are kept for SVMs and box regression."""
-    least = config.bbox.min_iou if config.bbox.layer == "pool5" else None
-    return Sampling(config.data.difficult, least, config.seed)
+def fit_linear_parts(
+    run: Run,
+    data: Dataset,
+    windows: Windows,
+    backbone: Backbone,
+    finetuned: Finetuned,
+    prior: NDArray[np.float32] | None,
+) -> SPPDetector:
+    """SVMs and box regression on a network's features: the detector, with nothing of its record.
+
+    Args:
+        run: its settings are the training's.
+        data: the images to learn from.
+        windows: of each.
+        backbone: the trunk.
+        finetuned: fc6 and fc7 on it.
+        prior: what box regression starts from (``Start.regression``).
+    """
+    config = run.config
+    # 4. Features of the windows that are learned from.
+    extractor = make_extractor(run, backbone)
+    sampling = Sampling(config.data.difficult, config.bbox.min_iou, config.seed)
+    cache = window_features_stage(run, sampling, data, windows, extractor)
+    entries = [cache.load(record) for record in data.records]
+    # 5. Their scale: mean norm 20.
+    features = scaled_layers(config.svm.layers, config.precision, entries, finetuned.head)
+    # 6. SVMs with hard negatives.
+    svms = svm_stage(run, config.svm, data, windows, entries, extractor, features, finetuned.key)
+    # 7. Box regression.
+    factor = features.factors["pool5"]
+    regressor = box_regression_stage(run, config.bbox, data, cache, entries, factor, prior)
+    return SPPDetector(
+        data.classes, extractor, features, svms, regressor, config.proposals, config.detection
+    )
 
 
 def training_facts(
@@ -114,20 +122,13 @@ def training_facts(
 ) -> dict[str, str | int | bool]:
     """What a detector was trained on and how, for the record and for tables.
 
-    ``train_from`` is the first part that was trained: 'svm' where no layer was.
-
-    ``boxes`` tells of a training with a loss on boxes whether the layer that learned them is used,
-    or ridge regression in its place; it is empty without one. ``start`` is the digest of the
-    detector that it started from; empty without one.
+    ``train_from`` is the first part that was trained: 'svm' where no layer was. ``start`` is the
+    digest of the detector that it started from; empty without one.
     """
-    boxes = ""
-    if config.finetune.box_loss:
-        boxes = "learned" if config.bbox.layer == "fc7" else "ridge"
     return {
         "network": start.network.name,
         "start": start.digest,
         "train_from": config.finetune.train_from if config.finetune.steps else "svm",
-        "boxes": boxes,
         "split": data.split or config.data.train_split,
         "images": len(data.records),
         "held_back": len(held_back.records),

@@ -1,12 +1,16 @@
 """What a training starts from: a network with ImageNet's weights, or a trained detector.
 
 A detector knows more than ImageNet's network: its convolutions may have been fine-tuned, and its
-fc6 and fc7 tell objects in windows from background. Its classes, SVMs and box regression are left
-behind; those of the images are trained anew.
+fc6 and fc7 tell objects in windows from background. Its classes and SVMs are left behind; those of
+the images are trained anew. Its box regression, averaged over its classes, is what that of each new
+class starts from.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detection.config import Config
 from detection.features.extractor import SPPExtractor
@@ -28,11 +32,14 @@ class Start:
         network: the settings of the network.
         weights: of its trunk and, where there are any, of fc6 and fc7.
         digest: SHA-256 of the detector's file; empty where the start is no detector.
+        regression: ``(D + 1, 4)`` float32, the mean of its classes' box regression; None where the
+            start is no detector.
     """
 
     network: Network
     weights: Weights
     digest: str = ""
+    regression: NDArray[np.float32] | None = None
 
 
 def load_start(config: Config) -> Start:
@@ -66,7 +73,7 @@ def load_start(config: Config) -> Start:
     tensors = backbone.tensors()
     weights = Weights(tensors, str(path), tensor_digest(tensors), head=head)
     network = replace(network, name=backbone.name, pca_channels=None)
-    return Start(network, weights, file_digest(path))
+    return Start(network, weights, file_digest(path), detector.regressor.weights_.mean(axis=0))
 
 
 def _check_named(network: Network, backbone: Backbone, path: Path) -> None:

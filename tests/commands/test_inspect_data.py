@@ -44,7 +44,7 @@ def test_how_long_a_training_takes(
     asked = []
 
     def estimated(config: Config, data: Dataset) -> dict[str, float]:
-        asked.append((config.finetune.hidden, config.proposals, len(data.records)))
+        asked.append((config.start, config.proposals, len(data.records)))
         if len(asked) > 1:
             raise ValueError("no weights are there")
         return {"SVMs": 60.0, "fine-tuning": 90.0, "box regression": 3.0, "calibration": 6.0}
@@ -58,7 +58,7 @@ def test_how_long_a_training_takes(
     assert "configs/own_images.yaml on 5 of the images takes about 3 minutes" in told
     assert told.endswith("(fine-tuning 1.5, SVMs 1.0, calibration 0.1)")
     assert untold == "no time of a training: no weights are there"
-    assert asked == [(2048, windows, 5)] * 2
+    assert asked == [("voc07", windows, 5)] * 2
 
 
 def test_refused() -> None:

@@ -18,7 +18,7 @@ from detection.inference.postprocess import Candidates
 from detection.inference.testing import candidates_file
 from detection.settings.data import Split
 from detection.settings.testing import Detection, Report
-from detection.settings.training import BoxRegression, Finetune, Network
+from detection.settings.training import Finetune, Network
 from detection.training.pipeline import training_facts
 from detection.training.start import Start
 
@@ -70,8 +70,8 @@ def fill(tmp_path, data, candidates):
     """Fills the table; its rows."""
     path = tmp_path / "docs" / "table.csv"
 
-    def call(seed=0, limited=False, only=None, data=data, **changes):
-        trained = {"network": "alexnet", "train_from": "conv3", "boxes": ""}
+    def call(seed=0, limited=False, only=None, data=data, more=(), **changes):
+        trained = {"network": "alexnet", "train_from": "conv3", **dict(more)}
         trained |= {"split": "train", "images": 9}
         trained |= {"limited": limited, "seed": seed, "precision": "float32"}
         # Nothing of a network is needed: the candidates are there.
@@ -105,13 +105,13 @@ EXPECTED = {
 def test_a_row_for_each_cell(fill):
     rows = fill()
     assert maps_of(rows) == EXPECTED
-    assert list(rows[0].values())[:14] == [
-        *("alexnet", "conv3", "", "", "", "", "spp", "5", "pool5", "false"),
+    assert list(rows[0].values())[:15] == [
+        *("alexnet", "conv3", "", "", "", "", "", "spp", "5", "pool5", "false"),
         *(Config().proposals.name, "train", "test", "0"),
     ]
     columns = (
-        "network train_from boxes precision fc_rank vote_iou features scales layer bbox proposals "
-        "train_split test_split seed map map_area"
+        "network train_from boxes precision fc_rank vote_iou bbox_passes features scales layer "
+        "bbox proposals train_split test_split seed map map_area"
     )
     assert list(rows[0]) == [*columns.split(), *CLASSES]
     assert [row["cat"] for row in rows] == ["0.0", "0.0", "1.0", "0.0", "0.0", "1.0"]
@@ -177,6 +177,12 @@ def test_other_findings_have_rows_of_their_own(fill):
     }
 
 
+def test_a_training_of_before_with_a_loss_on_boxes_has_rows_of_its_own(fill):
+    number = len(fill())
+    rows = fill(more={"boxes": "ridge"})
+    assert [row["boxes"] for row in rows] == [""] * number + ["ridge"] * number
+
+
 def test_cells_are_logged(fill, caplog):
     caplog.set_level(logging.INFO)
     fill()
@@ -216,14 +222,10 @@ def test_facts_of_trainings(data):
         back = replace(data, records=data.records[:1])
         found = training_facts(Config(**changes), Start(Network(), None), data, back)
         assert found["held_back"] == 1
-        return found["network"], found["train_from"], found["boxes"]
+        return found["network"], found["train_from"]
 
-    tuned = Finetune(train_from="conv3", box_loss=1.0)
-    assert facts() == ("alexnet", "fc", "")
-    assert facts(finetune=Finetune(train_from="conv3")) == ("alexnet", "conv3", "")
-    assert facts(finetune=tuned) == ("alexnet", "conv3", "ridge")
-    learned = facts(finetune=tuned, bbox=BoxRegression(layer="fc7"))
-    assert learned == ("alexnet", "conv3", "learned")
+    assert facts() == ("alexnet", "fc")
+    assert facts(finetune=Finetune(train_from="conv3")) == ("alexnet", "conv3")
 
 
 IDS = ("a.rf.1", "a.rf.2", "day2/a.rf.1", "图")

@@ -167,16 +167,6 @@ def test_batches_of_the_second_phase_are_shared_out_evenly():
         Finetune(train_from="conv3", conv_images=7)
 
 
-def test_boxes_are_trained_with_convolutions():
-    with pytest.raises(ValueError, match=r"box_loss is of the phase .* set Finetune.train_from"):
-        Finetune(box_loss=1.0)
-    with pytest.raises(
-        ValueError, match=r"BoxRegression.layer fc7 is trained by Finetune.box_loss"
-    ):
-        Config(bbox=BoxRegression(layer="fc7"))
-    Config(bbox=BoxRegression(layer="fc7"), finetune=Finetune(train_from="conv3", box_loss=1.0))
-
-
 def test_batches_are_shared_out_evenly():
     assert Finetune(batch=12, images=6).batch == 12
     for batch, images, words in (
@@ -239,6 +229,16 @@ def test_shipped_files(configured, path):
     config = configured("--config", path)
     assert config.run == f"runs/{path.stem}"
     assert text.startswith("#")  # each says what it is for, and the command
+
+
+def test_the_quick_own_images_are_the_others_with_fewer_batches(configured):
+    quick, whole = (
+        configured("--config", ROOT / f"configs/{name}.yaml")
+        for name in ("own_images_quick", "own_images")
+    )
+    assert quick.finetune.steps < whole.finetune.steps
+    finetune = replace(quick.finetune, steps=whole.finetune.steps)
+    assert replace(quick, run=whole.run, finetune=finetune) == whole
 
 
 @pytest.mark.parametrize(

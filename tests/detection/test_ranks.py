@@ -52,7 +52,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
 
 
 def test_any_number_of_processes_goes_on(tmp_path):
-    """Where convolutions and boxes are trained: two, then one, then two."""
+    """Where convolutions are trained: two, then one, then two."""
     one, mixed = trained(tmp_path / "one", "conv4", 1), tmp_path / "mixed"
     assert trained(mixed, "conv4", 2, end=8) is None
     assert (mixed / "checkpoint").exists()

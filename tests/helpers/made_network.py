@@ -9,7 +9,7 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone, Preprocessing
 from detection.networks.head import Head
 from detection.settings.training import Finetune
-from detection.training.finetuning.box_layer import box_layer
+from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 from detection.training.finetuning.pyramid_network import PyramidNetwork
 
@@ -55,8 +55,7 @@ def made_network(settings=SETTINGS):
     extractor = SPPExtractor(made_backbone(), SCALES)
     head = Head(extractor.length, CLASSES, settings.hidden, settings.dropout)
     head.initialise(torch.Generator().manual_seed(0), 3.0)
-    boxes = box_layer(settings.hidden, CLASSES) if settings.box_loss else None
-    return PyramidNetwork(extractor, head, settings.train_from, boxes)
+    return PyramidNetwork(extractor, head, settings.train_from)
 
 
 def window_batches(records, settings=SETTINGS, seed=0, store=None):
@@ -68,17 +67,19 @@ def window_batches(records, settings=SETTINGS, seed=0, store=None):
 def made_training(records, checkpoint):
     """Call it to train a network on the images; returns the network."""
 
-    def train(settings=SETTINGS, network=None, held_back=None, key="key", seed=0, **options):
+    def train(
+        settings=SETTINGS,
+        network=None,
+        held_back=None,
+        key="key",
+        seed=0,
+        autocast=False,
+        **options,
+    ):
         network = made_network(settings) if network is None else network
-        head = finetune_head(
-            network,
-            window_batches(records, settings, seed),
-            held_back,
-            settings,
-            checkpoint=checkpoint,
-            key=key,
-            **options,
-        )
+        descent = Descent(network, settings, seed, autocast=autocast)
+        batches = window_batches(records, settings, seed)
+        head = finetune_head(descent, batches, held_back, checkpoint, key, **options)
         assert head is network.head
         return network
 

@@ -15,13 +15,12 @@ from made_network import SETTINGS, made_network, window_batches
 from safetensors.torch import save_file
 
 from detection.ranks import joined, rank_of_process
+from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 
 folder, layers, end = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(1)
-settings = replace(
-    SETTINGS, train_from=layers, box_loss=float(layers != "fc"), jitter=0.2, images=4, conv_images=4
-)
+settings = replace(SETTINGS, train_from=layers, jitter=0.2, images=4, conv_images=4)
 if rank_of_process() == 0:
     made_records(folder)
 with joined(torch.device("cpu")) as ranks:
@@ -39,13 +38,11 @@ with joined(torch.device("cpu")) as ranks:
             yield step
 
     finetune_head(
-        network,
+        Descent(network, settings, seed=0, ranks=ranks),
         window_batches(records, settings),
         window_batches(records, settings, seed=1),
-        settings,
-        checkpoint=folder / "checkpoint",
-        key="key",
-        ranks=ranks,
+        folder / "checkpoint",
+        "key",
         report=report,
         progress=steps,
     )

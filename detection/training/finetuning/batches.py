@@ -26,14 +26,12 @@ class View:
             where another process of the training computes its features.
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
-        boxes: ``(B, 4)`` the object that each overlaps most.
         scale: which of the scales all of them are pooled from.
     """
 
     image: NDArray[np.uint8]
     windows: NDArray[np.float32]
     labels: NDArray[np.int64]
-    boxes: NDArray[np.float32]
     scale: int
 
     @property
@@ -119,13 +117,11 @@ class WindowBatches:
         rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
         windows = labels.windows[rows]
         image = read_image(record.path) if mine else np.empty((*record.size, 0), np.uint8)
-        boxes = labels.boxes[labels.nearest[rows]]
         scale = self._scale(labels, record.size, rng)
         if rng.random() < 0.5:
-            image = image[:, ::-1]
-            windows, boxes = (flip_boxes(each, image.shape[1]) for each in (windows, boxes))
+            image, windows = image[:, ::-1], flip_boxes(windows, image.shape[1])
         image = jitter_light(image, self.settings.jitter, rng)
-        return View(image, windows, classes, boxes, scale)
+        return View(image, windows, classes, scale)
 
     def _quota(self) -> tuple[int, int]:
         """Positives and windows in all that an image gives."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
@@ -23,6 +22,7 @@ from detection.training.extractors import spp_extractor
 from detection.training.feature_cache import image_key
 from detection.training.finetuning import finetune
 from detection.training.finetuning.batches import WindowBatches, trainable
+from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 from detection.training.finetuning.memory import freed_memory_kept
 from detection.training.finetuning.pyramid_network import PyramidNetwork, input_moments
@@ -48,7 +48,6 @@ def phase_of_fc(settings: Finetune) -> Finetune:
         conv_steps=default.conv_steps,
         conv_images=default.conv_images,
         conv_rate=default.conv_rate,
-        box_loss=default.box_loss,
     )
 
 
@@ -58,12 +57,12 @@ def phase_of_conv(settings: Finetune) -> Finetune:
 
 
 def head_path(run: Run, key: str) -> Path:
-    """The artefact of fine-tuning: ``head.`` tensors, of trained layers ``trunk.``, ``boxes.``."""
+    """The artefact of fine-tuning: ``head.`` tensors and, of trained layers, ``trunk.``."""
     return run.artefact("head", key)
 
 
 class Phases:
-    """The phases and what they share; head, boxes and backbone are trained in place.
+    """The phases and what they share; head and backbone are trained in place.
 
     Arguments as ``finetune_stage``.
     """
@@ -77,7 +76,6 @@ class Phases:
         weights: Weights,
         backbone: Backbone,
         head: Head,
-        boxes: nn.Linear | None,
         ranks: Ranks,
     ) -> None:
         self.ranks = ranks
@@ -88,7 +86,6 @@ class Phases:
         self.weights = weights
         self.backbone = backbone
         self.head = head
-        self.boxes = boxes
 
     def run_phase(self, name: str, settings: Finetune, start: str) -> str:
         """Train a phase, or read what it left before; returns its key.
@@ -109,29 +106,21 @@ class Phases:
                 self._train(settings, extractor, start, checkpoint, key, hand_back)
                 with self.ranks.first_before_others():
                     if not self.ranks.rank:
-                        self._write(path, key, settings)
+                        self._write(path, key)
                         checkpoint.unlink(missing_ok=True)
         arrays = read_artefact(path, key).arrays
         found = {name: torch.from_numpy(value) for name, value in arrays.items()}
         self.head.load_state_dict(strip_prefix(found, "head."))
-        if (boxes := self._boxes(settings)) is not None:
-            boxes.load_state_dict(strip_prefix(found, "boxes."))
         backbone.load_tensors(strip_prefix(found, "trunk."))
         backbone.digest = tensor_digest(strip_prefix(found, "trunk."))
         return key
 
-    def _write(self, path: Path, key: str, settings: Finetune) -> None:
+    def _write(self, path: Path, key: str) -> None:
         """Write what a phase leaves."""
         state = {f"head.{n}": v for n, v in self.head.state_dict().items()}
         state |= {f"trunk.{n}": v for n, v in self.backbone.tensors().items()}
-        if (boxes := self._boxes(settings)) is not None:
-            state |= {f"boxes.{n}": v for n, v in boxes.state_dict().items()}
         arrays = {name: value.cpu().numpy() for name, value in state.items()}
         write_artefact(path, key, arrays)
-
-    def _boxes(self, settings: Finetune) -> nn.Linear | None:
-        """The box layer in the phase that trains it."""
-        return self.boxes if settings.box_loss else None
 
     def _extractor(self, settings: Finetune) -> SPPExtractor:
         """What a phase learns from: the features of all later stages, or ones with gradients."""
@@ -177,9 +166,7 @@ class Phases:
         # Images without objects draw no curve.
         held = [each for each in self.held_back.records if trainable(each, config.data.difficult)]
         batches = self._batches(self.data.records, settings, extractor, config.seed)
-        network = PyramidNetwork(
-            extractor, self.head, settings.train_from, self._boxes(settings)
-        ).to(self.run.device)
+        network = PyramidNetwork(extractor, self.head, settings.train_from).to(self.run.device)
         self._start(network, batches, first=not start)
 
         def steps(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
@@ -189,17 +176,15 @@ class Phases:
                 if number % HAND_BACK_EVERY == 0:
                     hand_back()
 
+        autocast = config.precision == "bfloat16"
         finetune_head(
-            network,
+            Descent(network, settings, config.seed, autocast=autocast, ranks=self.ranks),
             batches,
             self._batches(held, settings, extractor, config.seed + 1) if held else None,
-            settings,
-            checkpoint=checkpoint,
-            key=key,
-            autocast=config.precision == "bfloat16",
+            checkpoint,
+            key,
             # On the CPU one is ahead of what the others compute.
             readers=1 if self.run.device.type == "cpu" else min(self.run.workers, MOST_READERS),
-            ranks=self.ranks,
             report=self._report,
             progress=steps,
         )

@@ -4,8 +4,6 @@ The paper trains the fc layers and leaves the convolutions as ImageNet made them
 differentiable, so the later convolutions can be trained through it as well, as Fast R-CNN does.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +17,13 @@ MOMENT_IMAGES = 64
 
 
 class PyramidNetwork(nn.Module):
-    """Trunk, pyramid and head in one: views in, class logits out.
+    """Trunk, pyramid and head in one, from a view to class logits.
 
     Args:
         extractor: SPP features; where convolutions are trained, those of its backbone and so in
             float32.
         head: fc6, fc7 and the (K+1)-way layer.
         layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
-        boxes: the layer on fc7 that moves windows; None where it is not trained.
 
     The head learns from pooled windows less the buffer ``mean`` ``(D,)``, 0 until it is set. Their
     features are all positive, and descent spends its first epochs on what they have in common;
@@ -35,39 +32,24 @@ class PyramidNetwork(nn.Module):
 
     mean: Tensor
 
-    def __init__(
-        self,
-        extractor: SPPExtractor,
-        head: Head,
-        layers: str = "fc",
-        boxes: nn.Linear | None = None,
-    ) -> None:
+    def __init__(self, extractor: SPPExtractor, head: Head, layers: str = "fc") -> None:
         super().__init__()
         self.extractor = extractor
         self.trunk = extractor.backbone.trunk
         self.head = head
-        self.boxes = boxes
         self.convolutions = convolutions_from(extractor.backbone, layers)
         self.trunk.requires_grad_(False)
         for layer in self.convolutions:
             layer.requires_grad_(True)
         self.register_buffer("mean", torch.zeros(extractor.length))
 
-    def forward(self, views: Sequence[View]) -> Tensor:
-        """Logits ``(B, K + 1)`` of all windows of the views, one view after the other."""
-        return self.logits(torch.cat([self.pooled(view) for view in views]))
-
-    def logits(self, pooled: Tensor) -> Tensor:
-        """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""
-        return self.head.fc8(self.fc7(pooled))
-
-    def fc7(self, pooled: Tensor) -> Tensor:
-        """fc7 ``(B, hidden)`` of pooled windows ``(B, D)``."""
-        return self.head.fc7_of(self.head.fc6_of(pooled.float() - self.mean))
-
     def pooled(self, view: View) -> Tensor:
         """Pooled windows ``(B, D)`` of a view."""
         return self.extractor.features_at(view.image, view.windows, view.scale)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""
+        return self.head(pooled.float() - self.mean)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""

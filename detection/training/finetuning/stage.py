@@ -8,8 +8,6 @@ convolutions' gradients cannot be had for.
 from dataclasses import replace
 from typing import NamedTuple
 
-from torch import nn
-
 from detection.data.records import Dataset
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
@@ -18,7 +16,6 @@ from detection.networks.weights import Weights, tensor_digest
 from detection.ranks import ALONE, Ranks
 from detection.run import Run
 from detection.settings.training import Finetune
-from detection.training.finetuning.box_layer import box_layer
 from detection.training.finetuning.phases import Phases, head_path, phase_of_conv, phase_of_fc
 from files.artefacts import write_artefact
 from files.names import content_key
@@ -30,12 +27,10 @@ class Finetuned(NamedTuple):
 
     Attributes:
         head: fc6, fc7 and fc8; None where none is needed.
-        boxes: the layer on fc7 that moves windows; None where it was not asked for.
-        key: of them and the trunk.
+        key: of it and the trunk.
     """
 
     head: Head | TruncatedHead | None
-    boxes: nn.Linear | None
     key: str
 
 
@@ -71,7 +66,7 @@ def finetune_stage(
     """
     config = run.config
     if config.svm.layers == ("pool5",) and settings.train_from == "fc":
-        return Finetuned(None, None, content_key({"weights": backbone.digest}))
+        return Finetuned(None, content_key({"weights": backbone.digest}))
     if config.features != "spp":
         raise ValueError(
             "fine-tuning goes through the pyramid, so with --features rcnn only --svm.layers "
@@ -82,15 +77,12 @@ def finetune_stage(
             return _as_it_is(run, weights.head)
         settings = replace(settings, hidden=weights.head.fc8.in_features)
     head = Head(backbone.pooled_length, len(data.classes), settings.hidden, settings.dropout)
-    boxes = None
-    if settings.box_loss:
-        boxes = box_layer(settings.hidden, len(data.classes)).to(run.device)
     head.to(run.device)
-    phases = Phases(run, data, held_back, windows, weights, backbone, head, boxes, ranks)
+    phases = Phases(run, data, held_back, windows, weights, backbone, head, ranks)
     key = phases.run_phase("fine-tuning", phase_of_fc(settings), "")
     if settings.train_from != "fc":
         key = phases.run_phase("fine-tuning of convolutions", phase_of_conv(settings), key)
-    return Finetuned(head.eval(), boxes, key)
+    return Finetuned(head.eval(), key)
 
 
 def _as_it_is(run: Run, head: Head | TruncatedHead) -> Finetuned:
@@ -101,4 +93,4 @@ def _as_it_is(run: Run, head: Head | TruncatedHead) -> Finetuned:
     if not path.exists():
         arrays = {f"head.{name}": value.numpy() for name, value in state.items()}
         write_artefact(path, key, arrays)
-    return Finetuned(head.to(run.device).eval(), None, key)
+    return Finetuned(head.to(run.device).eval(), key)

@@ -145,6 +145,11 @@ def test_one_by_one(extractor, image, found):
         torch.testing.assert_close(alone, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_windows_of_an_image(extractor, image, found):
+    again = extractor.of_image(image)(WINDOWS)
+    assert torch.equal(again.pooled[again.index], found)
+
+
 def test_in_any_order(extractor, image, rng):
     windows = random_windows(rng, BATCH + 5, SIZE)
     order = rng.permutation(len(windows))

@@ -21,7 +21,6 @@ from PIL import Image
 
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
-from detection.learners.bbox_regression import BoxRegressor
 from detection.networks.build import build_backbone
 from detection.settings.testing import Detection
 
@@ -83,24 +82,6 @@ def test_scores_by_hand(detector):
         np.testing.assert_allclose(one[layer][0], scores[layer][7], rtol=1e-4, atol=1e-4)
 
 
-def test_boxes_of_fc7(detector, tmp_path, rng):
-    """Whatever layer scores, box regression reads fc7, also after saving."""
-    hidden = detector.features.head.fc7.out_features
-    weights = rng.standard_normal((3, hidden + 1, 4)).astype(np.float32) / 500
-    reads_fc7 = replace(detector, regressor=BoxRegressor.from_arrays(weights), box_layer="fc7")
-    reads_fc7.save(tmp_path / "fc7.safetensors")
-    image, windows = made_image(), made_windows()
-    found = detector.extractor.features(image, windows)
-    rows = detector.features(found.pooled, ["fc7"])["fc7"][found.index]
-    expected = reads_fc7.regressor.predict(rows, windows)
-    for one in (reads_fc7, SPPDetector.load(tmp_path / "fc7.safetensors")):
-        for layers in (["fc6"], ["fc7"], ["pool5", "softmax"]):
-            scores, boxes = one.score(image, windows, layers)
-            assert list(scores) == layers
-            np.testing.assert_allclose(boxes, expected, rtol=1e-4, atol=1e-2)
-    assert len(reads_fc7.detect(image, windows, ALL))
-
-
 def test_the_layer_of_the_settings_scores(detector):
     image, windows = made_image(), made_windows()
     assert detector.layers == LAYERS
@@ -134,6 +115,34 @@ def test_without_box_regression_the_windows_are_the_boxes(detector):
     assert_same(
         detector.finish(candidates, SIZE), detector.detect(made_image(), made_windows(), ALL)
     )
+
+
+def test_a_second_pass_moves_each_box_by_the_features_of_the_first(detector):
+    image, windows = made_image(), made_windows()
+    twice = replace(detector, detection=replace(detector.detection, bbox_passes=2))
+    before = detector.candidates(image, windows, ["fc6", "fc7"])
+    for layer, after in twice.candidates(image, windows, ["fc6", "fc7"]).items():
+        one = before[layer]
+        for name in ("windows", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(one, name))
+        moved = 0
+        for row, (x1, y1, x2, y2) in enumerate(one.boxes):
+            x1, x2 = max(x1, 0), min(x2, SIZE[1])
+            y1, y2 = max(y1, 0), min(y2, SIZE[0])
+            expected = one.boxes[row]
+            if x2 - x1 >= 1 and y2 - y1 >= 1:
+                box = np.array([[x1, y1, x2, y2]], np.float32)
+                pooled = detector.extractor.features(image, box).pooled
+                expected = detector.regressor.predict(pooled, box)[0, one.labels[row]]
+                moved += 1
+            np.testing.assert_allclose(after.boxes[row], expected, rtol=1e-4, atol=2e-3)
+        assert moved > 10
+
+
+def test_no_candidate_no_second_pass(detector):
+    settings = replace(detector.detection, bbox_passes=2, score_threshold=1e6)
+    found = replace(detector, detection=settings).candidates(made_image(), made_windows())
+    assert [len(each) for each in found.values()] == [0]
 
 
 @pytest.mark.parametrize("layer", ["fc6", "fc7", "fc6+fc7", "softmax"])

@@ -195,6 +195,21 @@ def test_a_detector_without_one_of_its_settings(saved, lost):
         SPPDetector.load(saved)
 
 
+@pytest.mark.parametrize("layer", ["pool5", None])
+def test_a_detector_of_before_the_box_layer_was_removed(detector, saved, layer):
+    found = read_artefact(saved, FORMAT)
+    write_artefact(saved, FORMAT, found.arrays, found.facts | {"box_layer": layer})
+    assert_same(SPPDetector.load(saved).detect(made_image()), detector.detect(made_image()))
+
+
+def test_a_detector_with_a_box_layer(saved):
+    found = read_artefact(saved, FORMAT)
+    write_artefact(saved, FORMAT, found.arrays, found.facts | {"box_layer": "fc7"})
+    message = rf"{saved} cannot be used: .* with a box layer, which was removed; train it again"
+    with pytest.raises(ValueError, match=message):
+        SPPDetector.load(saved)
+
+
 @pytest.mark.parametrize("form", ["whole", "small"])
 def test_a_detector_without_one_of_its_arrays(detector, saved, form):
     if form == "small":
@@ -302,7 +317,7 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
 def test_a_detector_of_bfloat16_where_there_is_none(detector, saved, tmp_path, monkeypatch):
     rough = SPPDetector.load(saved, precision="bfloat16")
     rough.save(tmp_path / "rough")
-    monkeypatch.setattr("detection.inference.detector.native_precision", lambda *_: "float32")
+    monkeypatch.setattr("detection.inference.detector_parts.native_precision", lambda *_: "float32")
     loaded = SPPDetector.load(tmp_path / "rough")
     assert_same(
         loaded.detect(made_image(), made_windows(), ALL),

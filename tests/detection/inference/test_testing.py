@@ -113,6 +113,16 @@ def test_a_split_is_scored_once_for_all_layers(detector, split):
                 np.testing.assert_allclose(*close, rtol=1e-4, atol=1e-4)
 
 
+def test_another_pass_of_box_regression_is_scored_anew(detector, split):
+    folders = testing.score_split(split.run, detector, split.data, split.windows)
+    settings = replace(detector.detection, bbox_passes=2)
+    twice = Counting(replace(detector, detection=settings))
+    others = testing.score_split(split.run, twice, split.data, split.windows)
+    assert twice.scored == 2
+    assert not set(folders.values()) & set(others.values())
+    assert "passes2" in testing.folder_of_test(split.run, twice, split.windows).name
+
+
 def test_a_killed_test_resumes(detector, split):
     with pytest.raises(KeyboardInterrupt):
         testing.score_split(split.run, Counting(detector, 1), split.data, split.windows)

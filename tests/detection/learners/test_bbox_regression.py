@@ -139,6 +139,33 @@ def test_a_class_without_samples_leaves_windows(caplog: pytest.LogCaptureFixture
     np.testing.assert_allclose(regressor.predict(features, windows)[:, 1], windows, rtol=1e-6)
 
 
+@pytest.mark.parametrize("count", [150, 20])  # primal, dual
+def test_a_prior_equals_a_fit_of_what_it_leaves(count: int) -> None:
+    features, windows, targets, labels = problem(0, count, 40, num_classes=1)
+    prior = np.random.default_rng(1).normal(0, 0.01, (41, 4)).astype(np.float32)
+    by_prior = BoxRegressor().fit(
+        features, windows, targets, labels, num_classes=2, scale=2.0, prior=prior
+    )
+    moves = features.astype(float) @ prior[:-1] + prior[-1]
+    left = decode(windows.astype(float), encode(windows, targets) - moves)
+    plain = BoxRegressor().fit(features, windows, left, labels, scale=2.0)
+    queries, asked, _, _ = problem(2, 30, 40)
+    got = by_prior.predict(2 * queries, asked)
+    # The prior's own moves on top: log sizes add, centres move by the window's size.
+    moves = queries.astype(float) @ prior[:-1] + prior[-1]
+    rest = encode(asked, plain.predict(2 * queries, asked)[:, 0])
+    np.testing.assert_allclose(got[:, 0], decode(asked.astype(float), rest + moves), atol=5e-3)
+    # A class without samples has the prior alone.
+    np.testing.assert_allclose(got[:, 1], decode(asked.astype(float), moves), atol=5e-3)
+
+
+def test_a_strong_penalty_leaves_the_prior() -> None:
+    features, windows, targets, labels = problem(0, 60, 10, num_classes=1)
+    prior = np.random.default_rng(1).normal(0, 0.01, (11, 4)).astype(np.float32)
+    strong = BoxRegressor(alpha=1e12).fit(features, windows, targets, labels, prior=prior)
+    np.testing.assert_allclose(strong.weights_[0, :-1], prior[:-1], atol=1e-6)
+
+
 def test_index_shares_features_between_windows() -> None:
     features, windows, targets, labels = problem(0, 60, 10)
     regressor = BoxRegressor().fit(features, windows, targets, labels)

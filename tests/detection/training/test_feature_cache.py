@@ -61,16 +61,6 @@ def test_box_regression_rows(tmp_path):
     assert 2 < len(at_seven.windows) < len(entry.windows)
 
 
-def test_without_box_regression_only_its_objects_are_kept(tmp_path):
-    record, proposals = made_record(tmp_path, labels=[2, 1]), made_proposals()
-    entry = added(tmp_path, record, proposals)
-    fewer = added(tmp_path, record, proposals, Sampling(regression_iou=None))
-    assert len(fewer.windows) == len(fewer.classes) == fewer.objects == 2
-    assert len(fewer.rows) == 2 + RANDOM_WINDOWS
-    np.testing.assert_array_equal(fewer.object_rows.read(), entry.object_rows.read())
-    np.testing.assert_array_equal(fewer.random_rows.read(), entry.random_rows.read())
-
-
 def test_box_regression_windows_are_spread_over_a_long_list(tmp_path):
     record = made_record(tmp_path, boxes=[(0, 0, 64, 64)])
     grid = [(x, y, x + 60, y + 60) for x in range(0, 16) for y in range(0, 4)] * 5

@@ -157,3 +157,9 @@ def test_keys_of_box_regression(world):
         2.0,
     )
     assert len(artefacts(world.run(), "box-regression")) == 3
+    shape = (world.entries[0].rows.length + 1, 4)
+    for prior in (np.zeros(shape, np.float32), np.ones(shape, np.float32)):
+        box_regression_stage(
+            run, run.config.bbox, world.data, world.bank, world.entries, 2.0, prior
+        )
+    assert len(artefacts(world.run(), "box-regression")) == 5

@@ -17,10 +17,11 @@ from detection.features.scales import SCALES
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights, random_weights
 from detection.settings.data import Data
-from detection.settings.training import BoxRegression, Network
+from detection.settings.training import Network
 from detection.training.extractors import make_extractor
+from detection.training.feature_cache import Sampling
 from detection.training.network_stage import network_stage
-from detection.training.pipeline import sampling_of, training_facts
+from detection.training.pipeline import training_facts
 from detection.training.scaling import mean_norm_factor, scaled_layers
 from detection.training.start import Start
 from detection.training.window_features import data_key, window_features_stage
@@ -109,15 +110,11 @@ def test_the_bank_is_filled_once(world, tmp_path, caplog):
     run = world.run(data=Data(cache=str(tmp_path / "cache")))
     extractor = SPPExtractor(made_backbone(), (32,))
     first = Dataset(world.data.records[:2], CLASSES)
-    window_features_stage(run, sampling_of(run.config), first, world.windows, extractor)
-    bank = window_features_stage(run, sampling_of(run.config), world.data, world.windows, extractor)
+    window_features_stage(run, Sampling(), first, world.windows, extractor)
+    bank = window_features_stage(run, Sampling(), world.data, world.windows, extractor)
     assert all(bank.has(record) for record in world.data.records)
-    assert (
-        bank.key
-        == window_features_stage(
-            run, sampling_of(run.config), world.data, world.windows, extractor
-        ).key
-    )
+    again = window_features_stage(run, Sampling(), world.data, world.windows, extractor)
+    assert again.key == bank.key
     said = [line for line in caplog.messages if line.startswith("training windows: ")]
     counts = ((0, 2), (2, 6), (6, 6))
     assert said == [f"training windows: {n} of {of} images were done before" for n, of in counts]
@@ -125,22 +122,6 @@ def test_the_bank_is_filled_once(world, tmp_path, caplog):
     entry = bank.load(world.data.records[0])
     assert entry.objects == 2
     assert entry.rows.length == extractor.length
-
-
-def test_the_bank_keeps_objects_alone_where_boxes_are_learned_on_fc7(world, tmp_path):
-    cache, extractor = Data(cache=str(tmp_path / "cache")), SPPExtractor(made_backbone(), (32,))
-    settings = replace(CONFIG.finetune, train_from="conv4", box_loss=1.0)
-    counts = []
-    for layer in ("pool5", "fc7"):
-        run = world.run(data=cache, finetune=settings, bbox=BoxRegression(layer=layer))
-        bank = window_features_stage(
-            run, sampling_of(run.config), world.data, world.windows, extractor
-        )
-        entries = [bank.load(record) for record in world.data.records]
-        counts.append([sum(len(e.windows) for e in entries), sum(e.objects for e in entries)])
-    (samples, objects), fewer = counts
-    assert samples > objects
-    assert fewer == [objects, objects]
 
 
 def test_wide_maps_are_reduced_once(world, tmp_path):
@@ -168,7 +149,7 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
 def test_the_facts_of_a_training(world):
     none = replace(world.data, records=())
     facts = training_facts(CONFIG, Start(Network("vgg16"), None), world.data, none)
-    expected = {"network": "vgg16", "start": "", "train_from": "fc", "boxes": "", "held_back": 0}
+    expected = {"network": "vgg16", "start": "", "train_from": "fc", "held_back": 0}
     assert facts.items() >= {**expected, "split": "trainval", "images": 6}.items()
     config = replace(CONFIG, start="small", finetune=replace(CONFIG.finetune, steps=0))
     # Data without a trainval were trained on their train.

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from made_detector import made_detector
@@ -49,7 +50,7 @@ def started(detector, folder, numbers="float32", **network):
 def test_imagenets_network_is_the_default():
     start = load_start(replace(CONFIG, network=Network(weights="random")))
     assert start.network == Network(weights="random")
-    assert (start.weights.head, start.digest) == (None, "")
+    assert (start.weights.head, start.digest, start.regression) == (None, "", None)
 
 
 def test_a_detectors_network_and_fc_layers(detector, backbone, tmp_path):
@@ -58,6 +59,7 @@ def test_a_detectors_network_and_fc_layers(detector, backbone, tmp_path):
     assert (start.weights.source, start.digest) == (str(path), file_digest(path))
     assert start.weights.digest == backbone.digest
     assert start.weights.classifier is None
+    np.testing.assert_array_equal(start.regression, detector.regressor.weights_.mean(axis=0))
     head, trained = start.weights.head, detector.features.head
     assert isinstance(head, Head)
     for name, value in whole_layers(head).items():

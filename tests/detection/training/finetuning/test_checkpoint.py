@@ -12,12 +12,12 @@ from made_network import (
     OPTIMIZERS,
     SETTINGS,
     made_network,
-    made_training,
     names_of,
     same,
     window_batches,
 )
 
+from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 from files.artefacts import read_artefact
 
@@ -34,16 +34,6 @@ def dies_at(step):
             yield item
 
     return progress
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    return tmp_path / "stages" / "head.checkpoint"
-
-
-@pytest.fixture
-def train(tmp_path, checkpoint):
-    return made_training(made_records(tmp_path), checkpoint)
 
 
 @LAYERS
@@ -77,20 +67,6 @@ def test_a_checkpoint_holds_what_is_trained(checkpoint, train, optimizer, layers
     expected = {f"network.{name}" for name in names_of(layers)}
     expected |= {f"optimizer.{kind}.{name}" for kind in averages for name in names_of(layers)}
     assert names == expected
-
-
-def test_a_killed_training_of_boxes_ends_with_the_same_bits(train, checkpoint):
-    settings = replace(SETTINGS, train_from="conv4", box_loss=1.0)
-    network, killed = made_network(settings), made_network(settings)
-    train(settings, network)
-    checkpoint.unlink()
-    with pytest.raises(Killed):
-        train(settings, killed, progress=dies_at(7))
-    killed = made_network(settings)
-    train(settings, killed)
-    assert network.boxes.weight.abs().max() > 0
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, killed.state_dict()[name]), name
 
 
 @LAYERS
@@ -136,5 +112,5 @@ def test_a_training_leaves_the_global_generator_as_it_was(tmp_path, checkpoint):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    finetune_head(network, batches, None, SETTINGS, checkpoint=checkpoint, key="key")
+    finetune_head(Descent(network, SETTINGS, 0), batches, None, checkpoint, "key")
     assert torch.equal(torch.rand(3), expected)

@@ -122,23 +122,6 @@ def test_runs_share_the_first_phase(world, weights, caplog):
     assert torch.equal(same.fc6.weight, start.fc6.weight)
 
 
-def test_boxes_are_fine_tuned_in_the_second_phase_and_read_back(world, weights, caplog):
-    caplog.set_level(logging.INFO)
-    settings = replace(CONFIG.finetune, train_from="conv4", learning_rate=0.01)
-    plain = world.run(finetune=settings)
-    finetuned(world, plain, weights)
-    run = world.run(finetune=replace(settings, box_loss=1.0))
-    _, made = all_finetuned(world, run, weights)
-    # The fc layers' own phase knows nothing of boxes, so it is the same one.
-    assert caplog.text.count("fine-tuning: reused") == 1
-    assert made.boxes.weight.shape == (4 * len(CLASSES), CONFIG.finetune.hidden)
-    assert made.boxes.weight.abs().max() > 0
-    _, again = all_finetuned(world, run, weights)
-    assert again.key == made.key
-    assert same_state(again.boxes, made.boxes)
-    assert same_state(again.head, made.head)
-
-
 def test_keys_of_fine_tuning(world, weights):
     changes = [
         {"seed": 1},
@@ -252,7 +235,7 @@ def test_rcnn_with_what_it_cannot_train_is_refused(world, weights, change):
 
 def test_fc_layers_learn_from_the_features_of_the_stages_after(world, weights):
     backbone, run = made_backbone(), world.run(precision="bfloat16")
-    phases = Phases(run, None, None, None, weights, backbone, None, None, ALONE)
+    phases = Phases(run, None, None, None, weights, backbone, None, ALONE)
     fc = phases._extractor(phase_of_fc(run.config.finetune))
     assert fc.facts == make_extractor(run, backbone).facts
     assert fc.precision == "bfloat16"
@@ -268,7 +251,6 @@ def test_without_steps_a_detectors_head_stays_as_it_is(world, weights, form):
     before = {name: value.clone() for name, value in given.state_dict().items()}
     _, found = all_finetuned(world, run, replace(weights, head=given))
     assert found.head is given
-    assert found.boxes is None
     assert all(torch.equal(value, before[name]) for name, value in found.head.state_dict().items())
     # Other processes read the same, a truncated head truncated.
     path = head_path(run, found.key)

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_batches import made_records
 from made_network import (
     SCALES,
     SETTINGS,
     changed,
     made_network,
-    made_training,
     names_of,
     window_batches,
 )
@@ -19,16 +17,6 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone
 from detection.training.finetuning import pyramid_network
 from detection.training.finetuning.pyramid_network import PyramidNetwork, input_moments
-
-
-@pytest.fixture
-def records(tmp_path):
-    return made_records(tmp_path)
-
-
-@pytest.fixture
-def train(records, tmp_path):
-    return made_training(records, tmp_path / "stages" / "head.checkpoint")
 
 
 @pytest.mark.parametrize("layers", ["fc", "conv5", "conv4", "conv3", "conv2"])
@@ -77,6 +65,7 @@ def test_a_centred_head_becomes_one_of_pooled_windows(records):
     network.mean.uniform_(0, 3, generator=torch.Generator().manual_seed(5))
     view = window_batches(records).draw(0)[0]
     network.eval()
-    before, pooled = network([view]), network.pooled(view)
+    pooled = network.pooled(view)
+    before = network(pooled)
     after = network.head.shift_input(network.mean)(pooled)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)

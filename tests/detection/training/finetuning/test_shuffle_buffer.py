@@ -35,13 +35,8 @@ class Batches:
 
     def view(self, step, number):
         windows = [(step, number, row, label) for row, label in enumerate(self.labels)]
-        return View(
-            np.zeros((1, 1, 3), np.uint8),
-            np.array(windows, np.float32),
-            self.labels,
-            np.array(windows, np.float32),
-            0,
-        )
+        image = np.zeros((1, 1, 3), np.uint8)
+        return View(image, np.array(windows, np.float32), self.labels, 0)
 
 
 def made_pool(batches=None):
