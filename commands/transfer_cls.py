@@ -9,15 +9,18 @@ A view is crop (the centre), full (aspect kept) or warp (a square) with the shor
 layer and view the tool prints what is measured on the test images and, where there are several
 views, what each gains over the one before. C is chosen on training images held back, and so is s by
 --choose, which touches no test image. Features and their inner products are kept in the cache: a
-second call takes seconds. Images that cannot be read are left out and listed, with exit status 3.
+second call takes seconds. A page of classes, confusions and the worst images goes to
+runs/transfer_cls. Images that cannot be read are left out and listed, with exit status 3.
 """
 
+import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from classification.transfer.caltech101 import Caltech101, CaltechData
 from classification.transfer.feature_store import (
     ExtractorSpec,
     FeatureStore,
@@ -25,19 +28,14 @@ from classification.transfer.feature_store import (
     extractor_of_process,
 )
 from classification.transfer.layers import Layer
-from classification.transfer.tasks import (
-    Caltech101,
-    CaltechData,
-    Outcome,
-    Task,
-    Voc07,
-    VocData,
-)
+from classification.transfer.report import Measured, write_transfer_report
+from classification.transfer.task import Outcome, Task
 from classification.transfer.view import View
+from classification.transfer.voc07 import Voc07, VocData
 from commands.cli import end, run_tool, with_progress
 from detection.config import Config
 from detection.evaluation.report import NO_AP, put_rows
-from detection.machine import Precision, fixed_threads, native_precision
+from detection.machine import Precision, environment, fixed_threads, native_precision
 from detection.run import Run
 from detection.settings.data import Data
 from files.artefacts import write_artefact
@@ -174,14 +172,14 @@ class Asked:
 
 
 def transfer(run: Run, task: Task, asked: Asked) -> None:
-    """Extract, train, test and print, view by view; see the functions above."""
+    """Extract, train, test and print, view by view, and write the page; see the functions above."""
     precision = native_precision(asked.precision, run.device)
     spec = ExtractorSpec.of(asked.network, precision, run.device.type)
     extractor = extractor_of_process(spec)
     for view in asked.views:
         extractor.check(view)
     store = FeatureStore(run, spec)
-    before: dict[str, tuple[View, Outcome]] = {}
+    measured: list[Measured] = []
     for view in asked.views:
         missing = {layer: extractor.why_not(layer, view) for layer in asked.features}
         store.make(task.paths, view, [layer for layer in asked.features if missing[layer] is None])
@@ -200,13 +198,35 @@ def transfer(run: Run, task: Task, asked: Asked) -> None:
             if asked.choose:
                 continue
             outcome = task.evaluate(gram, C)
-            found = {**outcome.metrics, "C": C, **gain(task, before.get(layer), outcome)}
-            before[layer] = view, outcome
-            values = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-            print(f"{layer} {view}: {values}", flush=True)
+            gains = gain(task, measured, layer, outcome)
+            measured.append(Measured(layer, view, C, words_of(gains), outcome))
+            found = {**outcome.metrics, "C": C, **gains}
+            print(f"{layer} {view}: {words_of(found)}", flush=True)
             keep(run, row | {"C": C, "spec": spec.facts}, outcome)
             put(asked, row, {name: f"{value:.4g}" for name, value in found.items()})
+    if measured:
+        report(run, task, asked, measured)
     end(task.unreadable)
+
+
+def report(run: Run, task: Task, asked: Asked, measured: list[Measured]) -> None:
+    """Write the page, and say where it is."""
+    network = asked.network.name
+    path = run.folder / f"{task.name}_{network.replace('/', '_')}.html"
+    write_transfer_report(
+        path,
+        title=f"{task.name} by {network}'s features",
+        task=task,
+        measured=measured,
+        facts={"command": run.command, "environment": environment()},
+        settings=json.dumps(asdict(asked) | {"task": asdict(task.data)}, indent=2),
+    )
+    print(f"classes, confusions and the worst images are in {path}")
+
+
+def words_of(values: dict[str, float]) -> str:
+    """Numbers by name, in one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def chosen_C(task: Task, gram: NDArray, what: str) -> float:
@@ -216,14 +236,14 @@ def chosen_C(task: Task, gram: NDArray, what: str) -> float:
     return C
 
 
-def gain(task: Task, before: tuple[View, Outcome] | None, outcome: Outcome) -> dict[str, float]:
-    """What a view gains over the one before it, by names such as ``mAP - crop-224 low``."""
-    if before is None:
+def gain(task: Task, before: list[Measured], layer: str, outcome: Outcome) -> dict[str, float]:
+    """What a view gains over the layer's last one, by names such as ``mAP - crop-224 low``."""
+    earlier = [one for one in before if one.layer == layer]
+    if not earlier:
         return {}
-    view, earlier = before
     name = next(iter(outcome.metrics))
-    gains = task.gain(earlier, outcome)
-    return {f"{name} - {view}{ending}": value for ending, value in gains.items()}
+    gains = task.gain(earlier[-1].outcome, outcome)
+    return {f"{name} - {earlier[-1].view}{ending}": value for ending, value in gains.items()}
 
 
 def put(asked: Asked, row: dict[str, Any], metrics: dict[str, str]) -> None:

@@ -7,8 +7,110 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classification.transfer.judged import JudgedImages, named_by_best
+from classification.transfer.svms import best_C, svm_scores
+from classification.transfer.task import Outcome
+from detection.settings.ranges import require
 from files.images import images_below
 from files.names import check_class_name
+
+
+@dataclass(frozen=True)
+class CaltechData:
+    """Images in a folder a class.
+
+    Attributes:
+        root: folder of folders, or the one that holds 101_ObjectCategories.
+        train_images: of a class.
+        test_images: of a class, at most.
+        splits: number of random splits.
+        cache: folder for features.
+    """
+
+    root: str = "data/caltech101"
+    train_images: int = 30
+    test_images: int = 50
+    splits: int = 10
+    cache: str = "data/cache"
+
+    def __post_init__(self) -> None:
+        require(self, train_images=(3, 100_000), test_images=(1, 100_000), splits=(1, 1000))
+
+
+class Caltech101:
+    """Caltech-101: accuracies of random splits.
+
+    Args:
+        data: the images.
+        seed: of the splits.
+    """
+
+    name = "caltech101"
+
+    def __init__(self, data: CaltechData, seed: int = 0) -> None:
+        found: ClassFolders = read_class_folders(data.root)
+        self.classes = found.classes
+        self.paths: Sequence[Path] = found.paths
+        self.unreadable: dict[str, str] = {}
+        self._labels = found.labels.copy()
+        self.data, self._seed = data, seed
+        self._split(0)  # to refuse a small class before hours of work
+        self.facts = {
+            "train": str(data.train_images),
+            "test": f"{data.test_images} x {data.splits}",
+        }
+
+    def leave_out(self, rows: dict[int, str]) -> None:
+        """As ``Task``."""
+        self._labels[list(rows)] = -1
+        self.unreadable |= {str(self.paths[row]): sentence for row, sentence in rows.items()}
+
+    def _split(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        data, seed = self.data, self._seed * 1000 + number
+        return draw_split(self._labels, data.train_images, data.test_images, seed, self.classes)
+
+    def choose(self, gram: NDArray) -> tuple[float, float]:
+        """As ``Task``; class accuracy on a third of the first split's training images."""
+        rows, _ = self._split(0)
+        third = max(self.data.train_images // 3, 1)
+        inside = draw_split(
+            self._labels[rows], self.data.train_images - third, third, self._seed, self.classes
+        )
+        learn, rest = (rows[part] for part in inside)
+        targets = one_vs_rest(self._labels, len(self.classes))
+
+        def measure(C: float) -> float:
+            scores = svm_scores(gram, learn, rest, targets, C, self.classes)
+            return float(self._measured(scores, rest)[0].mean())
+
+        return best_C(measure)
+
+    def evaluate(self, gram: NDArray, C: float) -> Outcome:
+        """As ``Task``."""
+        targets = one_vs_rest(self._labels, len(self.classes))
+        judged, of_class, found = [], [], []
+        for number in range(self.data.splits):
+            train, test = self._split(number)
+            scores = svm_scores(gram, train, test, targets, C, self.classes)
+            classes, images = self._measured(scores, test)
+            of_class.append(classes)
+            found.append((classes.mean(), images))
+            judged.append(JudgedImages(test, scores, targets[test], named_by_best(scores)))
+        splits = np.array(found)
+        return Outcome(
+            mean_and_deviation(splits), {"splits": splits}, np.mean(of_class, axis=0), judged[0]
+        )
+
+    def _measured(
+        self, scores: NDArray[np.float64], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], float]:
+        return accuracies(scores.argmax(axis=1), self._labels[rows], len(self.classes))
+
+    def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
+        """As ``Task``; of class accuracy, with the deviation of the splits' own gains."""
+        gains = (after.arrays["splits"] - before.arrays["splits"])[:, 0]
+        deviation = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
+        return {"": float(gains.mean()), " deviation": deviation}
 
 
 @dataclass(frozen=True)
@@ -86,6 +188,16 @@ def draw_split(
     return np.sort(rows[0]), np.sort(rows[1])
 
 
+def mean_and_deviation(splits: NDArray[np.float64]) -> dict[str, float]:
+    """Class accuracy and accuracy ``(splits, 2)``: each's mean, and its deviation over splits."""
+    mean = splits.mean(axis=0)
+    deviation = splits.std(axis=0, ddof=1) if len(splits) > 1 else np.zeros(2)
+    metrics: dict[str, float] = {}
+    for number, name in enumerate(("class accuracy", "accuracy")):
+        metrics |= {name: mean[number], f"{name} deviation": deviation[number]}
+    return metrics
+
+
 def one_vs_rest(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Targets ``(n, K)`` of 1 and -1."""
     return np.where(labels[:, None] == np.arange(classes), 1, -1)
@@ -93,8 +205,8 @@ def one_vs_rest(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 
 def accuracies(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int
-) -> tuple[float, float]:
-    """Mean over classes of the share of right ones, and the share over all images; 0..1."""
+) -> tuple[NDArray[np.float64], float]:
+    """Share of right ones of each class ``(K,)``, and over all images; 0..1."""
     right = predicted == labels
-    of_class = [float(right[labels == label].mean()) for label in range(classes)]
-    return float(np.mean(of_class)), float(right.mean())
+    of_class = [right[labels == label].mean() for label in range(classes)]
+    return np.array(of_class), float(right.mean())

@@ -5,14 +5,116 @@ that class, in training and in testing. Average precision is the detector's, at 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classification.transfer.judged import JudgedImages, named_by_rank
+from classification.transfer.svms import best_C, svm_scores
+from classification.transfer.task import Outcome
 from detection.data.records import ImageRecord
+from detection.data.voc import read_voc
 from detection.evaluation.voc_ap import eleven_point_ap, recall_precision
 
 REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class VocData:
+    """Images in VOC's layout.
+
+    Attributes:
+        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        train_split: list in ImageSets/Main to train on.
+        test_split: list to test on.
+        cache: folder for features.
+    """
+
+    root: str = "data/VOCdevkit"
+    train_split: str = "trainval"
+    test_split: str = "test"
+    cache: str = "data/cache"
+
+
+class Voc07:
+    """VOC 2007 classification.
+
+    Args:
+        data: the images.
+        seed: of the held-back images and of the bootstrap.
+        limit: use the first so many images of each list.
+        training_only: leave the test images alone.
+    """
+
+    name = "voc07"
+
+    def __init__(
+        self, data: VocData, seed: int = 0, limit: int | None = None, *, training_only: bool = False
+    ) -> None:
+        self.data = data
+        train = read_voc(data.root, data.train_split, limit=limit)
+        self.classes = train.classes
+        records, self.unreadable = list(train.records), dict(train.unreadable)
+        self._train_count = len(records)
+        if not training_only:
+            test = read_voc(data.root, data.test_split, train.classes, limit=limit)
+            records += test.records
+            self.unreadable |= test.unreadable
+        self._seed = seed
+        self._ids = [record.image_id for record in records]
+        self.paths: Sequence[Path] = [record.path for record in records]
+        self._labels = image_labels(records, len(self.classes))
+        self._readable = np.ones(len(records), bool)
+        cut = f":{limit}" if limit else ""
+        self.facts = {"train": data.train_split + cut, "test": data.test_split + cut}
+
+    def leave_out(self, rows: dict[int, str]) -> None:
+        """As ``Task``."""
+        self._readable[list(rows)] = False
+        self.unreadable |= {self._ids[row]: sentence for row, sentence in rows.items()}
+
+    def _rows(self, *, train: bool) -> NDArray[np.int64]:
+        rows = np.flatnonzero(self._readable)
+        return rows[(rows < self._train_count) == train]
+
+    def choose(self, gram: NDArray) -> tuple[float, float]:
+        """As ``Task``; mAP on a third of the training images."""
+        rows = self._rows(train=True)
+        learn, rest = (rows[part] for part in held_back(len(rows), self._seed))
+        # A class may have all its few images on one side.
+        known = [set(of.tolist()) >= {-1, 1} for of in self._labels[learn].T]
+        targets = self._labels[:, known]
+        if not (targets[rest] > 0).any():
+            raise ValueError(
+                f"the {len(rows)} training images are too few to hold some back; give --C"
+            )
+        names = [name for name, here in zip(self.classes, known, strict=True) if here]
+
+        def measure(C: float) -> float:
+            return mean_ap(svm_scores(gram, learn, rest, targets, C, names), targets[rest])
+
+        return best_C(measure)
+
+    def evaluate(self, gram: NDArray, C: float) -> Outcome:
+        """As ``Task``."""
+        train, test = self._rows(train=True), self._rows(train=False)
+        labels = self._labels[test]
+        scores = svm_scores(gram, train, test, self._labels, C, self.classes)
+        of_class = average_precisions(scores, labels)
+        return Outcome(
+            {"mAP": float(np.nanmean(of_class))},
+            {"scores": scores, "labels": labels},
+            of_class,
+            JudgedImages(test, scores, labels, named_by_rank(scores, labels)),
+        )
+
+    def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
+        """As ``Task``; the range is 95 % of a paired bootstrap over the test images."""
+        both = before.arrays["scores"], after.arrays["scores"]
+        gain, low, high = bootstrap_gain(*both, after.arrays["labels"], self._seed)
+        return {"": gain, " low": low, " high": high}
 
 
 def image_labels(records: Sequence[ImageRecord], classes: int) -> NDArray[np.int64]:
@@ -41,10 +143,17 @@ def average_precision(scores: NDArray[np.float64], labels: NDArray[np.int64]) ->
     return eleven_point_ap(recall, precision)
 
 
+def average_precisions(
+    scores: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """``(K,)`` average precisions, of scores and labels ``(n, K)``; NaN where no image has it."""
+    pairs = zip(scores.T, labels.T, strict=True)
+    return np.array([average_precision(*pair) for pair in pairs])
+
+
 def mean_ap(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean over the classes that have an image, of scores and labels ``(n, K)``."""
-    pairs = zip(scores.T, labels.T, strict=True)
-    return float(np.nanmean([average_precision(*pair) for pair in pairs]))
+    return float(np.nanmean(average_precisions(scores, labels)))
 
 
 def held_back(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -59,5 +59,7 @@ def test_a_class_too_small_is_named():
 
 def test_accuracies():
     labels = np.array([0, 0, 0, 1])
-    assert accuracies(np.array([0, 0, 1, 1]), labels, 2) == pytest.approx(((2 / 3 + 1) / 2, 0.75))
+    of_class, of_images = accuracies(np.array([0, 0, 1, 1]), labels, 2)
+    assert of_class == pytest.approx([2 / 3, 1])
+    assert of_images == 0.75
     assert one_vs_rest(np.array([1, 0]), 3).tolist() == [[-1, 1, -1], [1, -1, -1]]

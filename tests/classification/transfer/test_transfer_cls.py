@@ -8,9 +8,10 @@ import pytest
 from made_voc import object_xml
 from PIL import Image
 
-from classification.transfer import tasks
+from classification.transfer import voc07 as voc_task
+from classification.transfer.caltech101 import CaltechData
 from classification.transfer.feature_store import FixedNetwork
-from classification.transfer.tasks import CaltechData, VocData
+from classification.transfer.voc07 import VocData
 from commands import transfer_cls
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "cow": (40, 40, 200)}
@@ -23,7 +24,7 @@ COLUMNS = ["task", "network", "features", "view", "size", "train", "test", "seed
 def _in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(transfer_cls, "fixed_threads", lambda: None)
-    monkeypatch.setattr(tasks, "bootstrap_gain", partial(tasks.bootstrap_gain, replicates=20))
+    monkeypatch.setattr(voc_task, "bootstrap_gain", partial(voc_task.bootstrap_gain, replicates=20))
 
 
 def picture(rng, name):
@@ -71,6 +72,8 @@ def test_colours_are_told_apart(voc, capsys):
     assert ("conv5", "crop", "mAP") in of_metric
     assert ("pool5_6x6", "full", "mAP - crop-64 low") in of_metric
     assert "conv5 full-64: - (conv5 of full images" in capsys.readouterr().out
+    (page,) = (voc.parent / "runs/transfer_cls").glob("*.html")
+    assert page.name == "voc07_alexnet.html"
     before = found
     of_voc(voc, features=("pool5_6x6", "conv5", "fc7"))
     assert rows() == before

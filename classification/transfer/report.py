@@ -1,0 +1,125 @@
+"""The page of fixed features: what each layer and view measures, by class, and the worst images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classification.transfer.judged import JudgedImages
+from classification.transfer.task import Outcome, Task
+from classification.transfer.view import View
+from detection.pages.page import thumbnails, write_page
+from files.images import image_size
+
+MOST_IMAGES = 300
+SIDE = 256
+COMMONEST = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One layer and view.
+
+    Attributes:
+        layer: of the network.
+        view: of the images.
+        C: weight of the SVMs' loss.
+        gain: over the view before it, as text; empty for the first.
+        outcome: what was measured.
+    """
+
+    layer: str
+    view: View
+    C: float
+    gain: str
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.view}"
+
+
+def write_transfer_report(
+    path: str | Path,
+    *,
+    title: str,
+    task: Task,
+    measured: Sequence[Measured],
+    facts: Mapping[str, Any],
+    settings: str,
+) -> None:
+    """Write the page of one network's layers and views.
+
+    The images shown are those of the layer and view with the best first metric.
+
+    Args:
+        path: of the HTML file; replaced if there.
+        title: task and network.
+        task: whose images they are.
+        measured: one layer and view or more, in the order they were measured.
+        facts: command and environment.
+        settings: for the record.
+    """
+    metric = next(iter(measured[0].outcome.metrics))
+    best = max(measured, key=lambda one: one.outcome.metrics[metric])
+    judged = best.outcome.judged
+    content = {
+        "title": title,
+        "metric": metric,
+        "measured": measured,
+        "best": best,
+        "images": len(judged.rows),
+        "unreadable": len(task.unreadable),
+        "classes": task.classes,
+        "of_class": [[_or_none(value) for value in one.outcome.of_class] for one in measured],
+        "confused": commonest(judged, task.classes),
+        "facts": facts,
+        "settings": settings,
+        "data": {"classes": list(task.classes), "images": worst_images(judged, task.paths)},
+    }
+    write_page(path, "transfer_report.html.jinja", content, package="classification")
+
+
+def commonest(judged: JudgedImages, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs of classes confused in the greatest shares of images: how many of how many."""
+    confusion, totals = judged.confusion(), (judged.labels > 0).sum(axis=0)
+    shares = confusion / np.maximum(totals, 1)[:, None]
+    places = np.argsort(-shares, axis=None, kind="stable")[:COMMONEST]
+    pairs = zip(*np.unravel_index(places, shares.shape), strict=True)
+    return [
+        {
+            "true": classes[row],
+            "named": classes[column],
+            "images": int(confusion[row, column]),
+            "of": int(totals[row]),
+        }
+        for row, column in pairs
+        if confusion[row, column]
+    ]
+
+
+def worst_images(judged: JudgedImages, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The images with most mistakes, for the script; those without any follow."""
+    order = judged.worst_first()[:MOST_IMAGES]
+    of_place = [paths[judged.rows[row]] for row in order]
+    images = []
+    for place, uri in thumbnails(of_place, SIDE).items():
+        row, path = order[place], of_place[place]
+        height, width = image_size(path)
+        images.append(
+            {
+                "id": f"{path.parent.name}/{path.name}",
+                "image": uri,
+                "size": [width, height],
+                "labels": np.flatnonzero(judged.labels[row] > 0).tolist(),
+                "wrong": np.flatnonzero(judged.wrong[row]).tolist(),
+                "missed": np.flatnonzero(judged.missed[row]).tolist(),
+                "scores": judged.scores[row].astype(float).round(2).tolist(),
+            }
+        )
+    return images
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
