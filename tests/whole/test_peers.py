@@ -52,6 +52,16 @@ def test_levels_of_the_light_network(faster_rcnn):
     assert shapes == [(n, 64 // s, 96 // s) for n, s in zip(channels, (4, 8, 16, 32), strict=True)]
 
 
+def test_smaller_draws_are_part_of_larger_ones():
+    draw_of = importlib.import_module("few_images").draw_of
+    ids = [f"image{number}" for number in range(40)]
+    few, more = draw_of(ids, 10, 1), draw_of(ids, 25, 1)
+    assert set(few) < set(more)
+    assert few == sorted(few, key=ids.index)
+    assert draw_of(ids, 40, 1) == ids
+    assert draw_of(ids, 10, 2) != few
+
+
 def test_a_row_of_ours(peers, tmp_path):
     run = tmp_path / "run"
     test = run / "test_test_5scales/fc7+bb"
