@@ -27,7 +27,8 @@ from detection.data.windows import find_windows
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.plots import draw_detections, plot_precision_recall
+from detection.evaluation.drawings import draw_detections
+from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
 from detection.inference.detector import SPPDetector
