@@ -29,7 +29,7 @@ from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.evaluation.voc_ap import ClassDetections, VOCResult, evaluate_voc
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Suppression
 from detection.inference.testing import load_candidates
@@ -78,7 +78,6 @@ def main(
     ap50 = coco_ap50(by_class, dataset.records, classes)
     singles = [evaluated(own, dataset).map for own in alone]
 
-    write_comp4(out, data.split, found, classes)
     facts = {
         **facts_of(tests, singles, dataset),
         "test_split": data.split,
@@ -88,16 +87,9 @@ def main(
         "weights": weights,
         "ap50_pycocotools": ap50,
     }
+    write_comp4(out, data.split, found, classes)
     save_result(Path(out) / RESULTS, result, facts)
-    write_report(
-        Path(out) / NAME,
-        title=f"{' + '.join(test.name for test in tests)} on {data.split}",
-        records=dataset.records,
-        shown=Shown.raw(by_class, dataset.records, classes),
-        result=result,
-        facts=facts,
-        settings={"runs": facts["runs"], "vote_iou": vote_iou, "weights": weights},
-    )
+    report(Path(out), tests, by_class, dataset, result, facts)
     if csv is not None:
         split = data.split + (f":{limit}" if limit else "")
         names = [test.name for test in tests]
@@ -107,6 +99,30 @@ def main(
         print(f"{test.name} alone: mAP {value:.4f}")
     print(f"result files, results.json and {NAME} are in {out}")
     print(format_table(result, ap50))
+
+
+def report(
+    out: Path,
+    tests: Sequence[RunTest],
+    by_class: Mapping[str, ClassDetections],
+    dataset: Dataset,
+    result: VOCResult,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the page of the tests' combination."""
+    write_report(
+        out / NAME,
+        title=f"{' + '.join(test.name for test in tests)} on {facts['test_split']}",
+        records=dataset.records,
+        shown=Shown.raw(by_class, dataset.records, dataset.classes),
+        result=result,
+        facts=facts,
+        settings={
+            "runs": facts["runs"],
+            "vote_iou": facts["vote_iou"],
+            "weights": facts["weights"],
+        },
+    )
 
 
 def facts_of(tests: list[RunTest], singles: list[float], dataset: Dataset) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from commands.cli import WordsParser, end, run_tool, with_progress
 from detection.detections import Detections
+from detection.evaluation.drawings import FORMATS, draw_detections
 from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
-from detection.evaluation.plots import FORMATS, draw_detections
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,

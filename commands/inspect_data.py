@@ -28,6 +28,7 @@ from detection.pool import shared_out
 from detection.settings.data import Data, Split
 from detection.training.estimate import estimate_seconds
 from detection.training.labels import few_objects
+from detection.training.time_left import remember
 from proposals import Proposals
 
 NAMED = 3  # examples of a finding
@@ -68,7 +69,7 @@ def main(
         some = replace(dataset, records=tuple(sample_of(dataset.records, sample)))
         show_recall(some, proposals, cache, workers)
     if training is not None:
-        show_time(data, proposals, training)
+        show_time(data, proposals, training, cache)
     end(dataset.unreadable)
 
 
@@ -124,8 +125,8 @@ def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) 
     )
 
 
-def show_time(data: Split, proposals: Proposals, training: Path) -> None:
-    """Print how long a training on the images for training would take."""
+def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) -> None:
+    """Print how long a training on the images for training would take, and tell the training."""
     path = default_config(training)
     config = parse_config([] if path is None else ["--config", str(path)])
     given = {name: value for name, value in vars(data).items() if name != "split"}
@@ -136,11 +137,14 @@ def show_time(data: Split, proposals: Proposals, training: Path) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         print(f"no time of a training: {error}")
         return
+    images = len(dataset.records)
+    each = {name: {"seconds": value, "images": images} for name, value in stages.items()}
+    remember(cache, config, each)
     longest = sorted(stages, key=lambda name: -stages[name])[:NAMED]
     named = ", ".join(f"{name} {stages[name] / 60:.1f}" for name in longest)
     minutes = sum(stages.values()) / 60
     print(
-        f"a training with {training} on {len(dataset.records)} of the images takes about "
+        f"a training with {training} on {images} of the images takes about "
         f"{minutes:.0f} minutes here ({named})"
     )
 

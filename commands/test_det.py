@@ -27,7 +27,8 @@ from detection.data.windows import find_windows
 from detection.detections import Detections
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
-from detection.evaluation.plots import draw_detections, plot_precision_recall
+from detection.evaluation.drawings import draw_detections
+from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
 from detection.inference.detector import SPPDetector
@@ -79,15 +80,36 @@ def main(config: Config) -> None:
     written = [folder, folder / IMAGES, config.report.json, config.report.csv]
     refuse_inputs([each for each in written if each], [record.path for record in data.records])
     candidates = score_split(run, detector, data, windows)
+    write_results(run, detector, data, folder, candidates, stage_name(detector, windows))
+    end(data.unreadable)
+
+
+def write_results(
+    run: Run,
+    detector: SPPDetector,
+    data: Dataset,
+    folder: Path,
+    candidates: Mapping[str, Path],
+    stage: str,
+) -> None:
+    """Evaluate, and write result files, drawings, tables and the page; print the table.
+
+    Args:
+        run: the run, whose settings say what is written.
+        detector: of the run.
+        data: the split.
+        folder: of the test.
+        candidates: folder of each layer's.
+        stage: name of the scoring, for its time.
+    """
+    config = run.config
     with run.stage("evaluation"):
         found, result = measure(detector, data, candidates[detector.layer])
         shown = shown_by(detector, data.records, found)
         ap50 = coco_ap50(from_images(found, detector.classes), data.records, detector.classes)
-
     write_comp4(folder, config.data.test_split, found, detector.classes)
     plot_precision_recall(result, folder / "precision_recall.png")
     draw_images(folder / IMAGES, data, found, config.report.images, detector)
-    stage = stage_name(detector, windows)
     facts = facts_of(run, detector, data, candidates[detector.layer], stage)
     facts |= {"ap50_pycocotools": ap50, "calibration": shown.reliability}
     save_result(folder / "results.json", result, facts)
@@ -108,7 +130,6 @@ def main(config: Config) -> None:
     print(f"result files, results.json, precision_recall.png and {IMAGES}/ are in {folder}")
     print(f"open {folder / NAME} in a browser to see where the detector fails")
     print(format_table(result, ap50))
-    end(data.unreadable)
 
 
 def check_detector(run: Run) -> None:

@@ -24,6 +24,7 @@ from detection.ranks import rank_of_process
 from detection.run import Run, log_to, stage_seconds
 from detection.training.labels import check_classes, few_objects
 from detection.training.pipeline import train_detector
+from detection.training.time_left import expected_seconds, remember
 from files.writing import file_digest
 
 logger = logging.getLogger("train_det")
@@ -53,16 +54,24 @@ def main(config: Config) -> None:
         if few := few_objects(data, difficult=config.data.difficult):
             named = ", ".join(f"{name} {count}" for name, count in few.items())
             logger.warning("few objects to learn from, so expect little: %s", named)
+        run.expected = expected_seconds(run.cache, run.config, len(data.records))
         data = train_detector(run, data)
-        report(run, len(data.records))
+        stages = stages_of(run)
+        each = {name: {"images": len(data.records)} | one for name, one in stages.items()}
+        remember(run.cache, run.config, each)
+        report(run, stages, len(data.records))
     end(data.unreadable)
 
 
-def report(run: Run, images: int) -> None:
-    """Print what each stage took, the detector, and what to type next."""
+def stages_of(run: Run) -> dict[str, dict[str, float]]:
+    """What each stage of the training took, without those of tests in the same folder."""
     elsewhere = ("detection", "evaluation", f"windows of {run.config.data.test_split}")
     stages = stage_seconds(run.folder)
-    stages = {name: one for name, one in stages.items() if not name.startswith(elsewhere)}
+    return {name: one for name, one in stages.items() if not name.startswith(elsewhere)}
+
+
+def report(run: Run, stages: dict[str, dict[str, float]], images: int) -> None:
+    """Print what each stage took, the detector, and what to type next."""
     print(format_stages(stages, images))
     print(f"detector {run.detector_path} sha256 {file_digest(run.detector_path)}")
     page = run.folder / NAME

