@@ -89,7 +89,7 @@ def row_of(name: str, config: str, run: Path, draw: int) -> dict[str, object]:
     return {
         "set": name,
         "config": config,
-        "images": result["trained"]["images"] + result["trained"]["held_back"],
+        "images": result["trained"]["images"],
         "draw": draw,
         "ap": round(result["map"], 4),
         "ap_area": round(result["map_area"], 4),

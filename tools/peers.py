@@ -1,7 +1,7 @@
 """Faster R-CNN on the same images, cores and minutes as a training of ours; ours beside it.
 
     python tools/peers.py theirs --data.root FOLDER --network resnet50_caffe --minutes 10
-    python tools/peers.py ours runs/mine
+    python tools/peers.py ours --run runs/mine
     python tools/peers.py plot
 
 ``theirs`` fine-tunes torchvision's Faster R-CNN with a feature pyramid from the same ImageNet
@@ -102,7 +102,7 @@ def ours(run: Path, method: str = "SPP-net", minutes: float = 10.0, csv: Path = 
         "set": Path(result["data"]["root"]).resolve().name,
         "method": method,
         "minutes_allowed": f"{minutes:g}",
-        "images": result["trained"]["images"] + result["trained"]["held_back"],
+        "images": result["trained"]["images"],
         "seed": result["trained"]["seed"],
         "minutes": f"{sum(seconds) / 60:.1f}",
         "ap": round(result["map"], 4),
