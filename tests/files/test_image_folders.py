@@ -5,6 +5,12 @@ import pytest
 from files.image_folders import ImageFinder, images_below
 
 
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 def test_images_below_a_folder(tmp_path):
     touch(tmp_path, "b.png", "a.JPG", "day/c.webp", "day/two/d.rf.1.bmp")
     touch(tmp_path, "notes.txt", "._a.png", ".hidden/e.png", "day/Thumbs.db", "png")

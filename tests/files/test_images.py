@@ -462,12 +462,6 @@ def test_threads_read_at_once(tmp_path, large):
     assert wrong == []
 
 
-def touch(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
 def test_formats_that_pillow_cannot_decode_by_itself_are_known_to_it():
     """A name that it no longer has would stand there for nothing."""
     Image.init()
