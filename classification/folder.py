@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from files.images import images_below
+from files.image_folders import images_below
 from files.names import check_class_name
 
 

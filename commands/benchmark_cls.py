@@ -33,9 +33,9 @@ from classification.scorer import ViewScorer
 from classification.training import train_classifier
 from classification.views import inputs_of
 from commands.cli import parse_config, run_tool, with_progress
+from detection.events import read_events
 from detection.machine import environment, fixed_threads
 from detection.ranks import joined
-from detection.run import read_events
 from files.images import read_image
 from files.writing import save_text
 

@@ -39,7 +39,7 @@ from detection.inference.many_images import (
     workers_for,
 )
 from detection.machine import Precision, device_named
-from files.images import images_below
+from files.image_folders import images_below
 from files.writing import file_digest, refuse_inputs
 from proposals.methods import Proposals
 

@@ -22,7 +22,8 @@ from commands.cli import run_tool, with_progress
 from detection.inference.compact import compact
 from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import Numbers, part_sizes
-from files.images import images_below, read_image
+from files.image_folders import images_below
+from files.images import read_image
 from files.writing import refuse_inputs
 from proposals.methods import Proposals
 

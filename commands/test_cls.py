@@ -33,8 +33,9 @@ from classification.testing import Predictions, format_measures, predict
 from classification.views import ViewKind
 from commands.cli import end, read_settings, run_tool, with_progress
 from detection.evaluation.report import put_rows
+from detection.events import read_events
 from detection.machine import environment, fixed_threads, peak_memory_mb
-from detection.run import log_to, read_events
+from detection.run import log_to
 from files.names import check_file_name
 from files.text import read_text
 from files.writing import refuse_inputs, save_text

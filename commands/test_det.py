@@ -31,6 +31,7 @@ from detection.evaluation.drawings import draw_detections
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
 from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
+from detection.events import read_events, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import (
     folder_of_test,
@@ -40,7 +41,7 @@ from detection.inference.testing import (
 )
 from detection.machine import environment, fixed_threads
 from detection.pages.detection_report import NAME, shown_by, write_report
-from detection.run import Run, log_to, read_events, stage_seconds
+from detection.run import Run, log_to
 from detection.settings.data import Split
 from files.images import read_image
 from files.writing import file_digest, refuse_inputs

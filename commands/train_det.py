@@ -18,10 +18,11 @@ from commands.dispatch import command_of
 from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.evaluation.report import format_stages
+from detection.events import stage_seconds
 from detection.machine import fixed_threads
 from detection.pages.detection_report import NAME
 from detection.ranks import rank_of_process
-from detection.run import Run, log_to, stage_seconds
+from detection.run import Run, log_to
 from detection.training.labels import check_classes, few_objects
 from detection.training.pipeline import train_detector
 from detection.training.time_left import expected_seconds, remember

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,6 @@ from files.writing import path_in_errors, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
 
-# What metrics.jsonl records of each stage.
-STAGE_FACTS = ("seconds", "peak_memory_mb", "workers")
 # Seconds between the events that tell how far a stage is.
 PROGRESS_INTERVAL_S = 30
 
@@ -240,60 +237,6 @@ class Run:
         logger.info("%s: reused %s", name, path)
         self.expected.pop(name, None)
         self.event("reused", stage=name, artefact=path.name)
-
-
-def read_events(folder: Path) -> list[dict[str, Any]]:
-    """The events of metrics.jsonl; a line that a kill or a full disk cut off is passed over."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    events = [event for event in map(_event_in, lines) if event is not None]
-    if len(events) < len(lines):
-        logger.warning(
-            "%s: %d lines are not whole and count nothing", path, len(lines) - len(events)
-        )
-    return events
-
-
-def _event_in(line: str) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and {"time", "event"} <= event.keys() else None
-
-
-def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
-
-    A stage that was killed and taken up again counts with all its parts, each of the killed ones
-    up to its last event; one that was reused keeps the time of its making. ``images``, where a
-    stage tells them, are those that the seconds went to.
-    """
-    stages: dict[str, dict[str, float]] = {}
-    lost: dict[str, tuple[float, int]] = {}
-    begun: dict[str, Any] | None = None
-    last, done = datetime.min, 0
-    for event in read_events(folder):
-        now = datetime.fromisoformat(event["time"])
-        if begun and event["event"] in ("start", "begin"):
-            seconds, images = lost.get(begun["stage"], (0.0, 0))
-            seconds += (last - datetime.fromisoformat(begun["time"])).total_seconds()
-            lost[begun["stage"]] = seconds, images + done
-            begun = None
-        if event["event"] == "begin":
-            begun, done = event, 0
-        elif event["event"] == "progress":
-            done = event["done"]
-        elif event["event"] == "stage":
-            facts = {name: event[name] for name in STAGE_FACTS if name in event}
-            seconds, images = lost.pop(event["stage"], (0.0, 0))
-            facts["seconds"] = round(facts["seconds"] + seconds, 1)
-            if begun and "images" in begun:
-                facts["images"] = begun["images"] + images
-            stages[event["stage"]] = facts
-            begun = None
-        last = now
-    return stages
 
 
 def log_to(path: Path) -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from files.images import ImageFinder, UnreadableImage, images_below, read_image
+from files.image_folders import ImageFinder, images_below
+from files.images import UnreadableImage, read_image
 from files.names import check_image_id
 from files.text import read_lines
 from proposals.edge_network import EdgeNetwork, prepared

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from files.images import image_suffixes
+from files.image_folders import image_suffixes
 from files.text import read_text
 
 COLUMNS = ("image", "x1", "y1", "x2", "y2")

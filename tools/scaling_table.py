@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from commands.cli import run_tool
-from detection.run import read_events, stage_seconds
+from detection.events import read_events, stage_seconds
 from detection.training.mining.search import BLOCK
 
 # Beginnings of the names of stages whose images are shared out.

@@ -11,7 +11,7 @@ from classification.transfer.judged import JudgedImages, named_by_best
 from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.task import Outcome
 from detection.settings.ranges import require
-from files.images import images_below
+from files.image_folders import images_below
 from files.names import check_class_name
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from files.images import images_below
+from files.image_folders import images_below
 from files.names import check_image_id
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")

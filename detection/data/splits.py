@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detection.data.assembly import Labelled
 from detection.data.folder import SPLIT_WORDS
-from files.images import image_suffixes
+from files.image_folders import image_suffixes
 from files.names import check_file_name, check_image_id
 from files.text import read_lines
 from files.writing import content_digest, save_text

@@ -39,7 +39,7 @@ from detection.data.voc_folder import (
     read_split,
 )
 from detection.data.voc_xml import read_annotation
-from files.images import ImageFinder
+from files.image_folders import ImageFinder
 from files.names import check_class_name, folded
 
 VOC_CLASSES = (

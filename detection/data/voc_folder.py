@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from files.images import image_suffixes
+from files.image_folders import image_suffixes
 from files.names import check_file_name, check_image_id, folded
 from files.text import read_lines
 

@@ -81,7 +81,7 @@ def format_stages(stages: Mapping[str, Mapping[str, float]], images: int) -> str
     """Seconds of each stage, images a second, peak memory, and the sum, without a last newline.
 
     Args:
-        stages: of ``detection.run.stage_seconds``.
+        stages: of ``detection.events.stage_seconds``.
         images: that each stage went over.
     """
     width = max(len(name) for name in ("in all", *stages))

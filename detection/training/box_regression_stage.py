@@ -12,7 +12,8 @@ from detection.learners.bbox_regression import BoxRegressor
 from detection.networks.weights import tensor_digest
 from detection.run import Run
 from detection.settings.training import BoxRegression
-from detection.training.feature_cache import CachedWindows, FeatureCache, StackedRows
+from detection.training.feature_cache import CachedWindows, FeatureCache
+from detection.training.row_files import StackedRows
 from detection.training.window_features import data_key
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key

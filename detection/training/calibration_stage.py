@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from detection.data.records import Dataset
 from detection.evaluation.comp4 import from_images
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.events import read_events, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import score_images, scored, split_detections
 from detection.learners.calibration import Calibration
 from detection.machine import environment
 from detection.pages.detection_report import NAME, shown_by, write_report
-from detection.run import Run, read_events, stage_seconds
+from detection.run import Run
 from detection.training.feature_cache import image_key
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key

@@ -10,7 +10,7 @@ An image has one artefact, with the rows and with what they are.
 import hashlib
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from detection.data.records import ImageRecord
 from detection.features.extractor import Extractor
 from detection.training.labels import WindowLabels, label_windows
-from files.artefacts import data_offset, read_artefact, write_artefact
+from detection.training.row_files import RowFile
+from files.artefacts import read_artefact, write_artefact
 from files.images import read_image
 from files.names import content_key, short_name
 from files.writing import content_digest
@@ -42,46 +43,6 @@ class Sampling:
     difficult: bool = False
     regression_iou: float = 0.5
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class RowFile:
-    """Some rows of a float16 matrix in an artefact, read when asked for.
-
-    Thousands of these can exist at once: nothing is open between two reads.
-
-    Attributes:
-        path: the file.
-        offset: byte at which the matrix begins.
-        length: D, numbers in a row.
-        first: first row.
-        count: number of rows.
-    """
-
-    path: Path
-    offset: int
-    length: int
-    first: int
-    count: int
-
-    @classmethod
-    def of(cls, path: Path, name: str, matrix: NDArray[np.float16]) -> "RowFile":
-        """All rows of an artefact's array, which was read and found whole as ``matrix``."""
-        return cls(path, data_offset(path, name), matrix.shape[1], 0, len(matrix))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def part(self, first: int, count: int) -> "RowFile":
-        """``count`` of these rows, from the one numbered ``first`` on."""
-        return replace(self, first=self.first + first, count=count)
-
-    def read(self, row: int = 0, count: int | None = None) -> NDArray[np.float16]:
-        """``(count, D)`` from one of these rows on; all of them by default."""
-        count = self.count if count is None else count
-        start = self.offset + 2 * self.length * (self.first + row)
-        numbers = np.fromfile(self.path, np.float16, count * self.length, offset=start)
-        return numbers.reshape(count, self.length)
 
 
 @dataclass(frozen=True)
@@ -121,34 +82,6 @@ class CachedWindows:
     def random_rows(self) -> RowFile:
         """Windows drawn at random."""
         return self.rows.part(len(self.windows), len(self.rows) - len(self.windows))
-
-
-class StackedRows:
-    """Rows of many files as if they were one matrix.
-
-    Args:
-        parts: rows of one length.
-
-    Attributes:
-        shape: (sum of the parts' rows, D).
-    """
-
-    def __init__(self, parts: Sequence[RowFile]) -> None:
-        counts = [len(part) for part in parts]
-        self.parts = parts
-        self.shape = (sum(counts), parts[0].length)
-        self._part = np.repeat(np.arange(len(parts)), counts)
-        self._row = np.concatenate([np.arange(count) for count in counts])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Rows by index, ``(len(rows), D)``, in the order asked for."""
-        gathered = np.empty((len(rows), self.shape[1]), np.float16)
-        for place, row in enumerate(rows):
-            gathered[place] = self.parts[self._part[row]].read(int(self._row[row]), 1)[0]
-        return gathered
 
 
 def image_key(record: ImageRecord) -> str:

@@ -15,8 +15,9 @@ import torch
 import yaml
 
 from detection.config import Config
+from detection.events import stage_seconds
 from detection.machine import environment, peak_memory_mb
-from detection.run import Run, log_to, silent, stage_seconds
+from detection.run import Run, log_to, silent
 from detection.settings.data import Data
 from detection.settings.training import Finetune
 

@@ -17,9 +17,10 @@ from detection.networks.head import Head
 from detection.networks.weights import Weights, tensor_digest
 from detection.run import Run, silent
 from detection.settings.training import Finetune, Svm
-from detection.training.feature_cache import CachedWindows, RowFile
+from detection.training.feature_cache import CachedWindows
 from detection.training.finetuning.stage import finetune_stage
 from detection.training.held_back import split_held_back
+from detection.training.row_files import RowFile
 from detection.training.svm_stage import svm_stage
 from files.artefacts import write_artefact
 

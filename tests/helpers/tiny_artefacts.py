@@ -32,7 +32,7 @@ from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.networks.reduction import CellMoments
-from detection.training.feature_cache import StackedRows
+from detection.training.row_files import StackedRows
 from proposals.edge_boxes import EdgeBoxes
 from proposals.selective_search import SelectiveSearch
 

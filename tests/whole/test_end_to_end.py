@@ -8,7 +8,7 @@ import pytest
 from driven_tools import FLAGS, call_of, files, made_calls
 
 from detection.data.synthetic.dataset import write_synthetic_voc
-from detection.run import stage_seconds
+from detection.events import stage_seconds
 
 # When a file of this name is about to appear for the n-th time, or just has.
 KILLS = {

@@ -11,7 +11,7 @@ from paths import ROOT
 ORDER = (
     ("files",),
     (
-        *("networks", "boxes", "detections", "config", "settings", "run", "machine"),
+        *("networks", "boxes", "detections", "config", "settings", "run", "events", "machine"),
         *("jobs", "cluster", "pool", "ranks", "proposals"),
     ),
     ("features", "learners", "data"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from made_feature_cache import CLASSES, SAMPLING, made_feature_cache, made_proposals, made_record
 
-from detection.training.feature_cache import RowFile, StackedRows, image_key
+from detection.training.feature_cache import image_key
+from detection.training.row_files import RowFile, StackedRows
 from files.artefacts import DamagedArtefact, write_artefact
 
 
