@@ -7,7 +7,7 @@ from statistics import mean
 from commands.tables import markdown, rows_of
 
 # Measures that a row's test is summed up by.
-MEASURES = {"voc07": "mAP", "caltech101": "class mean"}
+MEASURES = {"voc07": "mAP", "caltech101": "class accuracy"}
 VIEWS = ("centre", "ten", "full", "multi", "multi+full")
 # The paper's Table 6 (ZF-5, trainval to test): pool5 6x6 on three views.
 PAPER = {

@@ -24,9 +24,9 @@ from commands.cli import run_tool
 from commands.tables import results_of, rows_of
 from detection.data.reading import read_dataset
 from detection.evaluation.report import put_row
+from detection.events import stage_seconds
 from detection.machine import fixed_threads, peak_memory_mb
 from detection.networks.build import build_backbone
-from detection.run import stage_seconds
 from detection.settings.data import Data
 
 CSV = Path("docs/results/own_images_peers.csv")

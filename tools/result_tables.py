@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/RESULTS.md from what the tools left in docs/results.
+"""Write the tables of README.md and docs/ from what the tools left in docs/results.
 
 python tools/result_tables.py
 
@@ -13,18 +13,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from commands import classification_tables, cost_tables, tables
+from commands import classification_tables, cost_tables, own_images_tables, tables
 from commands.cli import run_tool
 from detection.inference.detector_file import SHIPPED
 from files.text import read_text
 from files.writing import save_text
 
+PAGES = tuple(map(Path, ("README.md", "docs/RESULTS.md", "docs/voc07.md", "docs/own-images.md")))
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def main(
     results: Path = Path("docs/results"),
-    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/RESULTS.md"), Path("docs/voc07.md")),
+    pages: tuple[Path, ...] = PAGES,
 ) -> None:
     """Replace what stands between each page's marks.
 
@@ -33,7 +34,8 @@ def main(
             (combine_det.py), proposal_recall.csv (make_proposals.py), benchmark.json and
             benchmark_cuda.json (benchmark.py, the second on a GPU), classification.csv
             (transfer_cls.py, test_cls.py), classification_differences.csv (compare_cls.py),
-            shipped_voc07_*.json (test_det.py of the shipped detector).
+            shipped_voc07_*.json (test_det.py of the shipped detector), own_images_*.csv (peers.py,
+            few_images.py).
         pages: Markdown files with the marks.
     """
     makers = makers_of(results)
@@ -64,6 +66,8 @@ def makers_of(results: Path) -> dict[str, Callable[[], str]]:
         "voc07_short": partial(classification_tables.transfer, classes, "voc07", ["pool5_pyramid"]),
         "caltech101": partial(classification_tables.transfer, classes, "caltech101"),
         "scratch": partial(classification_tables.scratch, classes, "clothing15"),
+        "peers": partial(own_images_tables.peers, results / "own_images_peers.csv"),
+        "few": partial(own_images_tables.few, results / "own_images_few.csv"),
         "differences": partial(classification_tables.differences, paired, "clothing15"),
     }
 

@@ -16,7 +16,10 @@ from commands.dispatch import COMMANDS
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "data/README.md", *DOCS)
-WITH_TABLES = (README, ROOT / "docs/RESULTS.md", ROOT / "docs/voc07.md")
+WITH_TABLES = (
+    README,
+    *(ROOT / "docs" / name for name in ("RESULTS.md", "voc07.md", "own-images.md")),
+)
 WITH_COMMANDS = (README, ROOT / "CONTRIBUTING.md", ROOT / "docs/LOG.md", ROOT / "docs/voc07.md")
 RESULTS = ROOT / "docs/results"
 HEADLINE = ("ridge", "seed1", "seed2")
