@@ -23,7 +23,8 @@ from classification.transfer.layers import LayerExtractor
 from classification.transfer.view import View
 from detection.machine import Precision
 from detection.networks.build import build_backbone
-from detection.networks.weights import load_weights, tensor_digest
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import tensor_digest
 from detection.run import Run
 from files.artefacts import Artefact, read_artefact, write_artefact
 from files.images import UnreadableImage, read_image

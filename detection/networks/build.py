@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from detection.networks.backbone import Backbone
-from detection.networks.weights import Weights, load_weights
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import Weights
 from detection.networks.zoo.catalogue import network_named
 
 

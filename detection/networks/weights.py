@@ -1,4 +1,4 @@
-"""Where a network's weights come from: a file, torchvision, the package index, or chance.
+"""A network's weights and their files.
 
 Every file has torchvision's names: ``features.N.weight`` and ``.bias`` for the convolutions and,
 where they are, ``classifier.1`` and ``classifier.4`` for fc6 and fc7. Converted weights are kept as
@@ -6,14 +6,10 @@ safetensors with the digest of their tensors, which is checked when they are rea
 """
 
 import hashlib
-import http.client
 import logging
 import pickle
-import socket
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +18,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from detection.networks.head import Head
-from detection.networks.index_weights import download_filters
 from detection.networks.truncated import TruncatedHead
 from detection.networks.zoo.catalogue import network_named
 from detection.networks.zoo.resnet50_caffe import read_tfjs
@@ -36,7 +31,6 @@ _CLASSIFIER = {
     "classifier.4.weight": "fc7.weight",
     "classifier.4.bias": "fc7.bias",
 }
-_DOWNLOAD_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -75,42 +69,6 @@ def trunk_shapes(name: str) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in trunk.state_dict().items()}
 
 
-def load_weights(name: str, source: str, folder: Path = Path("data/weights")) -> Weights:
-    """Weights of a network.
-
-    Args:
-        name: of the catalogue, or ``model/layer`` of torchvision.
-        source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
-            ``.pt`` file, or a ``.tgz`` of TensorFlow.js (``resnet50_caffe.py``). ``auto`` takes the
-            first of: ``<name>.safetensors`` in the folder, torchvision's own file there
-            (``alexnet-owt-7be5be79.pth``), weights kept there by an earlier call (torchvision's
-            before the index's), a download from torchvision, the package index. It never falls
-            back to random weights.
-        folder: where weights are looked for and kept.
-
-    Raises:
-        ValueError: an unknown name or source, or a file that is damaged or of another network.
-        FileNotFoundError: no file at the path given.
-        RuntimeError: no weights could be had.
-    """
-    network = network_named(name)
-    if source == "random":
-        return random_weights(name)
-    if source.endswith((".safetensors", ".pth", ".pt", ".tgz")):
-        return read_weights(name, Path(source))
-    if source not in ("auto", "torchvision", "index"):
-        raise ValueError(
-            "weights must be auto, torchvision, index, random or a .safetensors or .pth file, "
-            f"got {source!r}"
-        )
-    if network.torchvision is None and network.index is None:
-        return _only_by_hand(name, source, folder)
-    kept = _kept(name, source, folder)
-    if kept is not None:
-        return read_weights(name, kept)
-    return _fetch(name, source, folder)
-
-
 def random_weights(name: str) -> Weights:
     """He initialisation, biases zero, the same at every call; the features mean nothing."""
     log.warning("%s starts from random weights: its features know nothing of images", name)
@@ -145,7 +103,7 @@ def read_weights(name: str, path: Path) -> Weights:
     state = _trunk_state(name, tensors, path)
     digest = tensor_digest(state)
     index, expected = network_named(name).index, recorded.get("digest")
-    if index is not None and path.name == f"{_stem(name)}_index.safetensors":
+    if index is not None and path.name == f"{file_stem(name)}_index.safetensors":
         expected = index.digest
     if expected is not None and digest != expected:
         raise ValueError(
@@ -161,11 +119,6 @@ def read_weights(name: str, path: Path) -> Weights:
         raise ValueError(f"{path} is damaged: fc6 and fc7 are not those recorded; delete it")
     source = recorded.get("source", "local file") + f" ({path})"
     return Weights(state, source, digest, classifier or None)
-
-
-def _stem(name: str) -> str:
-    """The beginning of a network's files: ``resnet50_layer3`` of ``resnet50/layer3``."""
-    return name.replace("/", "_")
 
 
 def _classifier(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -204,21 +157,9 @@ def _trunk_state(name: str, tensors: Mapping[str, Tensor], path: Path) -> dict[s
     return state
 
 
-def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
-    """Weights of a network nobody publishes: a file put in the folder."""
-    path = folder / f"{_stem(name)}.safetensors"
-    if source == "auto" and path.is_file():
-        return read_weights(name, path)
-    how = network_named(name).by_hand
-    there = (
-        f"weights of {name} are not fetched from here: {how}"
-        if how
-        else (
-            f"there are no public weights of {name}: put a file of its weights at {path}, give its "
-            "path as --network.weights"
-        )
-    )
-    raise RuntimeError(f"{there}, or use --network.weights random")
+def file_stem(name: str) -> str:
+    """The beginning of a network's files: ``resnet50_layer3`` of ``resnet50/layer3``."""
+    return name.replace("/", "_")
 
 
 def torchvision_file(name: str) -> str:
@@ -226,64 +167,18 @@ def torchvision_file(name: str) -> str:
     return (network_named(name).torchvision or "").rpartition("/")[2]
 
 
-def _kept(name: str, source: str, folder: Path) -> Path | None:
-    """The file of a network's weights to use without downloading, if there is one."""
-    by_hand = [f"{_stem(name)}.safetensors"]
-    torchvision = [torchvision_file(name), f"{_stem(name)}_torchvision.safetensors"]
-    index = [f"{_stem(name)}_index.safetensors"]
-    names = {"auto": by_hand + torchvision + index, "torchvision": torchvision, "index": index}
-    return next((folder / file for file in names[source] if (folder / file).is_file()), None)
+def write_weights(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
+    """Write the trunk, and fc6 and fc7 if there, with the digests of these parts.
 
+    Args:
+        name: of the network.
+        path: of a .safetensors file.
+        tensors: of the whole network, by torchvision's names.
+        source: where they came from, for people.
 
-def _fetch(name: str, source: str, folder: Path) -> Weights:
-    """Download by the routes the source allows, keep the first that succeeds, and read it back."""
-    routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {}
-    if network_named(name).torchvision is not None:
-        words = f"torchvision's ImageNet weights of {name}"
-        routes["torchvision"] = (words, partial(_download_torchvision, name))
-    if (index := network_named(name).index) is not None:
-        words = f"ImageNet weights of {name} in {index.package}"
-        routes["index"] = (words, partial(download_filters, index))
-    if source != "auto" and source not in routes:
-        raise ValueError(f"{name} has no weights by {source!r}, only by {', '.join(routes)}")
-    failures = []
-    for route in routes if source == "auto" else (source,):
-        words, download = routes[route]
-        try:
-            log.info("fetching %s", words)
-            tensors = download()
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            log.warning("no weights by the route %s: %s", route, error)
-            failures.append(f"{route}: {error}")
-            continue
-        path = folder / f"{_stem(name)}_{route}.safetensors"
-        _keep(name, path, tensors, words)
-        return read_weights(name, path)
-    file = torchvision_file(name) or f"{_stem(name)}.safetensors"
-    raise RuntimeError(
-        f"no weights of {name} could be had ({'; '.join(failures)}); put {file} into {folder}/, "
-        "make the package index reachable for pip, or use --network.weights random"
-    )
-
-
-def _download_torchvision(name: str) -> dict[str, Tensor]:
-    """Torchvision's whole network; the host must answer within half a minute."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            url = network_named(name).torchvision or ""
-            path = Path(folder) / torchvision_file(name)
-            torch.hub.download_url_to_file(
-                url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
-            )
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _keep(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
-    """Write the trunk, and fc6 and fc7 if there, with the digests of these parts."""
+    Raises:
+        ValueError: the tensors are not of this network.
+    """
     state, classifier = _trunk_state(name, tensors, path), _classifier(name, tensors)
     kept = {network_named(name).prefix + key: tensor for key, tensor in state.items()}
     kept |= {key: tensors[key] for key, ours in _CLASSIFIER.items() if ours in classifier}

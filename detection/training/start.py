@@ -18,7 +18,8 @@ from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import shipped
 from detection.networks.backbone import Backbone
 from detection.networks.linear import Linear
-from detection.networks.weights import Weights, load_weights, tensor_digest
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import Weights, tensor_digest
 from detection.settings.testing import Detection
 from detection.settings.training import Network
 from files.writing import file_digest

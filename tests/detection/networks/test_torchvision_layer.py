@@ -12,7 +12,8 @@ from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone, map_shape
 from detection.networks.build import build_backbone
 from detection.networks.network import TORCHVISION_PREPROCESSING
-from detection.networks.weights import load_weights, random_weights, tensor_digest, trunk_shapes
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import random_weights, tensor_digest, trunk_shapes
 from detection.networks.zoo.catalogue import network_named
 from detection.training.finetuning.pyramid_network import convolutions_from
 

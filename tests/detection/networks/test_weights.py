@@ -9,19 +9,14 @@ import numpy as np
 import pytest
 import torch
 from kept_weights import KEPT, needs_kept_filters
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from detection.networks import index_weights
-from detection.networks import weights as module
+from detection.networks import index_weights, weight_sources
 from detection.networks.build import build_backbone
 from detection.networks.index_weights import convert_filters, download_filters, load_arrays
-from detection.networks.weights import (
-    load_weights,
-    random_weights,
-    read_weights,
-    tensor_digest,
-    trunk_shapes,
-)
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import random_weights, read_weights, tensor_digest, trunk_shapes
 from detection.networks.zoo.catalogue import NETWORKS
 
 
@@ -48,8 +43,8 @@ def routes(monkeypatch, convolutions):
         return download
 
     digest = tensor_digest({key[9:]: tensor for key, tensor in convolutions.items()})
-    monkeypatch.setattr(module, "_download_torchvision", route("torchvision"))
-    monkeypatch.setattr(module, "download_filters", route("index"))
+    monkeypatch.setattr(weight_sources, "_download_torchvision", route("torchvision"))
+    monkeypatch.setattr(weight_sources, "download_filters", route("index"))
     alexnet = NETWORKS["alexnet"]
     pinned = replace(alexnet, index=replace(alexnet.index, digest=digest))
     monkeypatch.setitem(NETWORKS, "alexnet", pinned)
@@ -161,7 +156,9 @@ def test_auto_falls_to_the_index_and_keeps_what_it_got(tmp_path, routes, caplog)
 
 
 def test_auto_prefers_torchvision(tmp_path, routes, monkeypatch, convolutions):
-    monkeypatch.setattr(module, "_download_torchvision", lambda name: convolutions | classifier())
+    monkeypatch.setattr(
+        weight_sources, "_download_torchvision", lambda name: convolutions | classifier()
+    )
     found = load_weights("alexnet", "auto", tmp_path)
     assert found.classifier is not None
     assert (tmp_path / "alexnet_torchvision.safetensors").is_file()
@@ -195,10 +192,12 @@ def test_a_damaged_kept_file_is_refused(tmp_path, routes):
 
 
 def test_recorded_digests_are_checked(tmp_path, routes, monkeypatch, convolutions):
-    monkeypatch.setattr(module, "_download_torchvision", lambda name: convolutions | classifier())
+    monkeypatch.setattr(
+        weight_sources, "_download_torchvision", lambda name: convolutions | classifier()
+    )
     load_weights("alexnet", "torchvision", tmp_path)
     path = tmp_path / "alexnet_torchvision.safetensors"
-    with module.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     for key in ("features.0.bias", "classifier.4.bias"):
         tensors = convolutions | classifier()
