@@ -15,11 +15,12 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from commands.cli import end, run_on_trained, with_progress
+from commands.table_rows import fill_table, measure
 from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
@@ -29,14 +30,13 @@ from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.drawings import draw_detections
 from detection.evaluation.plots import plot_precision_recall
-from detection.evaluation.report import ap_columns, format_table, put_row, save_result
-from detection.evaluation.voc_ap import VOCResult, check_objects, evaluate_voc
+from detection.evaluation.report import format_table, save_result
+from detection.evaluation.voc_ap import check_objects
 from detection.events import read_events, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import (
     folder_of_test,
     score_split,
-    split_detections,
     stage_name,
 )
 from detection.machine import environment, fixed_threads
@@ -146,67 +146,6 @@ def check_detector(run: Run) -> None:
             f"{path} is not the detector that the training of this run left, by its SHA-256; run "
             f"tools/train_det.py --run {run.folder} again, which makes it anew"
         )
-
-
-def measure(
-    detector: SPPDetector, data: Dataset, candidates: Path
-) -> tuple[Mapping[str, Detections], VOCResult]:
-    """Detections by image id, and their VOC result."""
-    found = split_detections(detector, data, candidates)
-    by_class = from_images(found, detector.classes)
-    return found, evaluate_voc(by_class, data.records, detector.classes)
-
-
-def fill_table(
-    table: Path,
-    config: Config,
-    detector: SPPDetector,
-    data: Dataset,
-    candidates: Mapping[str, Path],
-) -> None:
-    """A row of the table for each layer, with and without box regression (paper, Table 9)."""
-    trained = detector.trained
-    train, test = trained["images"], config.limit
-    for layer, folder in candidates.items():
-        for bbox in (False, True):
-            cell = replace(detector, detection=replace(detector.detection, bbox=bbox))
-            _, result = measure(cell, data, folder)
-            facts = {
-                **network_facts(detector),
-                "features": config.features,
-                "scales": config.scales,
-                "layer": layer,
-                "bbox": str(bbox).lower(),
-                "proposals": windows_name(detector.proposals.name, config.proposals.name),
-                "train_split": trained["split"] + (f":{train}" if trained["limited"] else ""),
-                "test_split": config.data.test_split + (f":{test}" if test else ""),
-                "seed": trained["seed"],
-            }
-            averages = {"map": round(result.map, 4), "map_area": round(result.map_area, 4)}
-            classes = ap_columns(result, facts | averages)
-            put_row(table, facts | averages | classes, list(facts))
-            logger.info("%s %s mAP %.4f", layer, "with bbox" if bbox else "without", result.map)
-
-
-def network_facts(detector: SPPDetector) -> dict[str, str]:
-    """How the network was trained, and what a test changed; empty where it changed nothing."""
-    trained, detection = detector.trained, detector.detection
-    precision, vote_iou = detector.extractor.precision, detection.vote_iou
-    return {
-        "network": trained["network"],
-        "train_from": trained["train_from"],
-        # Of detectors from before the loss on boxes was removed, with one.
-        "boxes": trained.get("boxes", ""),
-        "precision": "" if precision == trained["precision"] else precision,
-        "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
-        "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",
-        "bbox_passes": "" if detection.bbox_passes == 1 else str(detection.bbox_passes),
-    }
-
-
-def windows_name(trained: str, tested: str) -> str:
-    """The windows in tables; both, where the detector was trained on others (paper 4.3)."""
-    return tested if trained == tested else f"{trained} > {tested}"
 
 
 def facts_of(

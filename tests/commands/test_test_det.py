@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import tables, test_det
+from commands import table_rows, tables, test_det
 from detection.config import Config
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
@@ -81,7 +81,7 @@ def fill(tmp_path, data, candidates):
             CLASSES, extractor, None, {}, None, detection=config.detection, trained=trained
         )
         chosen = {layer: candidates[layer] for layer in only or candidates}
-        test_det.fill_table(path, config, detector, data, chosen)
+        table_rows.fill_table(path, config, detector, data, chosen)
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
 
