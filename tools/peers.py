@@ -130,6 +130,8 @@ def plot(csv: Path = CSV, out: Path = PLOT) -> None:
             points = sorted((float(row["minutes"]), float(row["ap"])) for row in mine)
             axes.plot(*zip(*points, strict=True), marker="o", label=method)
         axes.set(title=name, xlabel="minutes of training", ylabel="AP", ylim=(0, 1), xscale="log")
+        axes.set_xticks((3, 5, 10, 30), ("3", "5", "10", "30"))
+        axes.set_xticks((), minor=True)
         axes.grid(alpha=0.3)
     panels[0][0].legend(fontsize=8)
     figure.tight_layout()
