@@ -15,7 +15,7 @@ runs/transfer_cls. Images that cannot be read are left out and listed, with exit
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -198,10 +198,10 @@ def transfer(run: Run, task: Task, asked: Asked) -> None:
             if asked.choose:
                 continue
             outcome = task.evaluate(gram, C)
-            gains = gain(task, measured, layer, outcome)
-            measured.append(Measured(layer, view, C, words_of(gains), outcome))
-            found = {**outcome.metrics, "C": C, **gains}
-            print(f"{layer} {view}: {words_of(found)}", flush=True)
+            measured.append(beside_before(task, measured, Measured(layer, view, C, outcome)))
+            found = {**outcome.metrics, "C": C, **measured[-1].named_gains()}
+            values = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            print(f"{layer} {view}: {values}", flush=True)
             keep(run, row | {"C": C, "spec": spec.facts}, outcome)
             put(asked, row, {name: f"{value:.4g}" for name, value in found.items()})
     if measured:
@@ -224,11 +224,6 @@ def report(run: Run, task: Task, asked: Asked, measured: list[Measured]) -> None
     print(f"classes, confusions and the worst images are in {path}")
 
 
-def words_of(values: dict[str, float]) -> str:
-    """Numbers by name, in one line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
 def chosen_C(task: Task, gram: NDArray, what: str) -> float:
     """The C that is best on training images held back, with a line about it."""
     C, value = task.choose(gram)
@@ -236,14 +231,13 @@ def chosen_C(task: Task, gram: NDArray, what: str) -> float:
     return C
 
 
-def gain(task: Task, before: list[Measured], layer: str, outcome: Outcome) -> dict[str, float]:
-    """What a view gains over the layer's last one, by names such as ``mAP - crop-224 low``."""
-    earlier = [one for one in before if one.layer == layer]
+def beside_before(task: Task, before: list[Measured], one: Measured) -> Measured:
+    """A layer and view with what it gains over the layer's last view."""
+    earlier = [each for each in before if each.layer == one.layer]
     if not earlier:
-        return {}
-    name = next(iter(outcome.metrics))
-    gains = task.gain(earlier[-1].outcome, outcome)
-    return {f"{name} - {earlier[-1].view}{ending}": value for ending, value in gains.items()}
+        return one
+    gains = task.gain(earlier[-1].outcome, one.outcome)
+    return replace(one, before=earlier[-1].view, gains=gains)
 
 
 def put(asked: Asked, row: dict[str, Any], metrics: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The page of fixed features: what each layer and view measures, by class, and the worst images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,22 @@ class Measured:
         layer: of the network.
         view: of the images.
         C: weight of the SVMs' loss.
-        gain: over the view before it, as text; empty for the first.
         outcome: what was measured.
+        before: the view before it, if there is one.
+        gains: over that, as ``Task.gain``.
     """
 
     layer: str
     view: View
     C: float
-    gain: str
     outcome: Outcome
+    before: View | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+
+    def named_gains(self) -> dict[str, float]:
+        """The gains by names of tables, such as ``mAP - crop-224 low``."""
+        name = next(iter(self.outcome.metrics))
+        return {f"{name} - {self.before}{end}": value for end, value in self.gains.items()}
 
     def __str__(self) -> str:
         return f"{self.layer} {self.view}"

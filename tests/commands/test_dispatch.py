@@ -11,7 +11,10 @@ from commands import dispatch
 from commands.dispatch import COMMANDS
 
 # They make this repository's pages, and are of no use to who installs the package.
-FOR_PAGES = {"options_page", "result_tables", "scaling_table"}
+FOR_PAGES = {
+    *("options_page", "result_tables", "scaling_table"),
+    *("peers", "faster_rcnn", "few_images"),
+}
 THIN = [path for path in sorted((ROOT / "tools").glob("*.py")) if path.stem not in FOR_PAGES]
 
 

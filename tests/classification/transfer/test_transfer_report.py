@@ -50,8 +50,12 @@ def test_images_are_those_tested(judged, paths):
 
 def test_in_a_browser(judged, paths, tmp_path, opened):
     measured = [
-        Measured("conv5", View("crop", 224), 1.0, "", outcome(0.5, judged)),
-        Measured("conv5", View("full", 224), 2.0, "mAP - crop-224 0.1", outcome(0.6, judged)),
+        Measured("conv5", View("crop", 224), 1.0, outcome(0.5, judged)),
+        Measured(
+            *("conv5", View("full", 224), 2.0, outcome(0.6, judged)),
+            before=View("crop", 224),
+            gains={"": 0.1, " low": -0.05, " high": 0.2},
+        ),
     ]
     page_path = tmp_path / "report.html"
     write_transfer_report(
@@ -65,7 +69,9 @@ def test_in_a_browser(judged, paths, tmp_path, opened):
     page = opened(page_path)
     assert page.title() == "voc07 by <b>alexnet</b>'s features"
     assert "conv5 full-224" in page.text_content(".key")
-    assert "0.6000" in page.text_content("#views tbody tr:last-child")
+    last = page.text_content("#views tbody tr:last-child")
+    assert "0.6000+0.100 over crop-224 (-0.050 to +0.200)" in last.replace("\n", "")
+    assert measured[1].named_gains()["mAP - crop-224 low"] == -0.05
     assert page.locator("#classes tbody th").all_text_contents() == list(CLASSES)
     for label in range(3):
         for id, list_ in (("named", judged.wrong), ("missed", judged.missed)):
