@@ -14,6 +14,7 @@ from detection.data.overview import sample_of
 from detection.data.records import Dataset
 from detection.run import Run
 from detection.training.pipeline import train_detector
+from detection.training.time_left import items_of
 
 IMAGES = 12
 # Batches of a phase; a step's time is even after the first.
@@ -98,17 +99,13 @@ def estimate_seconds(config: Config, data: Dataset) -> dict[str, float]:
             )
         )
         train_detector(run, replace(data, records=tuple(sample)))
-    images, share = len(data.records), len(data.records) / len(sample)
-    return {each.name: each.of(_items(each.name, config, images), share) for each in run.times}
-
-
-def _items(stage: str, config: Config, images: int) -> float:
-    """Over how many images or batches a stage of the whole training goes."""
-    if stage == "fine-tuning":
-        return config.finetune.steps
-    if stage.startswith("fine-tuning"):
-        return config.finetune.conv_steps
-    return images * (config.held_back if stage == "calibration" else 1 - config.held_back)
+    share = len(data.records) / len(sample)
+    found = {}
+    for each in run.times:
+        part = config.held_back if each.name == "calibration" else 1 - config.held_back
+        items = items_of(each.name, config, round(part * len(data.records)))
+        found[each.name] = each.of(items, share)
+    return found
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What each stage of a training will take, by the last one like it on this machine.
 
 Times lie in the cache, a file for all settings that change them and the processor. An image costs
-what it cost then; fine-tuning goes over batches, so it costs the same whatever the images.
+what it cost then, and so does a batch of fine-tuning, whatever the number of images.
 """
 
 import json
@@ -29,7 +29,7 @@ def remember(cache: Path, config: Config, stages: Mapping[str, Mapping[str, floa
     """
     known = _read(cache, config)
     new = {
-        name: {"seconds": one["seconds"], "images": one["images"]}
+        name: {"seconds": one["seconds"], "items": items_of(name, config, int(one["images"]))}
         for name, one in stages.items()
         if one["images"]
     }
@@ -39,13 +39,22 @@ def remember(cache: Path, config: Config, stages: Mapping[str, Mapping[str, floa
 def expected_seconds(cache: Path, config: Config, images: int) -> dict[str, float]:
     """Seconds of each stage for so many images; empty where no training like it is known."""
     return {
-        name: one["seconds"] * (1 if name.startswith("fine-tuning") else images / one["images"])
+        name: one["seconds"] * items_of(name, config, images) / one["items"]
         for name, one in _read(cache, config).items()
     }
 
 
+def items_of(stage: str, config: Config, images: int) -> int:
+    """Over how many images or batches a stage goes."""
+    if stage == "fine-tuning":
+        return config.finetune.steps
+    return config.finetune.conv_steps if stage.startswith("fine-tuning") else images
+
+
 def _path(cache: Path, config: Config) -> Path:
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
+    for free in ("steps", "conv_steps"):
+        del settings["finetune"][free]
     return cache / "times" / f"{content_key(settings | {'processor': processor()})}.json"
 
 
@@ -54,7 +63,7 @@ def _read(cache: Path, config: Config) -> dict[str, dict[str, float]]:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         known = json.loads(_path(cache, config).read_text())
         return {
-            str(name): {"seconds": float(one["seconds"]), "images": int(one["images"]) or 1}
+            str(name): {"seconds": float(one["seconds"]), "items": int(one["items"]) or 1}
             for name, one in known.items()
         }
     return {}

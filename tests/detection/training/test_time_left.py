@@ -21,6 +21,8 @@ def test_images_cost_what_they_cost_before(tmp_path):
     found = expected_seconds(tmp_path, replace(Config(), run="another", seed=3), 200)
     assert found == {"windows of train": 100.0, "fine-tuning": 60.0, "SVMs": 60.0}
     assert expected_seconds(tmp_path, replace(Config(), scales=1), 200) == {}
+    longer = replace(Config(), finetune=replace(Config().finetune, steps=10_000))
+    assert expected_seconds(tmp_path, longer, 200)["fine-tuning"] == 120.0
 
 
 def test_a_stage_that_did_nothing_keeps_its_time(tmp_path):
