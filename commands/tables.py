@@ -44,6 +44,18 @@ def results_of(path: Path) -> Any:
         ) from error
 
 
+def newest_result(run: Path) -> Any:
+    """The results.json of a run's newest test.
+
+    Raises:
+        FileNotFoundError: the run was not tested.
+    """
+    tests = sorted(run.glob("test_*/*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not tests:
+        raise FileNotFoundError(f"no test in {run}; python tools/test_det.py --run {run} makes one")
+    return results_of(tests[-1])
+
+
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table with a newline at its end."""
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]

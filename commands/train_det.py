@@ -55,11 +55,11 @@ def main(config: Config) -> None:
         if few := few_objects(data, difficult=config.data.difficult):
             named = ", ".join(f"{name} {count}" for name, count in few.items())
             logger.warning("few objects to learn from, so expect little: %s", named)
-        run.expected = expected_seconds(run.cache, run.config, len(data.records))
+        run.expected = expected_seconds(run.cache, config, len(data.records))
         data = train_detector(run, data)
         stages = stages_of(run)
         each = {name: {"images": len(data.records)} | one for name, one in stages.items()}
-        remember(run.cache, run.config, each)
+        remember(run.cache, config, each)
         report(run, stages, len(data.records))
     end(data.unreadable)
 

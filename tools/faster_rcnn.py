@@ -1,7 +1,6 @@
 """Torchvision's Faster R-CNN with a feature pyramid on the networks of this project, for peers.py.
 
-Its convolutions are the same ImageNet ones that a training of ours starts from, so that the method
-is what differs.
+It starts from the files of ImageNet's weights that this project's networks start from.
 """
 
 import time
@@ -164,7 +163,13 @@ def fine_tune(
 
 
 def batches(train: Dataset, batch: int, seed: int) -> Iterator[list[ImageRecord]]:
-    """Images in random order, again and again."""
+    """Images in random order, again and again.
+
+    Raises:
+        ValueError: fewer images than a batch has.
+    """
+    if len(train.records) < batch:
+        raise ValueError(f"{len(train.records)} training images are fewer than a batch of {batch}")
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(train.records))

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from commands.cli import run_tool
-from commands.tables import results_of, rows_of
+from commands.tables import newest_result, rows_of
 from detection.data.reading import read_dataset
 from detection.evaluation.report import put_row
 from detection.settings.data import Data
@@ -84,8 +84,7 @@ def command(tool: str, *arguments: str) -> None:
 
 def row_of(name: str, config: str, run: Path, draw: int) -> dict[str, object]:
     """The row of a tested run."""
-    (path, *_) = sorted(run.glob("test_*/*/results.json"), key=lambda each: -each.stat().st_mtime)
-    result = results_of(path)
+    result = newest_result(run)
     return {
         "set": name,
         "config": config,

@@ -21,7 +21,7 @@ import torch
 from faster_rcnn import faster_rcnn, fine_tune, tested
 
 from commands.cli import run_tool
-from commands.tables import results_of, rows_of
+from commands.tables import newest_result, rows_of
 from detection.data.reading import read_dataset
 from detection.evaluation.report import put_row
 from detection.events import stage_seconds
@@ -43,7 +43,6 @@ def theirs(
     minutes: float = 10.0,
     batch: int = 2,
     learning_rate: float = 0.005,
-    images: int | None = None,
     seed: int = 0,
     csv: Path = CSV,
 ) -> None:
@@ -57,13 +56,12 @@ def theirs(
         batch: images a step.
         learning_rate: the highest; it rises over the first tenth of the time and falls to 0 by the
             last, as a cosine.
-        images: learn from the first so many.
         seed: of the heads and the images' order.
         csv: the table.
     """
     fixed_threads()
     torch.manual_seed(seed)
-    train = read_dataset(data, "train", limit=images)
+    train = read_dataset(data, "train")
     test = read_dataset(data, "test", classes=train.classes)
     model = faster_rcnn(build_backbone(network, weights), len(train.classes))
     steps = fine_tune(model, train, minutes, batch, learning_rate, seed)
@@ -96,8 +94,7 @@ def ours(run: Path, method: str = "SPP-net", minutes: float = 10.0, csv: Path = 
     """
     stages = stage_seconds(run)
     seconds = [one["seconds"] for name, one in stages.items() if not name.startswith(TESTING)]
-    (path, *_) = sorted(run.glob("test_*/*/results.json"), key=lambda each: -each.stat().st_mtime)
-    result = results_of(path)
+    result = newest_result(run)
     row = {
         "set": Path(result["data"]["root"]).resolve().name,
         "method": method,

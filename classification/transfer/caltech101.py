@@ -88,18 +88,18 @@ class Caltech101:
     def evaluate(self, gram: NDArray, C: float) -> Outcome:
         """As ``Task``."""
         targets = one_vs_rest(self._labels, len(self.classes))
-        judged, of_class, found = [], [], []
+        of_class, found = [], []
         for number in range(self.data.splits):
             train, test = self._split(number)
             scores = svm_scores(gram, train, test, targets, C, self.classes)
             classes, images = self._measured(scores, test)
             of_class.append(classes)
             found.append((classes.mean(), images))
-            judged.append(JudgedImages(test, scores, targets[test], named_by_best(scores)))
+            if number == 0:
+                judged = JudgedImages(test, scores, targets[test], named_by_best(scores))
         splits = np.array(found)
-        return Outcome(
-            mean_and_deviation(splits), {"splits": splits}, np.mean(of_class, axis=0), judged[0]
-        )
+        of_class_mean = np.mean(of_class, axis=0)
+        return Outcome(mean_and_deviation(splits), {"splits": splits}, of_class_mean, judged)
 
     def _measured(
         self, scores: NDArray[np.float64], rows: NDArray[np.int64]

@@ -9,7 +9,7 @@ import torch
 from paths import ROOT
 from PIL import Image
 
-from detection.data.records import ImageRecord
+from detection.data.records import Dataset, ImageRecord
 from detection.networks.build import build_backbone
 
 
@@ -91,3 +91,11 @@ def test_a_row_of_ours(peers, tmp_path):
         "3.0",
     )
     assert (row["ap"], row["test_seconds_an_image"]) == ("0.5123", "0.5")
+
+
+def test_what_cannot_be_is_said(peers, faster_rcnn, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no test in"):
+        peers.ours(tmp_path, csv=tmp_path / "table.csv")
+    none = Dataset((), ("cat",))
+    with pytest.raises(ValueError, match="0 training images are fewer than a batch of 2"):
+        next(faster_rcnn.batches(none, 2, 0))
