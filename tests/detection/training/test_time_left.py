@@ -1,10 +1,15 @@
 """The time left of a whole training."""
 
+import inspect
 import logging
 from dataclasses import replace
 
 import pytest
+from paths import ROOT
 
+from commands import inspect_data
+from commands.cli import parse_config
+from commands.inspect_data import OWN_IMAGES
 from detection.config import Config
 from detection.run import Run
 from detection.training.time_left import expected_seconds, remember
@@ -56,3 +61,12 @@ def test_each_stage_tells_what_is_left(tmp_path, caplog):
         "SVMs; less than a minute left in all",
         "box regression",
     ]
+
+
+def test_what_inspect_data_tells_serves_both_trainings_of_own_images(tmp_path):
+    configs = (OWN_IMAGES, "configs/own_images_quick.yaml")
+    told, quick = (parse_config(["--config", str(ROOT / one)]) for one in configs)
+    windows = inspect.signature(inspect_data.main).parameters["proposals"].default
+    remember(tmp_path, replace(told, proposals=windows), STAGES)
+    assert expected_seconds(tmp_path, told, 100)["fine-tuning"] == 60.0
+    assert expected_seconds(tmp_path, quick, 100)["fine-tuning"] == 8.0
