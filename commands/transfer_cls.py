@@ -142,7 +142,9 @@ def run_of(cache: str, device: Device, workers: int, cluster: str | None, strict
         data=Data(cache=cache),
     )
     fixed_threads()
-    return Run(config, " ".join(sys.argv), with_progress)
+    run = Run(config, " ".join(sys.argv), with_progress)
+    run.sweep()
+    return run
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,15 @@ def remove_leftovers(folder: str | Path, older_than: float = 3600.0) -> list[Pat
     return deleted
 
 
+def bytes_below(folder: str | Path) -> int:
+    """Size of all files in a folder and below it; 0 where there is none."""
+    total = 0
+    for path in Path(folder).rglob("*"):
+        with suppress(OSError):  # deleted meanwhile
+            total += path.lstat().st_size
+    return total
+
+
 def save_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with write_atomic(path) as file:

@@ -49,6 +49,22 @@ def test_description(run, caplog):
     assert facts.items() <= start.items()
 
 
+def test_the_size_of_a_large_cache_is_logged(run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    cache = tmp_path / "cache"
+    run = Run(replace(run.config, data=Data(cache=str(cache))))
+    run.sweep()  # no cache yet
+    (cache / "bank").mkdir(parents=True)
+    (cache / "bank/small").write_bytes(b"1" * 9)
+    run.sweep()
+    assert not caplog.records
+    with (cache / "bank/large").open("wb") as file:
+        file.truncate(2_300_000_000)
+    run.sweep()
+    assert f"the cache {cache} holds 2.3 GB" in caplog.text
+    assert "it can be deleted while nothing runs" in caplog.text
+
+
 def test_small_numbers_are_read_back_as_numbers(tmp_path):
     config = Config(run=str(tmp_path), finetune=Finetune(learning_rate=1e-5, weight_decay=1e-10))
     Run(config).describe()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from files.writing import (
+    bytes_below,
     file_digest,
     path_in_errors,
     refuse_inputs,
@@ -159,6 +160,15 @@ def test_only_what_was_left_long_ago_is_deleted(tmp_path):
     assert other.exists()
     assert (tmp_path / "below/deep/old").read_bytes() == b"whole"
     assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_size_of_a_folder(tmp_path):
+    (tmp_path / "below/deep").mkdir(parents=True)
+    (tmp_path / "some").write_bytes(b"12345")
+    assert bytes_below(tmp_path / "nowhere") == 0
+    before = bytes_below(tmp_path)
+    (tmp_path / "below/deep/other").write_bytes(b"123")
+    assert bytes_below(tmp_path) == before + 3
 
 
 @pytest.fixture
