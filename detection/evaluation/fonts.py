@@ -1,21 +1,32 @@
 """Fonts that have the letters of the words drawn: class names come in every script.
 
 matplotlib brings DejaVu Sans, which has Latin, Greek, Cyrillic, Arabic and more. For other letters
-the fonts of the system are looked through.
+the fonts of the system are looked through. Names in ASCII need no look at any font, and so not
+matplotlib itself, whose import takes a sixth of a second.
 """
 
 import logging
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
-from matplotlib.font_manager import findSystemFonts
-from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
 
-DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+
+def _dejavu() -> Path:
+    """The file of DejaVu Sans; matplotlib is imported only where its data lie elsewhere."""
+    inside = "fonts/ttf/DejaVuSans.ttf"
+    spec = find_spec("matplotlib")
+    if spec and spec.origin and (path := Path(spec.origin).parent / "mpl-data" / inside).exists():
+        return path
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / inside
+
+
+DEJAVU = _dejavu()
 # Beside a class name stands a score.
 SCORE = "0123456789.-"
 
@@ -51,7 +62,7 @@ def fonts_of(names: tuple[str, ...]) -> dict[str, Path]:
 @cache
 def _font_with(letters: str) -> Path | None:
     """The first font with these letters: DejaVu Sans, then the system's by name; or none."""
-    if not _lacking(str(DEJAVU), letters):
+    if (letters.isascii() and letters.isprintable()) or not _lacking(str(DEJAVU), letters):
         return DEJAVU
     for path in _system_fonts():
         try:
@@ -65,11 +76,15 @@ def _font_with(letters: str) -> Path | None:
 
 @cache
 def _system_fonts() -> tuple[str, ...]:
+    from matplotlib.font_manager import findSystemFonts
+
     return tuple(sorted(findSystemFonts()))
 
 
 def _lacking(font: str, letters: Iterable[str]) -> set[str]:
     """Which of the letters a font file has not."""
+    from matplotlib.ft2font import FT2Font
+
     face = FT2Font(font)
     return {letter for letter in letters if not face.get_char_index(ord(letter))}
 

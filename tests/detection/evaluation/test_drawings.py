@@ -1,9 +1,13 @@
 """Drawings: the files are there, of the right kind, and what is drawn is where it should be."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
+from paths import ROOT
 from PIL import Image
 
 from detection.data.records import ImageRecord
@@ -126,13 +130,24 @@ def test_labels_are_in_a_font_that_has_the_letters(tmp_path, fresh_fonts, caplog
     assert caplog.text == ""
 
 
+def test_ascii_needs_no_look_at_fonts():
+    """Which would import matplotlib; the file is where matplotlib says that it is."""
+    script = "import sys; from detection.evaluation import fonts; fonts.fonts_of(('cat', 'a b'));"
+    script += "assert 'matplotlib' not in sys.modules; import matplotlib;"
+    script += "assert str(fonts.DEJAVU).startswith(matplotlib.get_data_path());"
+    script += "lacking = fonts._lacking(str(fonts.DEJAVU), map(chr, range(33, 127)));"
+    script += "assert not lacking, lacking"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_where_dejavu_lacks_letters_a_font_of_the_system_is_taken(
     tmp_path, fresh_fonts, monkeypatch, caplog
 ):
     """With a font of matplotlib's for mathematics as the one that the system has."""
     stix, broken = fonts.DEJAVU.parent / "STIXGeneral.ttf", tmp_path / "broken.ttf"
     broken.write_text("no font")
-    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(stix), str(broken)])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(stix), str(broken)])
     name = f"a{LETTER}"
     assert fonts.fonts_of((name, "cat")) == {name: stix, "cat": fonts.DEJAVU}
     one = ClassResult(3, np.array([3.0, 2]), np.array([1, 1]), np.array([0, 1]), 0.5, 0.5)
@@ -142,7 +157,7 @@ def test_where_dejavu_lacks_letters_a_font_of_the_system_is_taken(
 
 
 def test_letters_that_no_font_has_are_told_once(tmp_path, fresh_fonts, monkeypatch, caplog):
-    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     classes = ("交通灯", "猫", "cat", "$1 & $2_{")
     one = ClassResult(3, np.array([3.0, 2]), np.array([1, 1]), np.array([0, 1]), 0.5, 0.5)
     none = ClassResult(0, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), None, None)
