@@ -4,9 +4,9 @@
 
 Every method sees the same windows, network, fc layers and SVMs (random ones: time does not depend
 on what they learned), the methods taking turns, shuffled anew for each image. R-CNN runs as its
-users run it: float32, batches of the best size, every window. SPP-net runs with its levers:
-bfloat16, and fc6 and fc7 truncated to a rank whose cost in mAP docs/results/voc07_table.csv has;
-``_whole`` has them whole. ``_plain`` is the like-for-like column: float32, windows on the same
+users run it: float32, batches of the best size, every window. SPP-net runs with its options:
+bfloat16, and fc6 and fc7 truncated (mAP at that rank: docs/results/voc07_table.csv);
+``_whole`` does not truncate. ``_plain`` is the like-for-like column: float32, windows on the same
 cells pooled each for itself, by one pooling a level. ``end_to_end`` is a file in, boxes out:
 reading, windows and detection.
 """

@@ -6,8 +6,8 @@
     python tools/combine_det.py runs/a/test_test_5scales/fc6+bb runs/b      # one of several tests
 
 Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
-scales after ``@``; the candidates it kept are read, and no network runs. Where tests of a run kept
-other candidates, as those of another layer or on other windows did, one test's folder is named.
+scales after ``@``; the candidates it kept are read, and no network runs. If tests of a run kept
+different candidates (another layer, other windows), name the folder of one test.
 Suppression has its default limits, whatever the runs were tested with. Result files,
 results.json and report.html go to --out. The last line printed is the mAP.
 ``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.

@@ -4,8 +4,8 @@
     python tools/compare_cls.py --first "[A0,A1,A2]" --second "[B0,B1,B2]" --csv table.csv
 
 Each side is the test of one classifier, or of several that differ in their seed: an image then
-counts by the share of them that has it right. The interval is a bootstrap's over images, p of a
-test by sign flips, which of two classifiers is McNemar's.
+counts by the share of them that are right. The interval is a bootstrap over images; p is from a
+sign-flip test, which for two classifiers is McNemar's.
 """
 
 import json

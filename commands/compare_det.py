@@ -2,8 +2,8 @@
 
     python tools/compare_det.py runs/a/test_test_5scales/fc7+bb runs/b/test_test_5scales/fc7+bb
 
-The folders are those that tools/test_det.py and tools/combine_det.py leave. Printed are the AP of
-each class, what the second gains and its interval, by a bootstrap over images; the last line is the
+The folders are those that tools/test_det.py and tools/combine_det.py leave. It prints the AP of
+each class, the second's gain and its bootstrap interval over images; the last line is the
 mAP. A page with the objects that one finds and the other misses goes to --out, or to the second
 folder.
 """

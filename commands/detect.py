@@ -1,4 +1,4 @@
-"""Find objects in your own images: one line a detection, and the images drawn.
+"""Find objects in your own images: print a line per detection, draw the images.
 
     python tools/detect.py street.jpg                        # people, cars, dogs: VOC's 20 classes
     python tools/detect.py --run runs/mine street.jpg holiday/ --threshold 0.3
@@ -78,10 +78,10 @@ def main(
         json: file for all detections as COCO's JSON.
         csv: file for all detections as a table.
         yolo: folder for a text file an image in YOLO's form, and classes.txt.
-        threshold: keep what is surer than this: a probability, 0.5 without it; of a detector
-            without calibration a raw score, -0.7 without it.
-        windows: the method that proposes them; EdgeBoxes' take a third of selective search's time.
-            Without it as in the detector.
+        threshold: keep scores above this: probabilities (default 0.5), or raw scores (default
+            -0.7) where the detector has no calibration.
+        windows: the method that proposes them, by default the detector's; EdgeBoxes take less than
+            half of selective search's time.
         scales: number of image scales; 1 is quicker than 5. Without it as in the detector.
         precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it. Without
             it as in the detector, or float32 where the machine has no bfloat16.

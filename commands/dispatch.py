@@ -12,7 +12,7 @@ from commands.stopping import quit_when_stopped
 
 # Each is a module of this package, and a file of the same name in tools/.
 COMMANDS = {
-    "get_data": "get a data set: fetch VOC 2007, or draw a small one",
+    "get_data": "get a data set: fetch VOC 2007, draw or cut images",
     "inspect_data": "look at annotated images before training",
     "train_det": "train a detector",
     "test_det": "test a trained detector on a split: mAP, result files, plots",

@@ -1,4 +1,4 @@
-"""Get a data set: fetch VOC 2007, draw a miniature of it, or cut its objects out.
+"""Get a data set: fetch VOC 2007, draw synthetic images, or cut objects out.
 
 Example:
     python tools/get_data.py voc07

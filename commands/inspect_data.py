@@ -4,8 +4,8 @@
 
 Prints the classes with their objects, what was repaired or left out, images that are there twice,
 objects that no window can reach, the recall of the windows on a sample of the images, whose windows
-stay in the cache, and how long a training will take here, from one on a dozen images. ``--sheet``
-names the PNG that shows images with their boxes. Any format is read that a training reads.
+stay in the cache, and how long a training will take here, estimated on 12 images. ``--sheet``
+names the PNG that shows images with their boxes. It reads every format that training reads.
 """
 
 from dataclasses import replace

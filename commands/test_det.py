@@ -143,8 +143,8 @@ def check_detector(run: Run) -> None:
     path = run.detector_path
     if trained and path.is_file() and file_digest(path) != trained[-1]["digest"]:
         raise ValueError(
-            f"{path} is not the detector that the training of this run left, by its SHA-256; run "
-            f"tools/train_det.py --run {run.folder} again, which makes it anew"
+            f"{path} is not the detector that this run's training left (SHA-256 differs); "
+            "run its training command again, which rewrites it"
         )
 
 

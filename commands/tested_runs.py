@@ -93,8 +93,8 @@ def read_test(word: str, scales: Literal[1, 5], data: Data) -> RunTest:
         test = only_test(*with_scales(word, scales), data)
     if test.layer == "softmax":
         raise ValueError(
-            f"the test of run {test.run} is of scores by softmax, which are not like those of "
-            f"SVMs; make another with: {test.command} --detection.layer fc7"
+            f"the test of run {test.run} is of scores by softmax, which do not combine with those "
+            f"of SVMs; make another with: {test.command} --detection.layer fc7"
         )
     return test
 

@@ -5,9 +5,9 @@
     python tools/transfer_cls.py voc07 --views [full-224,full-320,full-392,full-448] --choose
     python tools/transfer_cls.py caltech101 --data.root ../shared/caltech101
 
-A view is crop (the centre), full (aspect kept) or warp (a square) with the shorter side s. Of each
-layer and view the tool prints what is measured on the test images and, where there are several
-views, what each gains over the one before. C is chosen on training images held back, and so is s by
+A view is crop (the centre), full (aspect kept) or warp (a square) with the shorter side s. For each
+layer and view the tool prints the result on the test images and, with several views, each one's
+gain over the one before. C is chosen on training images held back, and so is s by
 --choose, which touches no test image. Features and their inner products are kept in the cache: a
 second call takes seconds. A page of classes, confusions and the worst images goes to
 runs/transfer_cls. Images that cannot be read are left out and listed, with exit status 3.

@@ -41,8 +41,8 @@ class Config:
         device: where networks run; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a
             GPU, read.
-        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers do that
-            in place of this machine's, and see images, cache and run at the same paths.
+        cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers replace
+            this machine's and need images, cache and run at the same paths.
         limit: use only the first so many images of the split.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
@@ -51,8 +51,8 @@ class Config:
         features: SPP-net's, or R-CNN's of warped windows; these send every window through the
             network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
-        precision: numbers of conv and fc layers; bfloat16 is quicker and not exact. Where the
-            machine has no instructions for it, float32 takes its place.
+        precision: number format of conv and fc layers; bfloat16 is faster and less exact, and
+            float32 replaces it on machines without bfloat16 instructions.
         data: images and annotations.
         proposals: windows, the region proposals.
         network: the convolutional trunk.

@@ -65,7 +65,7 @@ class EdgeBoxes:
         regions: share of the windows that are of regions, from 0 to 0.9, for as long as there are
             any; 0 leaves EdgeBoxes' own.
         min_box_area: smallest window in square pixels, before OpenCV refines its sides. OpenCV's
-            own 1000 has none below 32x32, which one in 26 of VOC 2007 train's objects is.
+            own 1000 excludes all below 32x32, the size of 1 in 26 objects of VOC 2007 train.
 
     Raises:
         ValueError: when a value is outside the ranges above.

@@ -1,11 +1,11 @@
-"""AP over the number of labelled images: trainings on random draws of a set's, one after another.
+"""AP by number of labelled images: trainings on random draws, one after another.
 
     python tools/few_images.py train --data.root FOLDER --data.lists LISTS
     python tools/few_images.py plot
 
-``train`` trains and tests by the configuration as often as --draws says for each of --counts, and
-puts a row a training into --csv. A draw is of the set's training images, the same every time; what
-one training has made of an image, the others find in the cache. ``plot`` draws the table.
+``train`` trains and tests --draws times for each of --counts and puts one row per training into
+--csv. Draws are random, but the same every time, from the training images. Trainings share the
+cache. ``plot`` draws the table.
 """
 
 import subprocess

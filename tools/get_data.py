@@ -1,4 +1,4 @@
-"""Get a data set: fetch VOC 2007, or draw a small one (commands/get_data.py)."""
+"""Get a data set: fetch VOC 2007, draw or cut images (commands/get_data.py)."""
 
 import sys
 from pathlib import Path

@@ -190,7 +190,7 @@ def check_objects(records: Sequence[ImageRecord], classes: Sequence[str]) -> Non
     if all(record.difficult.all() for record in records):
         raise ValueError(
             f"none of the {len(records)} images has an object that counts, of the classes "
-            f"{', '.join(classes) or '(none)'}, so there is no mAP to tell; expected annotated "
+            f"{', '.join(classes) or '(none)'}, so there is no mAP; expected annotated "
             "objects that are not marked difficult"
         )
 

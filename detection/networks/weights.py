@@ -71,7 +71,7 @@ def trunk_shapes(name: str) -> dict[str, torch.Size]:
 
 def random_weights(name: str) -> Weights:
     """He initialisation, biases zero, the same at every call; the features mean nothing."""
-    log.warning("%s starts from random weights: its features know nothing of images", name)
+    log.warning("%s starts from random weights: it has learned nothing yet", name)
     generator = torch.Generator().manual_seed(0)
     state = {}
     for key, shape in trunk_shapes(name).items():

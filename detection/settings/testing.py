@@ -14,8 +14,8 @@ class Detection:
         layer: layer whose SVMs score windows, or softmax; 'fc6+fc7' is the mean of both layers'
             scores. None takes the last layer that SVMs were trained on.
         bbox: move the detected windows by box regression.
-        bbox_passes: times that box regression moves a box, each from the features of the box that
-            the last one made; 1 is the paper's.
+        bbox_passes: passes of box regression, each on the features of the box from the pass
+            before; 1 is the paper's.
         fc_rank: truncate fc6 to this rank, which is faster and approximate; fc7 to twice as much,
             at most 512 either. None takes them whole.
         score_threshold: a window must score above this for a class.

@@ -11,8 +11,8 @@ class Network:
     """The convolutional trunk.
 
     Attributes:
-        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or any of torchvision's
-            with the layer to pool from, such as ``resnet50/layer4``.
+        name: alexnet, vgg16, zf5, convnet5, overfeat5, overfeat7, efficientnet_lite0 or
+            resnet50_caffe; or torchvision's with a layer, such as ``resnet50/layer4``.
         pca_channels: reduce the map to so many channels, an even number; they are the positive and
             negative parts of principal directions of the training images' cells. None leaves the
             map as it is.
@@ -134,8 +134,8 @@ class Svm:
         positive_weight: how much more a positive's loss weighs.
         bias: value of the constant feature that carries the (regularised) bias.
         negative_iou: a window is a negative of a class below this overlap with all its objects.
-        refit_every: new hard negatives of a class that bring on a refit; fewer where so many of
-            all classes would not fit in memory, as of 12,800 numbers each.
+        refit_every: new hard negatives of a class that trigger a refit; fewer where those of all
+            classes would not fit in memory, as on pool5 (12,800 numbers each).
         checkpoint_every: images between checkpoints.
     """
 
