@@ -103,6 +103,7 @@ class Epochs:
                 checkpoints.save(checkpoint, self.key, facts, self.network, self.optimizer)
         facts = self._facts()
         if self.ranks.rank == 0:
+            self.run.save_settings()
             save_classifier(self.run.classifier_path, self.network, self.train.classes, facts)
             checkpoint.unlink(missing_ok=True)
         return facts

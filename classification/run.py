@@ -20,6 +20,11 @@ class ClassifierRun(Run):
         return self.folder
 
     @property
+    def product(self) -> Path:
+        """The classifier."""
+        return self.classifier_path
+
+    @property
     def classifier_path(self) -> Path:
         """Where the trained classifier lies."""
         return self.folder / "classifier.safetensors"

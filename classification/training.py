@@ -50,6 +50,7 @@ def train_classifier(
         if facts["key"] == key:
             if ranks.rank == 0:
                 run.reused("training", path)
+                run.save_settings()
             return facts
     return Epochs(config, run, ranks, train, val, network, key).run_epochs()
 

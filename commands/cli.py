@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import asdict
 from io import TextIOWrapper
-from itertools import pairwise
+from itertools import chain, compress, pairwise
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,22 @@ def run_configured(
 def run_on_trained(main: Callable[[Config], None]) -> None:
     """Call ``main`` with the settings a run was trained with, changed by flags.
 
-    The run is --run's folder or the one that --config (or the default configuration) names. A
-    --limit or --cluster of training is not taken over.
+    The run is --run's folder or the one that --config (or the default configuration) names; the
+    other settings in that file count only where the run has none of its own. A --limit or --cluster
+    of training is not taken over.
     """
-    _guarded(lambda words: main(parse_config(words, set_defaults=trained_settings(words))))
+
+    def on_trained(words: list[str]) -> None:
+        trained = trained_settings(words)
+        if trained:
+            _, words = _parted(words)
+        main(parse_config(words, set_defaults=trained))
+
+    _guarded(on_trained)
 
 
 def parse_config(words: list[str], kind: type = Config, **options: Any) -> Any:
-    """The settings of a command line's words.
+    """The settings of a command line's words; flags change a file's settings, wherever they stand.
 
     Raises:
         ValueError: a group of settings is given as a single value.
@@ -84,7 +93,7 @@ def parse_config(words: list[str], kind: type = Config, **options: Any) -> Any:
             kind,
             as_positional=False,
             return_instance=True,
-            args=words,
+            args=list(chain(*_parted(words))),
             parser_class=FlagsParser,
             **options,
         )
@@ -92,6 +101,15 @@ def parse_config(words: list[str], kind: type = Config, **options: Any) -> Any:
         raise ValueError(
             f"the configuration cannot be used ({error}); a group such as svm needs keys of its own"
         ) from error
+
+
+def _parted(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words of --config with its files, and all others."""
+    of_config = [
+        word.startswith("--config=") or "--config" in (before, word)
+        for before, word in pairwise(["", *words])
+    ]
+    return list(compress(words, of_config)), list(compress(words, map(not_, of_config)))
 
 
 def default_config(name: Path = DEFAULT_CONFIG) -> Path | None:
@@ -125,7 +143,7 @@ def trained_settings(arguments: list[str]) -> dict[str, Any]:
     trained = Path(folder or Config.run) / "config.yaml"
     if not trained.is_file():
         return {}
-    settings = _flat(read_settings(trained))
+    settings = _flat(read_settings(trained)) | {"run": str(trained.parent)}
     for name in ("limit", "cluster"):
         settings.pop(name, None)
     if unknown := settings.keys() - _flat(asdict(Config())):

@@ -32,7 +32,7 @@ from detection.evaluation.drawings import draw_detections
 from detection.evaluation.plots import plot_precision_recall
 from detection.evaluation.report import format_table, save_result
 from detection.evaluation.voc_ap import check_objects
-from detection.events import read_events, stage_seconds
+from detection.events import events_of_training, read_events, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import (
     folder_of_test,
@@ -126,7 +126,7 @@ def write_results(
         result=result,
         facts=facts,
         settings=asdict(config),
-        events=read_events(run.folder),
+        events=events_of_training(run.folder),
     )
     print(f"result files, results.json, precision_recall.png and {IMAGES}/ are in {folder}")
     print(f"open {folder / NAME} in a browser to see where the detector fails")

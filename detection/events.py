@@ -24,6 +24,24 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return events
 
 
+def events_of_training(folder: Path) -> list[dict[str, Any]]:
+    """The events of the last training in a folder, and of what came after it.
+
+    A folder may have seen other trainings. The calls of one have the same settings in their "start"
+    events; a call by an older version has none, and counts to each.
+    """
+    events = read_events(folder)
+    starts = [event.get("settings") for event in events if event["event"] == "start"]
+    last = starts[-1] if starts else None
+    kept, mine = [], True
+    for event in events:
+        if event["event"] == "start":
+            mine = event.get("settings") in (last, None) or last is None
+        if mine:
+            kept.append(event)
+    return kept
+
+
 def _event_in(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
@@ -33,7 +51,7 @@ def _event_in(line: str) -> dict[str, Any] | None:
 
 
 def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds, peak memory and workers of each stage that metrics.jsonl tells of, in order.
+    """Seconds, peak memory and workers of each stage of the last training in a folder, in order.
 
     A stage that was killed and taken up again counts with all its parts, each of the killed ones
     up to its last event; one that was reused keeps the time of its making. ``images``, where a
@@ -43,7 +61,7 @@ def stage_seconds(folder: Path) -> dict[str, dict[str, float]]:
     lost: dict[str, tuple[float, int]] = {}
     begun: dict[str, Any] | None = None
     last, done = datetime.min, 0
-    for event in read_events(folder):
+    for event in events_of_training(folder):
         now = datetime.fromisoformat(event["time"])
         if begun and event["event"] in ("start", "begin"):
             seconds, images = lost.get(begun["stage"], (0.0, 0))

@@ -25,9 +25,13 @@ from detection.machine import (
     remove_dead_names,
 )
 from detection.pool import Order, Pool, shared_out, worker_count, works_here
+from files.names import content_key
 from files.writing import bytes_below, path_in_errors, remove_leftovers, save_text
 
 logger = logging.getLogger(__name__)
+
+# Settings that say where and how fast the same training is done, or how it is tested.
+ELSEWHERE = ("run", "device", "workers", "cluster", "strict", "detection", "report")
 
 # Seconds between the events that tell how far a stage is.
 PROGRESS_INTERVAL_S = 30
@@ -96,6 +100,11 @@ class Run:
         return self.folder / "detector.safetensors"
 
     @property
+    def product(self) -> Path:
+        """What the training leaves; the settings in config.yaml are those that it was made by."""
+        return self.detector_path
+
+    @property
     def device(self) -> torch.device:
         """Where the networks compute.
 
@@ -151,14 +160,27 @@ class Run:
             lock.release()
 
     def describe(self) -> None:
-        """Write config.yaml and environment.json, and log the command and git state first."""
+        """Write environment.json and the settings, and log the command and git state first.
+
+        Beside the product of another training its settings stay until ``save_settings``.
+        """
         facts = environment()
-        save_text(self.folder / "config.yaml", yaml.safe_dump(asdict(self.config), sort_keys=False))
+        if not self.product.exists():
+            self.save_settings()
         save_text(self.folder / "environment.json", json.dumps(facts, indent=2) + "\n")
         logger.info("run %s: %s", self.folder, self.command)
         logger.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
-        self.event("start", command=self.command, **facts)
+        self.event("start", command=self.command, settings=self._settings_key(), **facts)
         self.sweep()
+
+    def save_settings(self) -> None:
+        """Write config.yaml, when the product of these settings is about to be in the folder."""
+        save_text(self.folder / "config.yaml", yaml.safe_dump(asdict(self.config), sort_keys=False))
+
+    def _settings_key(self) -> str:
+        """Changes when another training is asked for, not when the same one is run elsewhere."""
+        settings = asdict(self.config)
+        return content_key({name: one for name, one in settings.items() if name not in ELSEWHERE})
 
     def sweep(self) -> None:
         """Delete what killed programs left: half-written files here and in the cache, and names.

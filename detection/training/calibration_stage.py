@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detection.data.records import Dataset
 from detection.evaluation.comp4 import from_images
 from detection.evaluation.voc_ap import VOCResult, evaluate_voc
-from detection.events import read_events, stage_seconds
+from detection.events import events_of_training, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import score_images, scored, split_detections
 from detection.learners.calibration import Calibration
@@ -24,7 +24,7 @@ from detection.run import Run
 from detection.training.feature_cache import image_key
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key
-from files.writing import file_digest
+from files.writing import file_digest, save_text
 from proposals.store import Windows
 
 VERSION = 1
@@ -48,6 +48,7 @@ def calibration_stage(
             "no image with objects was held back: scores are shown as they are, not as "
             "probabilities; --held_back 0.08 holds some back"
         )
+        (run.folder / NAME).unlink(missing_ok=True)  # of another training in this folder
         return detector
     folder = run.folder / "stages" / "held-back"
     trained = folder / "detector.safetensors"
@@ -56,6 +57,7 @@ def calibration_stage(
     images = [image_key(record) for record in held_back.records]
     key = content_key(facts | {"scikit-learn": version("scikit-learn"), "images": images})
     path = run.artefact("calibration", key)
+    page = path.with_name(f"report-{key}.html")
     if path.exists():
         run.reused("calibration", path)
     else:
@@ -67,9 +69,11 @@ def calibration_stage(
                 pass
             arrays = _fitted(detector, held_back, folders)
             # The page comes first, so that it is there whenever the artefact is.
-            _report(run, _calibrated(detector, arrays), held_back, folders[detector.layer])
+            _report(run, page, _calibrated(detector, arrays), held_back, folders[detector.layer])
             write_artefact(path, key, arrays)
     shutil.rmtree(folder)
+    if page.exists():  # older versions kept none
+        save_text(run.folder / NAME, page.read_text(encoding="utf-8"))
     return _calibrated(detector, read_artefact(path, key).arrays)
 
 
@@ -83,7 +87,9 @@ def _calibrated(detector: SPPDetector, arrays: Mapping[str, NDArray]) -> SPPDete
     return replace(detector, calibration=calibration)
 
 
-def _report(run: Run, detector: SPPDetector, held_back: Dataset, candidates: Path) -> None:
+def _report(
+    run: Run, page: Path, detector: SPPDetector, held_back: Dataset, candidates: Path
+) -> None:
     """Write the page of a training: what is found in the images held back, learning curve, times.
 
     The calibration was fitted to these images, so its error on them says nothing: scores are raw.
@@ -92,7 +98,7 @@ def _report(run: Run, detector: SPPDetector, held_back: Dataset, candidates: Pat
     by_class = from_images(found, detector.classes)
     count = len(held_back.records)
     write_report(
-        run.folder / NAME,
+        page,
         title=f"training of {run.folder.resolve().name}, on the {count} images held back",
         records=held_back.records,
         shown=shown_by(replace(detector, calibration={}), held_back.records, found),
@@ -104,7 +110,7 @@ def _report(run: Run, detector: SPPDetector, held_back: Dataset, candidates: Pat
             "environment": environment(),
         },
         settings=asdict(run.config),
-        events=read_events(run.folder),
+        events=events_of_training(run.folder),
     )
 
 

@@ -76,6 +76,7 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     detector = replace(detector, trained=training_facts(config, start, data, held_back))
     # 8. Scores to probabilities, by the images held back.
     detector = calibration_stage(run, detector, held_back, windows)
+    run.save_settings()
     detector.save(run.detector_path)
     run.event("detector", digest=file_digest(run.detector_path))
     return data

@@ -370,6 +370,27 @@ def test_the_run_that_a_file_names(configured, tmp_path):
     assert configured(on_trained=True).finetune.steps == 7
 
 
+def test_a_file_that_names_a_run_does_not_change_its_settings(configured, tmp_path):
+    """As configs/own_images.yaml does, where the training had flags."""
+    Run(TRAINED).describe()
+    (tmp_path / "mine.yaml").write_text("run: runs/mine\nseed: 1\nfinetune:\n  steps: 600\n")
+    named = configured("--config", "mine.yaml", "--limit", 2, on_trained=True)
+    assert named == replace(TRAINED, limit=2)
+    (tmp_path / "runs/mine").rename(tmp_path / "runs/moved")
+    both = configured("--config=mine.yaml", "--run", "runs/moved", on_trained=True)
+    assert both == replace(TRAINED, limit=None, run="runs/moved")
+    (tmp_path / "mine.yaml").write_text("run: runs/moved\n")
+    moved = configured("--config", "mine.yaml", on_trained=True)
+    assert moved == replace(TRAINED, limit=None, run="runs/moved")
+
+
+@pytest.mark.parametrize("on_trained", [False, True])
+def test_flags_before_the_file_count_too(configured, tmp_path, on_trained):
+    (tmp_path / "mine.yaml").write_text("run: runs/new\nseed: 1\nscales: 1\n")
+    words = ("--seed", 7, "--config", "mine.yaml", "--run=runs/other")
+    assert configured(*words, on_trained=on_trained) == Config(run="runs/other", seed=7, scales=1)
+
+
 def test_a_run_that_was_not_trained(configured, cli, tmp_path):
     assert cli.trained_settings([]) == {}
     assert cli.trained_settings(["--run", "nowhere"]) == {}

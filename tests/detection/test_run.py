@@ -49,6 +49,37 @@ def test_description(run, caplog):
     assert facts.items() <= start.items()
 
 
+def test_settings_are_those_that_made_what_is_there(run):
+    """A second training that fails says nothing about the detector of the first."""
+    run.describe()
+    run.detector_path.write_bytes(b"trained")
+    other = Run(replace(run.config, scales=1))
+    other.describe()
+    kept = run.folder / "config.yaml"
+    assert yaml.safe_load(kept.read_text()) == written(run.config)
+    other.save_settings()
+    assert yaml.safe_load(kept.read_text()) == written(other.config)
+
+
+def test_stages_of_another_training_in_the_folder_do_not_count(run):
+    def train(config, **stages):
+        again = Run(config)
+        again.describe()
+        for name, seconds in stages.items():
+            again.event("stage", stage=name.replace("_", " "), seconds=seconds)
+
+    whole = replace(run.config, finetune=Finetune(train_from="conv3"))
+    train(whole, fine_tuning=10, convolutions=3000)
+    assert stage_seconds(run.folder).keys() == {"fine tuning", "convolutions"}
+    train(run.config, fine_tuning=20)
+    assert stage_seconds(run.folder) == {"fine tuning": {"seconds": 20}}
+    train(replace(whole, workers=7, strict=True), SVMs=5)  # the first one, on another machine
+    stages = stage_seconds(run.folder)
+    assert {name: one["seconds"] for name, one in stages.items()} == {
+        **{"fine tuning": 10, "convolutions": 3000, "SVMs": 5}
+    }
+
+
 def test_the_size_of_a_large_cache_is_logged(run, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     cache = tmp_path / "cache"

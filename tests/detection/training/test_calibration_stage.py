@@ -63,6 +63,17 @@ def test_each_layer_is_calibrated_and_the_second_time_reused(detector, world, ca
     assert best.scores[0] > 0.5 > best.scores[-1]
 
 
+def test_a_reused_calibration_brings_its_own_page(detector, world):
+    """Trainings one, another and one again in a folder: the page is the first one's."""
+    calibration_stage(world.run, detector, world.data, world.windows)
+    page = (world.run.folder / "report.html").read_text()
+    fewer = replace(world.data, records=world.data.records[:3])
+    calibration_stage(world.run, detector, fewer, world.windows)
+    assert "on the 3 images held back" in (world.run.folder / "report.html").read_text()
+    calibration_stage(world.run, detector, world.data, world.windows)
+    assert (world.run.folder / "report.html").read_text() == page
+
+
 def test_what_it_learns_from_is_the_metrics_own_matching(detector, world, monkeypatch):
     seen = []
     monkeypatch.setattr(stage, "outcomes", lambda result: seen.append(outcomes(result)) or seen[-1])
