@@ -28,7 +28,14 @@ from tqdm import tqdm
 from commands.cli import WordsParser, end, run_tool, with_progress
 from detection.detections import Detections
 from detection.evaluation.drawings import FORMATS, draw_detections
-from detection.evaluation.exports import Found, save_coco, save_csv, save_yolo
+from detection.evaluation.exports import (
+    Found,
+    label_files,
+    refuse_labels,
+    save_coco,
+    save_csv,
+    save_yolo,
+)
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,
@@ -94,7 +101,9 @@ def main(
     path = Path(run) / "detector.safetensors" if run else shipped(detector)
     beside = Path() if path.parent == SHIPPED else path.parent
     folder = Path(out) if out else beside / "detected"
-    places = plan_drawings(find_images(images, folder), folder)
+    names = find_images(images, folder)
+    places = plan_drawings(names, folder)
+    labels = label_files(names, yolo) if yolo else {}
     written = [*(places.values() if drawings else ()), *filter(None, (json, csv))]
     refuse_inputs(written, places)
     source = DetectorSource(
@@ -108,37 +117,41 @@ def main(
     known = detector_of_process(source)
     if not known.calibrated:
         logger.warning("%s has no calibration: scores are raw, not probabilities", path)
+    if yolo:
+        refuse_labels(labels.values(), yolo, known.classes)
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
     ]
     useful = workers_for(len(jobs), workers or cpu_count())
     results = detect_files(source, jobs, useful, draw, cluster)
     skipped: dict[str, str] = {}
-    found = collected(results, len(jobs), skipped, strict=strict)
+    found: dict[Path, Found] = {}
+    searched = 0
+    for result in timed(results, len(jobs), skipped, strict=strict):
+        searched += 1
+        if json or csv or yolo:  # else memory does not grow with the number of images
+            found[result.image] = (result.found, result.size)
+    named = {str(image): one for image, one in found.items()}
     if json:
-        save_coco(json, found, known.classes)
+        save_coco(json, named, known.classes)
     if csv:
-        save_csv(csv, found)
+        save_csv(csv, named)
     if yolo:
-        named = {str(places[Path(image)].relative_to(folder)): one for image, one in found.items()}
-        save_yolo(yolo, named, known.classes)
+        save_yolo(yolo, {labels[image]: one for image, one in found.items()}, known.classes)
     if drawings:
-        logger.info("%d images drawn in %s", len(found), folder)
+        logger.info("%d images drawn in %s", searched, folder)
     end(skipped)
 
 
-def collected(
+def timed(
     results: Iterator[ImageResult], count: int, skipped: dict[str, str], *, strict: bool
-) -> dict[str, Found]:
-    """What was found in each image, with progress and the images a second; as ``reported``."""
-    found: dict[str, Found] = {}
+) -> Iterator[ImageResult]:
+    """The results with progress, and the images a second at the end; as ``reported``."""
     start = time.perf_counter()
     with closing(with_progress(results, "images", count)) as shown:
-        for result in reported(shown, skipped, strict=strict):
-            found[str(result.image)] = (result.found, result.size)
+        yield from reported(shown, skipped, strict=strict)
     seconds = time.perf_counter() - start
     logger.info("%d images in %.1f seconds, %.2f a second", count, seconds, count / seconds)
-    return found
 
 
 def reported(

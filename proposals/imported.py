@@ -21,6 +21,11 @@ MISTAKEN = {
 }
 
 
+def name_of_file(file: str | Path) -> str:
+    """What windows of a file are called in tables."""
+    return f"file_{Path(file).stem}"
+
+
 class ImportedWindows:
     """The windows of a file; reads like a ``WindowStore`` and is its own method.
 
@@ -46,7 +51,7 @@ class ImportedWindows:
     @property
     def name(self) -> str:
         """For tables."""
-        return f"file_{self.file.stem}"
+        return name_of_file(self.file)
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from files.names import content_key
 from proposals.edge_boxes import EdgeBoxes
-from proposals.imported import ImportedWindows
+from proposals.imported import ImportedWindows, name_of_file
 from proposals.selective_search import SelectiveSearch
 from proposals.soft_order import first_of_equals
 
@@ -62,7 +62,9 @@ class Proposals:
 
     @property
     def name(self) -> str:
-        """The methods' names, for tables."""
+        """The methods' names, for tables; a file of windows need not be there for its name."""
+        if self.file is not None:
+            return name_of_file(self.file)
         return "+".join(part.name for part in self.parts)
 
     @property

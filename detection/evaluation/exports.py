@@ -3,17 +3,21 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from detection.detections import Detections
-from files.names import file_part
+from files.text import read_text
 from files.writing import save_text
 
 # Of an image: its detections and its size (height, width).
 Found = tuple[Detections, tuple[int, int]]
 
+CLASSES_FILE = "classes.txt"
+# Of a line: class, box and score; labels made by hand have no score.
+LINE_FIELDS = 6
 CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
 
@@ -62,25 +66,67 @@ def save_csv(path: str | Path, found: Mapping[str, Found]) -> None:
     save_text(path, text.getvalue())
 
 
-def save_yolo(folder: str | Path, found: Mapping[str, Found], classes: Sequence[str]) -> None:
+def label_files(images: Mapping[Path, Path], folder: str | Path) -> dict[Path, Path]:
+    """The file of each image's labels in YOLO's form: its name in the folder, ending in .txt.
+
+    Of two images that differ in their ending alone the second keeps its ending: ``a.txt`` and
+    ``a.png.txt``; of two with one name the second gets a number.
+
+    Args:
+        images: of each its name below the folder.
+        folder: for the labels, and for ``classes.txt``.
+    """
+    files: dict[Path, Path] = {}
+    taken = {CLASSES_FILE}
+    for image, name in images.items():
+        names = chain(
+            (name.with_suffix(".txt"), name.with_name(f"{name.name}.txt")),
+            (name.with_name(f"{name.name}_{number}.txt") for number in count(2)),
+        )
+        free = next(each for each in names if str(each).casefold() not in taken)
+        taken.add(str(free).casefold())  # some file systems know no case
+        files[image] = Path(folder) / free
+    return files
+
+
+def refuse_labels(files: Iterable[Path], folder: str | Path, classes: Sequence[str]) -> None:
+    """Refuse to replace labels that ``save_yolo`` did not write, such as those made by hand.
+
+    Raises:
+        ValueError: a file has lines without a score, or the folder's classes are others.
+    """
+    for path in files:
+        lines = read_text(path).splitlines() if path.is_file() else []
+        if any(len(line.split()) != LINE_FIELDS for line in lines):
+            raise ValueError(
+                f"{path} holds labels without scores, so it was not written by a detector; name "
+                "another folder for the new ones"
+            )
+    path = Path(folder) / CLASSES_FILE
+    if path.is_file() and read_text(path).splitlines() != [*classes]:
+        raise ValueError(
+            f"{path} has other classes than {', '.join(classes)}; name another folder for the "
+            "detections"
+        )
+
+
+def save_yolo(folder: str | Path, found: Mapping[Path, Found], classes: Sequence[str]) -> None:
     """Write a text file an image, and ``classes.txt`` with a class a line.
 
     A line is class number, centre x, centre y, width and height as shares of the image, and score,
-    as YOLO's own predictions with confidences. Of two images that differ in their ending alone the
-    second keeps its ending: ``a.txt`` and ``a.png.txt``.
+    as YOLO's own predictions with confidences.
+
+    Args:
+        folder: of ``classes.txt``.
+        found: of each image, by the file of its labels (``label_files``).
+        classes: names of the K classes.
     """
-    files: dict[Path, str] = {}
-    for name, (detections, (height, width)) in found.items():
-        place = Path(folder).joinpath(*map(file_part, Path(name).with_suffix(".txt").parts))
-        if place in files:
-            place = place.with_name(f"{file_part(Path(name).name)}.txt")
+    for path, (detections, (height, width)) in found.items():
         lines = []
         rows = zip(detections.boxes, detections.labels, detections.scores, strict=True)
         for (x1, y1, x2, y2), label, score in rows:
             centre = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
             numbers = (*centre, (x2 - x1) / width, (y2 - y1) / height, score)
             lines.append(f"{label} " + " ".join(f"{number:.6f}" for number in numbers) + "\n")
-        files[place] = "".join(lines)
-    for place, lines_of_image in files.items():
-        save_text(place, lines_of_image)
-    save_text(Path(folder) / "classes.txt", "".join(f"{name}\n" for name in classes))
+        save_text(path, "".join(lines))
+    save_text(Path(folder) / CLASSES_FILE, "".join(f"{name}\n" for name in classes))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from joblib import delayed
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from detection.inference.postprocess import Candidates
 from detection.run import Run
 from detection.settings.testing import Detection
 from files.images import read_image
-from files.names import check_file_name, content_key, short_name
+from files.names import check_file_name, content_key, file_part, short_name
 from files.writing import content_digest, file_digest
 from proposals.store import Windows
 
@@ -62,12 +63,26 @@ def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
         words.append(detector.extractor.precision)
     words += [f"{word}{value:g}" for word, value in changed.items() if value != usual.get(word)]
     if run.config.proposals != detector.proposals:
-        # Of the same name with other parameters, digits of the key tell them apart.
+        # Of the same name with other parameters or bytes, digits of the key tell them apart.
         name, key = windows.method.name, windows.method.key
-        words.append(f"{name}-{key[:6]}" if name == detector.proposals.name else name)
+        alike = name == detector.proposals.name or run.config.proposals.file is not None
+        words.append(f"{name}-{key[:6]}" if alike else name)
+    words += _other_images(run)
     if run.config.limit is not None:
         words.append(f"limit{run.config.limit}")
     return results_folder(run) / "_".join(words)
+
+
+def _other_images(run: Run) -> list[str]:
+    """A word for the images where they are not of the data that the run was trained on."""
+    path = run.folder / "config.yaml"
+    trained = yaml.safe_load(path.read_text(encoding="utf-8")).get("data") if path.exists() else {}
+    data, parts = run.config.data, ("root", "lists")
+    places = [each and str(Path(each).resolve()) for each in (data.root, data.lists)]
+    known = [each and str(Path(each).resolve()) for each in map((trained or {}).get, parts)]
+    if not trained or places == known:
+        return []
+    return [f"{file_part(Path(data.root).resolve().name)}-{content_key({'places': places})[:6]}"]
 
 
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:

@@ -1,12 +1,19 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
 from detection.detections import Detections
-from detection.evaluation.exports import save_coco, save_csv, save_yolo
+from detection.evaluation.exports import (
+    label_files,
+    refuse_labels,
+    save_coco,
+    save_csv,
+    save_yolo,
+)
 
 CLASSES = ("cat", "\u72d7")
 FOUND = {
@@ -47,8 +54,15 @@ def test_the_table(tmp_path):
     assert float(rows[0]["score"]) == 0.75
 
 
+def write_labels(folder, found):
+    files = label_files({Path(name): Path(name) for name in found}, folder)
+    refuse_labels(files.values(), folder, CLASSES)
+    save_yolo(folder, {files[Path(name)]: one for name, one in found.items()}, CLASSES)
+
+
 def test_yolo_text_gives_the_boxes_back(tmp_path):
-    save_yolo(tmp_path, FOUND, CLASSES)
+    for _ in range(2):  # a second call replaces its own files
+        write_labels(tmp_path, FOUND)
     label, *numbers = (tmp_path / "a.txt").read_text().splitlines()[0].split()
     x, y, w, h, score = map(float, numbers)
     assert CLASSES[int(label)] == CLASSES[1]
@@ -59,11 +73,31 @@ def test_yolo_text_gives_the_boxes_back(tmp_path):
     assert (tmp_path / "classes.txt").read_text(encoding="utf-8") == f"cat\n{CLASSES[1]}\n"
 
 
-def test_yolo_images_that_differ_in_their_ending(tmp_path):
-    found = {"a.jpg": FOUND["a.jpg"], "a.png": FOUND["sub, folder/b.png"]}
-    save_yolo(tmp_path, found, CLASSES)
-    assert (tmp_path / "a.txt").read_text()
-    assert (tmp_path / "a.png.txt").read_text() == ""
+def test_labels_have_the_names_of_their_images(tmp_path):
+    names = {
+        "one/my%20a.jpg": "my%20a.txt",
+        "one/10:00.webp": "10:00.txt",
+        "one/v1.2.tif": "v1.2.txt",
+        "one/a.jpg": "a.txt",
+        "one/a.png": "a.png.txt",
+        "two/A.jpg": "A.jpg.txt",  # the same file as a.txt where names have no case
+        "three/a.jpg": "a.jpg_2.txt",
+        "one/classes.jpg": "classes.jpg.txt",
+    }
+    files = label_files({Path(image): Path(Path(image).name) for image in names}, tmp_path)
+    assert files == {Path(image): tmp_path / label for image, label in names.items()}
+
+
+def test_labels_made_by_hand_are_not_replaced(tmp_path):
+    by_hand = tmp_path / "a.txt"
+    by_hand.write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(ValueError, match=r"a.txt holds labels without scores, so it was not"):
+        write_labels(tmp_path, FOUND)
+    by_hand.unlink()
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(ValueError, match=r"classes.txt has other classes than cat, "):
+        write_labels(tmp_path, FOUND)
+    assert [each.name for each in tmp_path.iterdir()] == ["classes.txt"]
 
 
 @pytest.mark.parametrize("save", [save_csv, lambda path, found: save_coco(path, found, CLASSES)])

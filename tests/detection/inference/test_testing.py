@@ -27,10 +27,12 @@ from detection.inference.detector import SPPDetector
 from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.networks.build import build_backbone
 from detection.run import Run
+from detection.settings.data import Data
 from detection.settings.testing import Detection
 from files import writing
 from files.artefacts import DamagedArtefact
 from files.writing import file_digest
+from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 
 
@@ -314,6 +316,27 @@ def test_tests_have_folders_named_by_what_they_depend_on(detector, split):
         ).name
         == "fc7+bb_float32"
     )
+
+
+def test_a_test_on_other_images_has_its_own_folder(detector, split, tmp_path):
+    trained = replace(split.run.config, data=Data(root=str(tmp_path / "mine")))
+    run = Run(replace(trained, proposals=detector.proposals))
+    run.save_settings()
+    usual = testing.folder_of_test(run, detector, split.windows).name
+    folders = set()
+    for data in (Data(root=str(tmp_path / "yours: 2")), Data(root=trained.data.root, lists="a")):
+        other = Run(replace(run.config, data=data))
+        folders.add(testing.folder_of_test(other, detector, split.windows).name)
+    first, second = sorted(folders)
+    assert first.startswith(f"{usual}_mine-")
+    assert second.startswith(f"{usual}_yours%3A 2-")
+
+
+def test_a_file_of_windows_that_is_gone_is_not_needed(detector, split):
+    """Trained on windows of a file, tested on others."""
+    moved = replace(detector, proposals=Proposals(method="file", file="gone/train.csv"))
+    run = Run(replace(split.run.config, proposals=detector.proposals))
+    assert testing.folder_of_test(run, moved, split.windows).name.endswith("_selective_search")
 
 
 def test_a_split_cannot_lead_out_of_the_run(split):
