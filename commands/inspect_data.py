@@ -11,6 +11,8 @@ names the PNG that shows images with their boxes. It reads every format that tra
 from dataclasses import replace
 from pathlib import Path
 
+from joblib import cpu_count
+
 from commands.cli import default_config, end, parse_config, run_tool
 from commands.make_proposals import measure, windows_of
 from detection.data.overview import (
@@ -40,7 +42,7 @@ def main(
     proposals: Proposals = Proposals("edge_boxes"),  # noqa: B008 - frozen
     training: Path | None = OWN_IMAGES,
     cache: Path = Path(Data.cache),
-    workers: int = 1,
+    workers: int = 0,
     sample: int = 20,
     sheet: Path = Path("contact_sheet.png"),
 ) -> None:
@@ -51,15 +53,15 @@ def main(
         proposals: the method of windows whose recall is measured.
         training: configuration of the training whose time is told; 'null' tells none.
         cache: folder the windows are kept under.
-        workers: number of processes that make windows.
+        workers: number of processes that make windows, 0 for one a core.
         sample: images whose windows are made; 0 makes none.
         sheet: PNG of at most 24 images with their boxes.
 
     Raises:
         ValueError: workers or sample out of range, or the data cannot be used.
     """
-    if workers < 1 or sample < 0:
-        raise ValueError(f"workers must be 1 or more, sample 0 or more; got {workers}, {sample}")
+    if workers < 0 or sample < 0:
+        raise ValueError(f"workers and sample must be 0 or more; got {workers}, {sample}")
     dataset = read_dataset(data, data.split)
     show_classes(dataset)
     show_findings(dataset, proposals)
@@ -111,7 +113,7 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
 
 def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) -> None:
     """Print how many of the objects the windows of some images cover."""
-    pool = shared_out(workers, "generator_unordered")
+    pool = shared_out(workers or cpu_count(), "generator_unordered")
     stores, data = windows_of(proposals, data, cache, pool)
     counted = sum(int((~record.difficult).sum()) for record in data.records)
     if not counted:

@@ -1,7 +1,7 @@
 """Make and keep the windows of a split's images, and say how well they cover its objects.
 
 What the cache already holds is not made again; the same command resumes what was stopped. Images
-that cannot be read are left out and listed at the end, with exit status 1.
+that cannot be read are left out and listed at the end, with exit status 3.
 
     python tools/make_proposals.py --data.split trainval --workers 4
     python tools/make_proposals.py --data.split trainval --limit 300 --report
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from joblib import cpu_count
 
-from commands.cli import run_tool, with_progress
+from commands.cli import end, run_tool, with_progress
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset, ImageRecord
 from detection.evaluation.plots import plot_recall
@@ -68,9 +68,6 @@ def main(
         report: print recall, ABO and MABO.
         csv: table to put the rows into; made with its header if missing.
         plot: PNG of the recall of all methods of the table, of this split.
-
-    Raises:
-        ValueError: after everything else is done: images cannot be read.
     """
     if plot is not None and csv is None:
         raise ValueError("--plot draws the methods of a table: name it with --csv")
@@ -91,11 +88,7 @@ def main(
             plot_recall(curves(csv, split), plot, f"recall of the objects of {split}")
         if report:
             print_report(rows, list(results.values())[-1], dataset.classes)
-    if left_out := dataset.unreadable:
-        raise ValueError(
-            f"{len(left_out)} of {len(left_out) + len(dataset.records)} images cannot be read and "
-            "have no windows:\n" + "\n".join(left_out.values())
-        )
+    end(dataset.unreadable)
 
 
 def windows_of(

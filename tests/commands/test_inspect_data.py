@@ -62,5 +62,5 @@ def test_how_long_a_training_takes(
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="sample 0 or more; got 1, -1"):
+    with pytest.raises(ValueError, match="workers and sample must be 0 or more; got 0, -1"):
         main(sample=-1)

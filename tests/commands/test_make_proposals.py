@@ -170,12 +170,12 @@ def test_unreadable_images_are_left_out_and_listed(run, tmp_path, method):
     flags = ("--proposals.method", method, "--report")
     for made in ("windows of 2 images made, 0 reused", "windows of 0 images made, 2 reused"):
         ended = run(tmp_path, "--cache", tmp_path / "cache", *flags)
-        assert ended.status == 1
+        assert ended.status == 3
         assert "Traceback" not in ended.err
         assert made in ended.err
         assert "train: 2 images, 2 objects" in ended.out
-        assert "error: 1 of 3 images cannot be read and have no windows:\n" in ended.err
-        assert "000001.png is not a readable image" in ended.err.split("error: ")[1]
+        assert "000001.png is not a readable image" in ended.err.split("skipped 000001: ")[1]
+        assert "1 images were skipped: exit status 3" in ended.err
 
 
 def test_other_parameters_and_images_are_other_rows(run, tree, tmp_path):
