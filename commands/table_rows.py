@@ -70,6 +70,7 @@ def network_facts(detector: SPPDetector) -> dict[str, str]:
         "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
         "vote_iou": "" if vote_iou is None else f"{vote_iou:g}",
         "bbox_passes": "" if detection.bbox_passes == 1 else str(detection.bbox_passes),
+        "flip": "true" if detection.flip else "",
     }
 
 

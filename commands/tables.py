@@ -106,6 +106,7 @@ def labelled(row: Mapping[str, str]) -> str:
         row["fc_rank"] and f"fc rank {row['fc_rank']}",
         row["vote_iou"] and f"box voting at {row['vote_iou']}",
         row["bbox_passes"] and f"boxes moved {row['bbox_passes']} times",
+        row["flip"] and "mirrored too",
     )
     return ", ".join(part for part in parts if part)
 
@@ -120,7 +121,7 @@ def maps_of(rows: Iterable[Mapping[str, str]], **same: str) -> list[float]:
 
 
 # Columns that are empty in a row of the paper's own pipeline.
-CHANGED = ("boxes", "precision", "fc_rank", "vote_iou", "bbox_passes")
+CHANGED = ("boxes", "precision", "fc_rank", "vote_iou", "bbox_passes", "flip")
 
 
 def paper(table: Path) -> str:

@@ -166,6 +166,7 @@ def facts_of(
         "layer": detector.layer,
         "bbox": run.config.detection.bbox,
         "bbox_passes": run.config.detection.bbox_passes,
+        "flip": run.config.detection.flip,
         "fc_rank": run.config.detection.fc_rank,
         "vote_iou": run.config.detection.vote_iou,
         "windows": run.config.proposals.name,

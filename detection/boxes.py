@@ -66,8 +66,8 @@ def to_tensor(array: NDArray) -> torch.Tensor:
 
 
 def flip_boxes(boxes: NDArray, width: int) -> NDArray:
-    """Boxes ``(N, 4)`` of the image mirrored left to right, its width in pixels."""
+    """Boxes ``(..., 4)`` of the image mirrored left to right, its width in pixels."""
     flipped = boxes.copy()
-    flipped[:, 0] = width - boxes[:, 2]
-    flipped[:, 2] = width - boxes[:, 0]
+    flipped[..., 0] = width - boxes[..., 2]
+    flipped[..., 2] = width - boxes[..., 0]
     return flipped

@@ -1,6 +1,6 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from detection.detections import Detections
 from detection.features.extractor import Extractor, WindowFeatures
 from detection.inference.detector_file import Numbers, write_detector
 from detection.inference.detector_parts import packed, read_parts
+from detection.inference.image_views import ImageView, views_of
 from detection.inference.layers import LayerFeatures
 from detection.inference.postprocess import (
     Candidates,
@@ -104,9 +105,29 @@ class SPPDetector:
         Raises:
             ValueError: a layer that was not trained.
         """
+        return self._mean_values(self._views(image), windows, layers)
+
+    def _views(self, image: NDArray[np.uint8]) -> list[ImageView]:
+        return views_of(image, self.extractor, flip=self.detection.flip)
+
+    def _mean_values(
+        self,
+        views: Sequence[ImageView],
+        windows: NDArray[np.float32],
+        layers: Sequence[str] | None,
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """What ``score`` returns: the means over an image's views."""
         layers = [self._trained_layer(each) for each in layers or (self.layer,)]
-        found = self.extractor.features(image, windows)
-        return self.score_features(windows, found, self.layer_features(found, layers), layers)
+        scores, boxes = [], []
+        for view in views:
+            turned = view.turned(windows)
+            found = view.features_of(turned)
+            features = self.layer_features(found, layers)
+            scores_of, moved = self.score_features(turned, found, features, layers)
+            scores.append(scores_of)
+            boxes.append(view.turned(moved))
+        means = {layer: np.mean([each[layer] for each in scores], axis=0) for layer in layers}
+        return means, np.mean(boxes, axis=0)
 
     def layer_features(
         self, found: WindowFeatures, layers: Sequence[str]
@@ -153,14 +174,11 @@ class SPPDetector:
 
         They are what a run keeps of an image. Arguments and errors as ``score``.
         """
-        layers = [self._trained_layer(each) for each in layers or (self.layer,)]
-        features_of = self.extractor.of_image(image)
-        found = features_of(windows)
-        values = self.score_features(windows, found, self.layer_features(found, layers), layers)
-        chosen = self.select(windows, *values)
+        views = self._views(image)
+        chosen = self.select(windows, *self._mean_values(views, windows, layers))
         for _ in range(self.detection.bbox_passes - 1):
             chosen = {
-                layer: self._moved_again(each, features_of, image.shape[:2])
+                layer: self._moved_again(each, views, image.shape[:2])
                 for layer, each in chosen.items()
             }
         return chosen
@@ -168,7 +186,7 @@ class SPPDetector:
     def _moved_again(
         self,
         candidates: Candidates,
-        features_of: Callable[[NDArray], WindowFeatures],
+        views: Sequence[ImageView],
         image_size: tuple[int, int],
     ) -> Candidates:
         """Candidates whose boxes, cut to the image, take one more step by box regression.
@@ -179,9 +197,14 @@ class SPPDetector:
         inside = clip_boxes(boxes, image_size)
         rows = np.flatnonzero((inside[:, 2:] - inside[:, :2] >= 1).all(axis=1))
         if len(rows):
-            found = features_of(inside[rows])
-            moved = self.regressor.predict(found.pooled, inside[rows], found.index)
-            boxes[rows] = moved[np.arange(len(rows)), candidates.labels[rows]]
+            moved = []
+            for view in views:
+                turned = view.turned(inside[rows])
+                found = view.features_of(turned)
+                predicted = self.regressor.predict(found.pooled, turned, found.index)
+                of_labels = predicted[np.arange(len(rows)), candidates.labels[rows]]
+                moved.append(view.turned(of_labels))
+            boxes[rows] = np.mean(moved, axis=0)
         return replace(candidates, boxes=boxes)
 
     def select(

@@ -67,6 +67,7 @@ def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
         name, key = windows.method.name, windows.method.key
         alike = name == detector.proposals.name or run.config.proposals.file is not None
         words.append(f"{name}-{key[:6]}" if alike else name)
+    words += ["flip"] if settings.flip else []
     words += _other_images(run)
     if run.config.limit is not None:
         words.append(f"limit{run.config.limit}")
@@ -88,6 +89,7 @@ def _other_images(run: Run) -> list[str]:
 def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: str) -> Path:
     """Where the candidates by a layer's scores lie, named by what determines them."""
     rank, passes = detector.detection.fc_rank, detector.detection.bbox_passes
+    flip = detector.detection.flip
     key = content_key(
         {
             "version": VERSION,
@@ -99,6 +101,7 @@ def candidates_folder(run: Run, detector: SPPDetector, windows: Windows, layer: 
             "per_class": detector.detection.candidates,
             "score_threshold": detector.detection.score_threshold,
             **({} if passes == 1 else {"bbox_passes": passes}),
+            **({"flip": True} if flip else {}),
         }
     )
     return results_folder(run) / f"candidates-{layer}-{key}"

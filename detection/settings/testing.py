@@ -16,6 +16,8 @@ class Detection:
         bbox: move the detected windows by box regression.
         bbox_passes: passes of box regression, each on the features of the box from the pass
             before; 1 is the paper's.
+        flip: score the mirrored image too; scores and boxes are the means of both. The network
+            takes twice the time; windows are made once.
         fc_rank: truncate fc6 to this rank, which is faster and approximate; fc7 to twice as much,
             at most 512 either. None takes them whole.
         score_threshold: a window must score above this for a class.
@@ -31,6 +33,7 @@ class Detection:
     layer: Literal["pool5", "fc6", "fc7", "fc6+fc7", "softmax"] | None = None
     bbox: bool = True
     bbox_passes: int = 1
+    flip: bool = False
     fc_rank: int | None = None
     score_threshold: float = -1.5
     candidates: int = 300

@@ -9,8 +9,8 @@ from paths import ROOT
 from commands import cost_tables, tables
 
 HEADER = (
-    "network,train_from,boxes,precision,fc_rank,vote_iou,bbox_passes,features,scales,layer,bbox,proposals,"
-    "train_split,test_split,seed,map,map_area,cat\n"
+    "network,train_from,boxes,precision,fc_rank,vote_iou,bbox_passes,flip,features,scales,layer,"
+    "bbox,proposals,train_split,test_split,seed,map,map_area,cat\n"
 )
 
 
@@ -23,11 +23,11 @@ def result_tables(monkeypatch):
 def test_layers_stand_side_by_side_and_seeds_are_averaged(tmp_path):
     table = tmp_path / "table.csv"
     rows = (
-        "alexnet,fc,,,,,,spp,5,fc7,false,ss,train,minival,0,0.48,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,fc7,true,ss,train,minival,0,0.501,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,fc7,true,ss,train,minival,1,0.507,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,1,softmax,false,ss,train,minival,0,0.45,0.4,0.5\n"
-        "alexnet,fc,,,,,,rcnn,5,pool5,false,ss,train,minival,0,0.4,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,false,ss,train,minival,0,0.48,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,true,ss,train,minival,0,0.501,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,true,ss,train,minival,1,0.507,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,1,softmax,false,ss,train,minival,0,0.45,0.4,0.5\n"
+        "alexnet,fc,,,,,,,rcnn,5,pool5,false,ss,train,minival,0,0.4,0.4,0.5\n"
     )
     table.write_text(HEADER + rows)
     lines = tables.tests(table).splitlines()
@@ -59,12 +59,12 @@ def test_recall_of_windows(tmp_path):
 def test_the_best_of_each_network(tmp_path):
     table, combination = tmp_path / "table.csv", tmp_path / "combination.csv"
     table.write_text(
-        "network,train_from,boxes,precision,fc_rank,vote_iou,bbox_passes,scales,layer,bbox,"
+        "network,train_from,boxes,precision,fc_rank,vote_iou,bbox_passes,flip,scales,layer,bbox,"
         "proposals,map\n"
-        "alexnet,fc,,,,,,5,fc7,false,ss,0.4\n"
-        "alexnet,conv3,ridge,,,0.5,,5,fc6,true,ss > eb,0.5\n"
-        "alexnet,conv3,,,256,,,1,softmax,true,ss,0.45\n"
-        "resnet50_caffe,fc,,,,0.5,,1,fc7,true,ss,0.55\n"
+        "alexnet,fc,,,,,,,5,fc7,false,ss,0.4\n"
+        "alexnet,conv3,ridge,,,0.5,,,5,fc6,true,ss > eb,0.5\n"
+        "alexnet,conv3,,,256,,,,1,softmax,true,ss,0.45\n"
+        "resnet50_caffe,fc,,,,0.5,,,1,fc7,true,ss,0.55\n"
     )
     combination.write_text("runs,map\na@1,0.9\n")
     alone = (
@@ -92,11 +92,11 @@ def test_the_papers_table(tmp_path):
     table = tmp_path / "table.csv"
     facts = "ss,train,minival"
     rows = (
-        "alexnet,fc,,,,,,spp,5,fc7,true,selective_search,train,minival,0,0.46,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,fc7,true,selective_search,train,minival,1,0.48,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,fc7,true,selective_search,train:500,minival:250,0,0.3,0.4,0.5\n"
-        "alexnet,conv3,,,,,,spp,1,softmax,false,selective_search,train,minival,0,0.45,0.4,0.5\n"
-        f"alexnet,fc,,,,,,spp,5,fc6,true,{facts},0,0.49,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,true,selective_search,train,minival,0,0.46,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,true,selective_search,train,minival,1,0.48,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,fc7,true,selective_search,train:500,minival:250,0,0.3,0.4,0.5\n"
+        "alexnet,conv3,,,,,,,spp,1,softmax,false,selective_search,train,minival,0,0.45,0.4,0.5\n"
+        f"alexnet,fc,,,,,,,spp,5,fc6,true,{facts},0,0.49,0.4,0.5\n"
     )
     table.write_text(HEADER + rows)
     lines = tables.paper(table).splitlines()
@@ -109,10 +109,10 @@ def test_the_papers_table(tmp_path):
 def test_beside_rcnn(tmp_path):
     table = tmp_path / "table.csv"
     rows = (
-        "alexnet,fc,,,,,,spp,5,pool5,false,ss,train:9,minival:9,0,0.31,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,pool5,true,ss,train:9,minival:9,0,0.32,0.4,0.5\n"
-        "alexnet,fc,,,,,,rcnn,5,pool5,false,ss,train:9,minival:9,0,0.30,0.4,0.5\n"
-        "alexnet,fc,,,,,,spp,5,pool5,false,ss,train,minival,0,0.4,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,pool5,false,ss,train:9,minival:9,0,0.31,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,pool5,true,ss,train:9,minival:9,0,0.32,0.4,0.5\n"
+        "alexnet,fc,,,,,,,rcnn,5,pool5,false,ss,train:9,minival:9,0,0.30,0.4,0.5\n"
+        "alexnet,fc,,,,,,,spp,5,pool5,false,ss,train,minival,0,0.4,0.4,0.5\n"
     )
     table.write_text(HEADER + rows)
     same = "alexnet | pool5 SVM | train:9 | minival:9"

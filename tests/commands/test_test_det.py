@@ -110,8 +110,8 @@ def test_a_row_for_each_cell(fill):
         *(Config().proposals.name, "train", "test", "0"),
     ]
     columns = (
-        "network train_from boxes precision fc_rank vote_iou bbox_passes features scales layer "
-        "bbox proposals train_split test_split seed map map_area"
+        "network train_from boxes precision fc_rank vote_iou bbox_passes flip features scales "
+        "layer bbox proposals train_split test_split seed map map_area"
     )
     assert list(rows[0]) == [*columns.split(), *CLASSES]
     assert [row["cat"] for row in rows] == ["0.0", "0.0", "1.0", "0.0", "0.0", "1.0"]

@@ -41,6 +41,12 @@ def headless(backbone):
     return made_detector(SPPExtractor(backbone, (96,)), hidden=None)
 
 
+def mirrored(boxes, width):
+    """Boxes ``(..., 4)`` left to right, corner by corner."""
+    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
+    return np.stack([width - x2, y1, width - x1, y2], axis=-1)
+
+
 def test_it_finds_something(detector):
     found = detector.detect(made_image(), made_windows(), ALL)
     assert len(found) > 10
@@ -137,6 +143,37 @@ def test_a_second_pass_moves_each_box_by_the_features_of_the_first(detector):
                 moved += 1
             np.testing.assert_allclose(after.boxes[row], expected, rtol=1e-4, atol=2e-3)
         assert moved > 10
+
+
+def test_flip_scores_and_boxes_are_the_means_of_image_and_mirror(detector):
+    image, windows = made_image(), made_windows()
+    width = image.shape[1]
+    mirror = np.ascontiguousarray(np.fliplr(image))
+    both = replace(detector, detection=replace(detector.detection, flip=True))
+    scores, boxes = both.score(image, windows, LAYERS)
+    one, one_boxes = detector.score(image, windows, LAYERS)
+    other, other_boxes = detector.score(mirror, mirrored(windows, width), LAYERS)
+    for layer in LAYERS:
+        np.testing.assert_allclose(scores[layer], (one[layer] + other[layer]) / 2, rtol=1e-6)
+    expected = (one_boxes + mirrored(other_boxes, width)) / 2
+    np.testing.assert_allclose(boxes, expected, rtol=1e-5, atol=1e-3)
+    assert np.abs(one["fc7"] - other["fc7"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_flip_finds_the_same_in_a_mirrored_image(detector, passes):
+    image, windows = made_image(), made_windows()
+    width = image.shape[1]
+    settings = replace(detector.detection, flip=True, bbox_passes=passes)
+    both = replace(detector, detection=settings)
+    found = both.candidates(image, windows)["fc7"]
+    mirror = np.ascontiguousarray(np.fliplr(image))
+    again = both.candidates(mirror, mirrored(windows, width))["fc7"]
+    assert len(found) == len(again) > 10
+    order, other = (np.lexsort((each.scores, each.labels)) for each in (found, again))
+    np.testing.assert_allclose(found.scores[order], again.scores[other], rtol=1e-5, atol=1e-5)
+    turned = mirrored(again.boxes, width)[other]
+    np.testing.assert_allclose(found.boxes[order], turned, rtol=1e-4, atol=5e-3)
 
 
 def test_no_candidate_no_second_pass(detector):
