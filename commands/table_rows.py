@@ -47,7 +47,9 @@ def fill_table(
                 "layer": layer,
                 "bbox": str(bbox).lower(),
                 "proposals": windows_name(detector.proposals.name, config.proposals.name),
-                "train_split": trained["split"] + (f":{train}" if trained["limited"] else ""),
+                "train_split": trained["split"]
+                + ("+mirrored" if trained.get("mirrored") else "")
+                + (f":{train}" if trained["limited"] else ""),
                 "test_split": config.data.test_split + (f":{test}" if test else ""),
                 "seed": trained["seed"],
             }

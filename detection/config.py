@@ -48,6 +48,8 @@ class Config:
             counted and listed at the end, with exit status 3.
         held_back: share of the training images that no stage learns from; they draw the learning
             curve, and calibrate scores to probabilities. 0 trains on all and leaves scores raw.
+        mirrored: SVMs and box regression learn from each image and its mirror image, as fine-tuning
+            always does: better where images are few, and takes twice the time there.
         features: SPP-net's, or R-CNN's of warped windows; these send every window through the
             network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
@@ -72,6 +74,7 @@ class Config:
     limit: int | None = None
     strict: bool = False
     held_back: float = 0.08
+    mirrored: bool = False
     features: Literal["spp", "rcnn"] = "spp"
     scales: Literal[1, 5] = 5
     precision: Precision = "float32"

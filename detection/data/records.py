@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.boxes import flip_boxes
+from files.images import read_image
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,6 +27,7 @@ class ImageRecord:
         boxes: ``(N, 4)`` float32 ground truth, half-open pixels, inside the image, area above 0.
         labels: ``(N,)`` int64, index into the dataset's classes.
         difficult: ``(N,)`` bool; such objects count neither for nor against a detector.
+        mirrored: the image is the file's, mirrored left to right, and so are the boxes.
     """
 
     image_id: str
@@ -32,6 +36,21 @@ class ImageRecord:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     difficult: NDArray[np.bool_]
+    mirrored: bool = False
+
+    def read(self) -> NDArray[np.uint8]:
+        """The image, ``(H, W, 3)`` RGB; errors as ``read_image``."""
+        image = read_image(self.path)
+        return np.ascontiguousarray(image[:, ::-1]) if self.mirrored else image
+
+    def turned(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Windows ``(P, 4)`` of the file's image, in this one."""
+        return flip_boxes(windows, self.size[1]) if self.mirrored else windows
+
+    def mirror(self) -> "ImageRecord":
+        """The image and its boxes mirrored left to right."""
+        boxes = flip_boxes(self.boxes, self.size[1])
+        return replace(self, boxes=boxes, mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,11 @@ class Dataset:
     repairs: Counter[str] = field(default_factory=Counter)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+
+    def with_mirrored(self) -> "Dataset":
+        """The images, and after them each of them mirrored."""
+        mirrored = tuple(record.mirror() for record in self.records)
+        return replace(self, records=self.records + mirrored)
 
     def without(self, unreadable: Mapping[str, str]) -> "Dataset":
         """The split with more images left out; each is logged as a warning.

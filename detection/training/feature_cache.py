@@ -21,7 +21,6 @@ from detection.features.extractor import Extractor
 from detection.training.labels import WindowLabels, label_windows
 from detection.training.row_files import RowFile
 from files.artefacts import read_artefact, write_artefact
-from files.images import read_image
 from files.names import content_key, short_name
 from files.writing import content_digest
 
@@ -90,10 +89,12 @@ def image_key(record: ImageRecord) -> str:
 
 
 def record_digest(record: ImageRecord) -> str:
-    """16 hex digits of an image's bytes and annotation."""
+    """16 hex digits of an image's bytes and annotation, and of whether it is mirrored."""
     digest = hashlib.sha256(content_digest(record.path).encode())
     for array in (record.boxes, record.labels, record.difficult):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if record.mirrored:
+        digest.update(b"mirrored")
     return digest.hexdigest()[:16]
 
 
@@ -196,7 +197,7 @@ class FeatureCache:
         windows = labels.windows[np.concatenate([regression, spread])]
         if self.extractor is None:
             raise RuntimeError("this bank was sent without its extractor; give it one first")
-        features = self.extractor.features(read_image(record.path), windows)
+        features = self.extractor.features(record.read(), windows)
         nearest = labels.nearest[regression]
         return {
             "rows": features.pooled.half().cpu().numpy()[features.index],

@@ -72,7 +72,8 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     if ranks.rank:
         return data
     # 4. to 7. The linear parts.
-    detector = fit_linear_parts(run, train, windows, backbone, finetuned, start.regression)
+    learned = train.with_mirrored() if config.mirrored else train
+    detector = fit_linear_parts(run, learned, windows, backbone, finetuned, start.regression)
     detector = replace(detector, trained=training_facts(config, start, data, held_back))
     # 8. Scores to probabilities, by the images held back.
     detector = calibration_stage(run, detector, held_back, windows)
@@ -133,6 +134,7 @@ def training_facts(
         "split": data.split or config.data.train_split,
         "images": len(data.records),
         "held_back": len(held_back.records),
+        "mirrored": config.mirrored,
         "limited": config.limit is not None,
         "seed": config.seed,
         "precision": config.precision,

@@ -15,6 +15,8 @@ from detection.machine import processor
 from files.names import content_key
 from files.writing import save_text
 
+# Stages that go over the mirrored images too, where these are learned from.
+MIRRORED = ("training windows", "SVMs")
 # Settings that change nothing about the time of an image or of a batch.
 FREE = ("run", "seed", "limit", "strict", "data", "detection", "report")
 
@@ -29,7 +31,7 @@ def remember(cache: Path, config: Config, stages: Mapping[str, Mapping[str, floa
     """
     known = _read(cache, config)
     new = {
-        name: {"seconds": one["seconds"], "items": items_of(name, config, int(one["images"]))}
+        name: {"seconds": one["seconds"], "items": batches_of(name, config) or int(one["images"])}
         for name, one in stages.items()
         if one["images"]
     }
@@ -45,10 +47,16 @@ def expected_seconds(cache: Path, config: Config, images: int) -> dict[str, floa
 
 
 def items_of(stage: str, config: Config, images: int) -> int:
-    """Over how many images or batches a stage goes."""
+    """Over how many images, mirrored ones too, or batches a stage goes."""
+    mirrored = config.mirrored and stage in MIRRORED
+    return batches_of(stage, config) or images * (2 if mirrored else 1)
+
+
+def batches_of(stage: str, config: Config) -> int:
+    """Of a stage of fine-tuning; 0 of the others."""
     if stage == "fine-tuning":
         return config.finetune.steps
-    return config.finetune.conv_steps if stage.startswith("fine-tuning") else images
+    return config.finetune.conv_steps if stage.startswith("fine-tuning") else 0
 
 
 def _path(cache: Path, config: Config) -> Path:

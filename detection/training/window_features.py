@@ -41,8 +41,11 @@ def _cache_all(
     """Pool images."""
     spec = extractor_spec(run, extractor)
     shared = cache if spec is None else cache.served_by(None)
-    jobs = (delayed(_pool)(shared, spec, record, windows.load(record.path)) for record in records)
-    yield from run.pool("generator_unordered")(jobs)
+    pool = run.pool("generator_unordered")
+    yield from pool(
+        delayed(_pool)(shared, spec, record, record.turned(windows.load(record.path)))
+        for record in records
+    )
 
 
 def _pool(

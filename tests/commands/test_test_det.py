@@ -105,8 +105,8 @@ EXPECTED = {
 def test_a_row_for_each_cell(fill):
     rows = fill()
     assert maps_of(rows) == EXPECTED
-    assert list(rows[0].values())[:15] == [
-        *("alexnet", "conv3", "", "", "", "", "", "spp", "5", "pool5", "false"),
+    assert list(rows[0].values())[:16] == [
+        *("alexnet", "conv3", "", "", "", "", "", "", "spp", "5", "pool5", "false"),
         *(Config().proposals.name, "train", "test", "0"),
     ]
     columns = (

@@ -10,7 +10,7 @@ from detection.data.synthetic.dataset import write_synthetic_voc
 METHOD = ("--proposals.method", "both", "--proposals.edge_boxes.max_windows", "40")
 TRAINED = (
     *("--finetune.train_from", "conv4", "--finetune.batch", "32"),
-    *("--finetune.steps", "6", "--finetune.conv_steps", "3"),
+    *("--finetune.steps", "6", "--finetune.conv_steps", "3", "--mirrored"),
 )
 
 

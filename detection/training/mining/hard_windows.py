@@ -17,7 +17,6 @@ from detection.machine import Precision
 from detection.training.labels import label_windows
 from detection.training.mining.hard_negatives import Model
 from detection.training.mining.models_file import ModelsFile, models_of_process
-from files.images import read_image
 
 
 class Hard(NamedTuple):
@@ -84,7 +83,7 @@ def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) 
     models = models_of_process(job.models) if isinstance(job.models, ModelsFile) else job.models
     num_classes = len(next(iter(models.values())).bias)
     labels = label_windows(job.record, job.proposals, num_classes, difficult=job.difficult)
-    found = extractor.features(read_image(job.record.path), labels.windows)
+    found = extractor.features(job.record.read(), labels.windows)
     overlap = np.zeros((len(found.pooled), num_classes), np.float32)
     np.maximum.at(overlap, found.index, labels.class_overlap)
     rows = features(found.pooled, list(models))

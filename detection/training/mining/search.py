@@ -154,7 +154,7 @@ class Mining:
 
     def _job(self, record: ImageRecord, models: Mapping[str, Model] | ModelsFile) -> MiningJob:
         config = self.run.config
-        proposals = self.windows.load(record.path)
+        proposals = record.turned(self.windows.load(record.path))
         return MiningJob(
             record, proposals, models, self.settings.negative_iou, config.data.difficult
         )

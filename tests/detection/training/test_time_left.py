@@ -30,6 +30,14 @@ def test_images_cost_what_they_cost_before(tmp_path):
     assert expected_seconds(tmp_path, longer, 200)["fine-tuning"] == 120.0
 
 
+def test_mirrored_images_take_their_time(tmp_path):
+    mirrored = replace(Config(), mirrored=True)
+    twice = STAGES | {"SVMs": {"seconds": 60.0, "images": 200}}
+    remember(tmp_path, mirrored, twice)
+    found = expected_seconds(tmp_path, mirrored, 50)
+    assert found == {"windows of train": 25.0, "fine-tuning": 60.0, "SVMs": 30.0}
+
+
 def test_a_stage_that_did_nothing_keeps_its_time(tmp_path):
     remember(tmp_path, Config(), STAGES)
     again = {"windows of train": {"seconds": 0.1, "images": 0}, "SVMs": STAGES["SVMs"]}

@@ -1,0 +1,52 @@
+"""Records of images, and of their mirror images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.data.records import Dataset, ImageRecord
+from detection.training.feature_cache import image_key
+
+
+@pytest.fixture
+def record(tmp_path):
+    """An image of 7 x 4 pixels, no two alike, with two objects."""
+    path = tmp_path / "one.png"
+    pixels = np.arange(7 * 4 * 3, dtype=np.uint8).reshape(4, 7, 3)
+    Image.fromarray(pixels).save(path)
+    boxes = np.array([[0, 1, 3, 4], [2, 0, 7, 2]], np.float32)
+    return ImageRecord("one", path, (4, 7), boxes, np.array([0, 1]), np.array([False, True]))
+
+
+def test_a_mirrored_image_shows_the_same_in_its_boxes(record):
+    mirrored = record.mirror()
+    image, other = record.read(), mirrored.read()
+    assert other.flags.c_contiguous
+    for (x1, y1, x2, y2), (u1, v1, u2, v2) in zip(
+        record.boxes.astype(int), mirrored.boxes.astype(int), strict=True
+    ):
+        assert (y1, y2) == (v1, v2)
+        np.testing.assert_array_equal(image[y1:y2, x1:x2], other[v1:v2, u1:u2][:, ::-1])
+    np.testing.assert_array_equal(mirrored.turned(record.boxes), mirrored.boxes)
+    np.testing.assert_array_equal(record.turned(record.boxes), record.boxes)
+    twice = mirrored.mirror()
+    np.testing.assert_array_equal(twice.boxes, record.boxes)
+    np.testing.assert_array_equal(twice.read(), image)
+    assert not twice.mirrored
+
+
+def test_mirrored_images_have_their_own_keys(record):
+    empty = replace(record, boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64))
+    keys = {image_key(each) for one in (record, empty) for each in (one, one.mirror())}
+    assert len(keys) == 4
+    assert image_key(record.mirror().mirror()) == image_key(record)
+
+
+def test_a_data_set_with_its_mirror_images(record):
+    other = replace(record, image_id="two")
+    both = Dataset((record, other), ("a", "b")).with_mirrored()
+    assert [(each.image_id, each.mirrored) for each in both.records] == [
+        *(("one", False), ("two", False), ("one", True), ("two", True))
+    ]
