@@ -8,7 +8,7 @@ devkit's "+1" overlap exactly.
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from detection.networks.torchvision_ops import box_iou
 
@@ -33,6 +33,28 @@ def to_voc(boxes: NDArray) -> NDArray:
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     corners[:, :2] += 1
     return corners
+
+
+def boxes_of(rows: ArrayLike, name: str) -> NDArray[np.float32]:
+    """Boxes ``(N, 4)`` float32 of an array or of rows of four numbers; of no rows, none.
+
+    Args:
+        rows: ``x1, y1, x2, y2`` each.
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    expected = f"{name} must be rows of four numbers x1, y1, x2, y2, an array (N, 4)"
+    try:
+        boxes = np.asarray(rows, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected} ({error})") from error
+    if not boxes.size:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{expected}, got one of shape {boxes.shape}")
+    return boxes
 
 
 def clip_boxes(boxes: NDArray, image_size: tuple[int, int]) -> NDArray:

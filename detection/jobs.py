@@ -31,13 +31,11 @@ def _in_folder(folder: str, job: Callable[[], Any]) -> Any:
     Raises:
         RuntimeError: the folder is not there.
     """
-    if str(Path.cwd()) != folder:
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            raise RuntimeError(
-                f"a worker on {os.uname().nodename} does not see {folder} ({error.strerror}); "
-                "images, caches and runs must lie on a file system that all machines have at the "
-                "same place"
-            ) from error
+    try:
+        os.chdir(folder)  # whether or not the one before is still there
+    except OSError as error:
+        raise RuntimeError(
+            f"a worker on {os.uname().nodename} does not see {folder} ({error.strerror}); images, "
+            "caches and runs must lie on a file system that all machines have at the same place"
+        ) from error
     return job()

@@ -35,7 +35,7 @@ def fixed_threads() -> None:
 
 
 def device_named(name: str) -> torch.device:
-    """The device that 'auto', 'cpu' or 'cuda' stands for.
+    """The device that 'auto', 'cpu' or 'cuda' stands for; on CUDA float32 is float32 from then on.
 
     Raises:
         RuntimeError: CUDA was asked for and there is none.
@@ -43,7 +43,46 @@ def device_named(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise RuntimeError("--device cuda was asked for, but PyTorch finds no CUDA device")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    device = torch.device("cuda" if available and name != "cpu" else "cpu")
+    if device.type == "cuda":
+        multiply_in_float32()
+    return device
+
+
+def ready(device: str | torch.device) -> torch.device:
+    """A device that a network can be moved to; on CUDA float32 is float32 from then on.
+
+    Raises:
+        RuntimeError: nothing can be computed there, as without a driver; in one sentence.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        multiply_in_float32()
+    try:
+        torch.zeros(1, device=device).add_(1)
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA in PyTorch
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise RuntimeError(
+            f"the device {device} cannot be used ({reason}); name another, such as cpu"
+        ) from error
+    return device
+
+
+def multiply_in_float32() -> None:
+    """Keep TF32, PyTorch's default for convolutions on newer GPUs, out of this process's float32.
+
+    It has 10 bits of mantissa in place of 23, so that the same settings would give other numbers on
+    GPUs with it than on those without and on CPUs.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def device_in_keys(device: torch.device, precision: Precision) -> str:
+    """What the key of an artefact says of the device whose arithmetic it is of."""
+    if device.type == "cuda" and precision == "float32":
+        return "cuda float32"  # under "cuda" lie numbers that may have been made in TF32
+    return device.type
 
 
 def native_precision(precision: Precision, device: torch.device) -> Precision:

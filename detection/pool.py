@@ -34,13 +34,14 @@ def shared_out(
 ) -> Pool:
     """What does jobs: the cluster if one is named, the caller's backend, or this machine.
 
-    The caller's backend is what ``joblib.parallel_config`` says, where it says something. This
-    machine's processes use its cores better than threads do; a GPU is used best by threads, which
-    keep it busy while others read images, and share one network. One worker beside no GPU is this
-    process, which then has one thread for each job, so that it computes what several would.
+    The caller's backend is what ``joblib.parallel_config`` says, where it says something; of
+    joblib's own, loky, only the number of workers counts. This machine's processes use its cores
+    better than threads do; a GPU is used best by threads, which keep it busy while others read
+    images, and share one network. One worker beside no GPU is this process, which then has one
+    thread for each job, so that it computes what several would.
 
     Args:
-        workers: of this machine.
+        workers: of this machine, unless the caller's ``n_jobs`` says another number.
         order: of the results, the jobs' or that of their completion.
         cluster: address of a Dask scheduler.
         gpu: the jobs' networks run on one.
@@ -52,6 +53,7 @@ def shared_out(
         return partial(on_cluster, cluster, order == "generator")
     if _chosen_backend() is not None:
         return partial(_by_backend, order)
+    workers = _asked_for(workers)
     if gpu:
         return Parallel(n_jobs=workers, return_as=order, backend="threading")
     if workers == 1:
@@ -64,20 +66,26 @@ def works_here(workers: int, *, cluster: str | None = None, gpu: bool = False) -
     if cluster is not None:
         return False
     chosen = _chosen_backend()
-    return gpu or workers == 1 if chosen is None else _shares_memory(chosen)
+    return gpu or _asked_for(workers) == 1 if chosen is None else _shares_memory(chosen)
 
 
 def worker_count(workers: int, cluster: str | None = None) -> int:
     """How many workers such a pool has now."""
     if cluster is not None:
         return sum(connected(cluster).ncores().values())
-    return workers if _chosen_backend() is None else effective_n_jobs(None)
+    return _asked_for(workers) if _chosen_backend() is None else effective_n_jobs(None)
 
 
 def _chosen_backend() -> Any:
-    """The backend that the caller has set; None where joblib's default is active."""
+    """The backend that the caller has set; None where joblib's default is active, set or not."""
     backend, _ = get_active_backend()
     return None if type(backend) is BACKENDS[DEFAULT_BACKEND] else backend
+
+
+def _asked_for(workers: int) -> int:
+    """How many workers the caller's ``n_jobs`` says, of joblib's default backend; or as given."""
+    _, asked = get_active_backend()
+    return workers if asked is None else effective_n_jobs(None)
 
 
 def _shares_memory(backend: Any) -> bool:

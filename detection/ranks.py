@@ -65,8 +65,10 @@ class Ranks:
         if self.count > 1:
             beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
             torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // beside))
-        yield
-        torch.set_num_threads(before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def united(self, named: dict[str, str]) -> dict[str, str]:
         """The entries of all processes, by name."""

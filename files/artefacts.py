@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from files.reading import unread
 from files.writing import write_atomic
 
 # One entry of the header's metadata, which safetensors' own writer would not keep in order.
@@ -101,7 +102,7 @@ def read_artefact(path: str | Path, key: str) -> Artefact:
 
     Raises:
         FileNotFoundError: no such file.
-        PermissionError: the file may not be read.
+        OSError: the system did not give the file, which may be whole.
         DamagedArtefact: the file is not whole, was changed, or is of another key.
     """
     with _damage_named(path):
@@ -179,18 +180,22 @@ def _damage_named(path: str | Path) -> Iterator[None]:
     """A file that cannot be read as an artefact is refused by name.
 
     Raises:
-        DamagedArtefact: in place of what was raised, but for a file that is missing or locked.
+        FileNotFoundError, PermissionError: it is missing or locked.
+        OSError: another reason of the system's, such as too many open files.
+        DamagedArtefact: in place of whatever else was raised.
     """
     try:
         Path(path).open("rb").close()  # safetensors calls whatever it cannot open missing
         yield
     except (FileNotFoundError, PermissionError, DamagedArtefact):
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtefact(
             f"{path} is damaged ({error}); delete it and run the same command again, which makes "
             "it anew"
         ) from error
+    except OSError as error:
+        raise unread(path, error) from error
 
 
 def _digest(entry: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from files.cut_images import TooMuchMissing, read_cut
+from files.reading import OF_THE_SYSTEM, unread
 from files.rgb import to_rgb
 
 # Pillow refuses twice its own limit; this one is the same, stated here.
@@ -103,6 +104,7 @@ def _errors_named(path: Path) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: there is no file.
+        OSError: the system gives no file now, as where too many are open.
         UnreadableImage: in place of any other exception.
     """
     try:
@@ -116,6 +118,8 @@ def _errors_named(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(_too_large(path)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+            raise unread(path, error) from error
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = " ".join(said.replace(repr(str(path)), "").split())
         raise UnreadableImage(

@@ -5,11 +5,13 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+T = TypeVar("T")
 
 LEFTOVER = ".sppnet-*.part"
 REMEDIES = {
@@ -43,6 +45,23 @@ def content_digest(path: str | Path) -> str:
 @lru_cache(maxsize=200_000)
 def _digest_at(path: str, *_: int) -> str:
     return file_digest(path)
+
+
+def kept_by_content(read: Callable[[str], T]) -> Callable[[str], T]:
+    """A function of a file's path that reads the file once, until its bytes change.
+
+    What it gave for the last two files is kept: keys are made of a file's bytes, and so are these.
+    """
+
+    @lru_cache(maxsize=2)
+    def kept(path: str, _: str) -> T:
+        return read(path)
+
+    @wraps(read)
+    def current(path: str) -> T:
+        return kept(path, content_digest(path))
+
+    return current
 
 
 @contextmanager

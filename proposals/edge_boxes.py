@@ -46,6 +46,9 @@ SEARCH = {
     "kappa": 1.5,  # how much their length keeps large windows from scoring high
 }
 
+# From a smaller min_box_area on, OpenCV's best windows are single pixels, scored by infinity.
+SMALLEST = 16
+
 
 @dataclass(frozen=True)
 class EdgeBoxes:
@@ -64,8 +67,9 @@ class EdgeBoxes:
         decay_iou: see ``decay``; from 0 to 0.99.
         regions: share of the windows that are of regions, from 0 to 0.9, for as long as there are
             any; 0 leaves EdgeBoxes' own.
-        min_box_area: smallest window in square pixels, before OpenCV refines its sides. OpenCV's
-            own 1000 excludes all below 32x32, the size of 1 in 26 objects of VOC 2007 train.
+        min_box_area: smallest window in square pixels, from 16, before OpenCV refines its sides.
+            OpenCV's own 1000 excludes all below 32x32, the size of 1 in 26 objects of VOC 2007
+            train.
 
     Raises:
         ValueError: when a value is outside the ranges above.
@@ -91,7 +95,7 @@ class EdgeBoxes:
             ("decay", 0, 0.99),
             ("decay_iou", 0, 0.99),
             ("regions", 0, 0.9),
-            ("min_box_area", 1, math.inf),
+            ("min_box_area", SMALLEST, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -170,6 +174,9 @@ class EdgeBoxes:
         corners, scores = self._search(thinned, directions)
         height, width = searched.shape[:2]
         corners = corners.clip(0, [width, height] * 2)
+        # Small windows OpenCV may refine to a pixel or none, which it scores by infinity.
+        whole = (corners[:, :2] < corners[:, 2:]).all(axis=1) & np.isfinite(scores)
+        corners, scores = corners[whole], scores[whole]
         order, scores = soft_order(corners, scores, self.max_windows, self.decay, self.decay_iou)
         corners = corners[order]
         if self.regions:

@@ -7,7 +7,6 @@ segmentation masks of VOC's train images and on BSDS500; its file is under a meg
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from files.artefacts import DamagedArtefact, read_artefact, write_artefact
+from files.writing import kept_by_content
 
 WIDTHS = (16, 32, 64, 96)
 MERGED = 24
@@ -107,7 +107,7 @@ def save_edges(network: EdgeNetwork, path: str | Path, facts: dict[str, str]) ->
     write_artefact(path, KEY, arrays, facts)
 
 
-@lru_cache(maxsize=2)
+@kept_by_content
 def load_edges(path: str) -> EdgeNetwork:
     """A network that ``save_edges`` wrote, channels last, on the CPU.
 

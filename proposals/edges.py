@@ -6,7 +6,6 @@ structured forest has been read from a file.
 """
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files.names import content_key
-from files.writing import file_digest
+from files.writing import content_digest, kept_by_content
 from proposals.opencv import check_image, opencv
 
 # Radius of the triangle filter before second derivatives (Dollar's toolbox).
@@ -99,7 +98,7 @@ class LearnedEdges:
         return content_key(
             {
                 "edges": self.name,
-                "model": file_digest(self._path()),
+                "model": content_digest(self._path()),
                 "power": self.power,
                 "torch": version("torch"),
             }
@@ -149,7 +148,7 @@ class ForestEdges:
         return content_key(
             {
                 "edges": self.name,
-                "model": file_digest(self._path()),
+                "model": content_digest(self._path()),
                 "opencv": opencv().__version__,
             }
         )
@@ -176,7 +175,7 @@ class ForestEdges:
         return path
 
 
-@lru_cache(maxsize=1)
+@kept_by_content
 def _forest(path: str) -> Any:
     cv2 = opencv()
     try:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from files.images import image_size
 from files.names import content_key
-from files.writing import file_digest
+from files.writing import content_digest
 from proposals.window_files import READERS, read_windows
 
 # Windows may end so many pixels outside their image, as those counted from 1 do.
@@ -56,7 +56,7 @@ class ImportedWindows:
     @property
     def key(self) -> str:
         """16 digits that change with the file's bytes."""
-        return content_key({"method": "file", "bytes": file_digest(self.file)})
+        return content_key({"method": "file", "bytes": content_digest(self.file)})
 
     def load(self, image: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32 of the image at a path, in the file's order.

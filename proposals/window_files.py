@@ -15,7 +15,6 @@ import io
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from files.image_folders import image_suffixes
 from files.text import read_text
+from files.writing import kept_by_content
 
 COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
@@ -58,7 +58,7 @@ class NamedWindows:
         return []
 
 
-@lru_cache(maxsize=2)
+@kept_by_content
 def read_windows(file: str) -> NamedWindows:
     """Windows of each image of a file, by name.
 

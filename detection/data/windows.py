@@ -6,6 +6,7 @@ from pathlib import Path
 from joblib import delayed
 
 from detection.data.records import Dataset
+from detection.pool import Pool, shared_out
 from detection.run import Run
 from files.images import UnreadableImage, read_image
 from proposals.imported import ImportedWindows
@@ -46,14 +47,21 @@ def _fill(run: Run, split: str, store: WindowStore, data: Dataset) -> Dataset:
     if not missing:
         return data
     with run.stage(f"windows of {split} by {store.method.name}", len(missing)):
-        return _without(
-            run, data, store.compute(missing, run.pool("generator_unordered")), len(missing)
-        )
+        return _without(run, data, store.compute(missing, _pool(run)), len(missing))
 
 
 def _decoded(run: Run, paths: Iterable[Path]) -> Iterable[tuple[Path, UnreadableImage | None]]:
     """Each image, and why it cannot be read."""
-    return run.pool("generator_unordered")(delayed(_read)(path) for path in paths)
+    return _pool(run)(delayed(_read)(path) for path in paths)
+
+
+def _pool(run: Run) -> Pool:
+    """By processes beside a GPU too: no network is needed, and threads would wait for each other.
+
+    A process has OpenCV's number of threads and libc's random numbers once, so its windows are made
+    one image at a time (``proposals/opencv.py``).
+    """
+    return shared_out(run.workers, "generator_unordered", cluster=run.config.cluster)
 
 
 def _read(path: Path) -> tuple[Path, UnreadableImage | None]:

@@ -8,9 +8,10 @@ there is no second-best match. Below 0.5 it is a false positive. Recall is over 
 not difficult.
 
 Two averages come of it. ``ap`` is VOC 2007's: the mean over the 11 recalls ``k * 0.1`` of the
-highest precision at that recall or above. The recalls are the devkit's floating-point ``0:0.1:1``,
-so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold. ``ap_area`` is the rule
-since VOC 2010: the area under the precision made monotone.
+highest precision at that recall or above. These are the recalls that GNU Octave makes of the
+devkit's ``0:0.1:1``, so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold.
+MATLAB makes the upper half as ``1 - k * 0.1`` (docs/differences.md), where 6/10 and 7/10 would.
+``ap_area`` is the rule since VOC 2010: the area under the precision made monotone.
 
 Where no detection of a class counts, the devkit gives NaN; here the average is 0. A class without
 an object that counts has no average and no part in the mean: in a small split it would pull the

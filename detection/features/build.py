@@ -11,7 +11,7 @@ import torch
 from detection.features.extractor import Extractor, SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.rcnn import RCNNExtractor
-from detection.machine import Precision
+from detection.machine import Precision, ready
 from detection.networks.backbone import Backbone
 from detection.networks.build import build_backbone
 from detection.networks.weights import Weights
@@ -63,13 +63,14 @@ class ExtractorSpec:
 
         Raises:
             DamagedArtefact: the trunk's file is not whole, or another's.
+            RuntimeError: the device cannot be used.
         """
         arrays = read_artefact(self.trunk, self.digest).arrays
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return build_extractor(
             self.features,
             build_backbone(self.network, Weights(state, str(self.trunk), self.digest)).to(
-                self.device
+                ready(self.device)
             ),
             self.scales,
             self.scale_rule,

@@ -20,7 +20,7 @@ from detection.features.mapping import window_to_cells
 from detection.features.network_input import prepare, trunk_in
 from detection.features.resizing import THINNEST_SIDE, is_bounded, mapped_scale, resized_size
 from detection.features.scales import ScaleChoice
-from detection.machine import Precision
+from detection.machine import Precision, device_in_keys
 from detection.networks.backbone import Backbone
 from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from files.names import content_key
@@ -150,7 +150,7 @@ class SPPExtractor:
             "network": self.backbone.name,
             "weights": self.backbone.digest,
             "precision": self.precision,
-            "device": self.device.type,
+            "device": device_in_keys(self.device, self.precision),
         }
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:

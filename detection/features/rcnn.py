@@ -17,7 +17,7 @@ from torch import Tensor
 from detection.features.extractor import WindowFeatures
 from detection.features.network_input import prepare, trunk_in
 from detection.features.scales import areas
-from detection.machine import Precision
+from detection.machine import Precision, device_in_keys
 from detection.networks.backbone import Backbone
 
 # Part of a feature's key: raised when the same image would give other numbers.
@@ -159,7 +159,7 @@ class RCNNExtractor:
             "crop": CROP,
             "context": CONTEXT,
             "precision": self.precision,
-            "device": self.device.type,
+            "device": device_in_keys(self.device, self.precision),
         }
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:

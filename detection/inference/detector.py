@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection.boxes import clip_boxes
+from detection.boxes import boxes_of, clip_boxes
 from detection.detections import Detections
 from detection.features.extractor import Extractor, WindowFeatures
 from detection.inference.detector_file import Numbers, write_detector
@@ -235,7 +235,7 @@ class SPPDetector:
 
         Args:
             image: RGB uint8 ``(H, W, 3)``, or an image's path.
-            windows: ``(P, 4)`` candidate regions; None proposes them.
+            windows: ``(P, 4)`` candidate regions, an array or rows; None proposes them.
             score_threshold: keep detections above this (strict): a probability where the detector
                 is calibrated, else a raw score. None takes ``display_threshold``.
 
@@ -245,11 +245,13 @@ class SPPDetector:
 
         Raises:
             FileNotFoundError, ValueError: the image is missing or unreadable.
+            ValueError: the windows are not rows of four numbers.
         """
         if not isinstance(image, np.ndarray):
             image = read_image(image)
         if windows is None:
             windows = self.proposals(image)
+        windows = boxes_of(windows, "windows")
         (candidates,) = self.candidates(image, windows).values()
         return self.shown(self.finish(candidates, image.shape[:2]), score_threshold)
 
@@ -336,5 +338,6 @@ class SPPDetector:
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is not a detector of this format, or no such number of scales.
+            RuntimeError: the device cannot be used, or has no room.
         """
         return cls(**read_parts(path, torch.device(device), scales, precision, detection))

@@ -16,7 +16,7 @@ from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
-from detection.machine import Precision, native_precision
+from detection.machine import Precision, native_precision, ready
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead, pack, unpack
@@ -73,10 +73,16 @@ def read_parts(
     if scales is not None and scales not in SCALES:
         known = " or ".join(map(str, SCALES))
         raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
-    path = shipped(path)
+    path, device = shipped(path), ready(device)
     settings, tensors = read_detector(path)
     try:
         return _unpacked(settings, tensors, path, device, scales, precision, detection)
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise RuntimeError(
+            f"the device {device} has no room for the detector {path} ({reason}); end what else "
+            "runs there, or name another device, such as cpu"
+        ) from error
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(

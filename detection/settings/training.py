@@ -34,6 +34,13 @@ class Network:
 
     def __post_init__(self) -> None:
         require(self, keep_maps_gb=(0, 1_000_000))
+        if self.pca_channels is not None:
+            require(self, pca_channels=(2, 65536))
+            if self.pca_channels % 2:
+                raise ValueError(
+                    "Network.pca_channels must be an even number, as each direction makes two "
+                    f"channels, got {self.pca_channels}"
+                )
 
 
 @dataclass(frozen=True)

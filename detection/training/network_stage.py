@@ -45,6 +45,11 @@ def network_stage(run: Run, settings: Network, data: Dataset, weights: Weights) 
     backbone = build_backbone(settings.name, weights).to(run.device)
     if channels is None or channels == backbone.channels:
         return backbone
+    if channels > backbone.channels:
+        raise ValueError(
+            f"Network.pca_channels is {channels}, but the maps of {backbone.name} have "
+            f"{backbone.channels} channels; name fewer, or none to leave the maps as they are"
+        )
     chosen = np.random.default_rng(config.seed).permutation(len(data.records))
     images = [data.records[number] for number in sorted(chosen[:REDUCTION_IMAGES])]
     facts = {

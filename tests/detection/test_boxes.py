@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from detection.boxes import clip_boxes, flip_boxes, from_voc, iou, to_voc
+from detection.boxes import boxes_of, clip_boxes, flip_boxes, from_voc, iou, to_voc
 
 
 def random_boxes(rng: np.random.Generator, count: int, dtype: type = np.float32) -> np.ndarray:
@@ -96,3 +97,14 @@ def test_flip_moves_boxes_as_it_moves_pixels(rng: np.random.Generator) -> None:
         assert inside.all()
         assert inside.size == image.sum()
     assert_array_equal(flip_boxes(flip_boxes(boxes, width), width), boxes)
+
+
+def test_boxes_of_whatever_holds_rows():
+    for rows in ([[1, 2, 3, 4]], ((1, 2, 3, 4),), np.array([[1, 2, 3, 4]]), torch.ones(1, 4)):
+        found = boxes_of(rows, "windows")
+        assert (found.dtype, found.shape) == (np.float32, (1, 4))
+    for rows in ([], np.zeros((0, 4))):
+        assert boxes_of(rows, "windows").shape == (0, 4)
+    for rows in ([1, 2, 3, 4], [[1, 2, 3]], [[1, 2, 3, 4], [1, 2]], [["a"] * 4], None, "street"):
+        with pytest.raises(ValueError, match="windows must be rows of four numbers x1, y1, x2, y2"):
+            boxes_of(rows, "windows")

@@ -14,7 +14,7 @@ from commands import cli as shared_cli
 from detection.config import COMMON, Config
 from detection.run import Run
 from detection.settings.testing import Detection, Report
-from detection.settings.training import BoxRegression, Finetune, Svm
+from detection.settings.training import BoxRegression, Finetune, Network, Svm
 
 
 @pytest.fixture
@@ -159,6 +159,14 @@ def test_no_box_regression(configured):
     for words in (("--detection.bbox=false",), ("--detection.bbox", "false")):
         assert configured(*words, "--seed", 3) == expected
         assert configured(*words, "--detection.bbox") == Config()
+
+
+@pytest.mark.parametrize("channels", [-2, 0, 1, 7, 65537])
+def test_channels_are_two_for_each_direction(channels):
+    """Said at once, not when hundreds of images have gone through the network."""
+    with pytest.raises(ValueError, match=rf"Network.pca_channels must be .* got {channels}$"):
+        Network(pca_channels=channels)
+    assert Network(pca_channels=2).pca_channels == 2
 
 
 def test_batches_of_the_second_phase_are_shared_out_evenly():

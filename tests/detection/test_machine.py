@@ -13,11 +13,14 @@ from threadpoolctl import threadpool_info
 
 from detection import machine
 from detection.machine import (
+    device_in_keys,
+    device_named,
     environment,
     fixed_threads,
     native_precision,
     one_thread,
     peak_memory_mb,
+    ready,
     remove_dead_names,
     version_of,
 )
@@ -137,3 +140,53 @@ def test_bfloat16_in_older_pytorch(monkeypatch):
     native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     expected = "bfloat16" if native else "float32"
     assert native_precision("bfloat16", torch.device("cpu")) == expected
+
+
+def tf32():
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.fixture
+def with_tf32():
+    """TF32 allowed, as PyTorch's default is for convolutions; afterwards as before."""
+    before = tf32()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("choose", [device_named, ready])
+def test_float32_on_a_gpu_is_not_tf32(with_tf32, monkeypatch, choose):
+    choose("cpu")
+    assert tf32() == (True, True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: torch.ones(1))
+    assert choose("cuda") == torch.device("cuda")
+    assert tf32() == (False, False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_convolutions_on_a_gpu_are_in_float32(with_tf32):
+    generator = torch.Generator().manual_seed(0)
+    image, weight = (torch.randn(2, 64, 16, 16, generator=generator) for _ in range(2))
+    exact = torch.nn.functional.conv2d(image.double(), weight.double()).float()
+    device = ready("cuda")
+    found = torch.nn.functional.conv2d(image.to(device), weight.to(device)).cpu()
+    assert (found - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+def test_keys_tell_float32_from_tf32():
+    """Under "cuda" may lie what was made in TF32."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
+    assert [device_in_keys(cpu, each) for each in ("float32", "bfloat16")] == ["cpu", "cpu"]
+    assert device_in_keys(gpu, "float32") == "cuda float32"
+    assert device_in_keys(gpu, "bfloat16") == "cuda"
+
+
+def test_a_device_without_its_library_is_said():
+    for name in ("cuda", "mps"):
+        if not getattr(torch, name).is_available():
+            with pytest.raises(RuntimeError, match=f"the device {name} cannot be used .*as cpu$"):
+                ready(name)
+    assert ready("cpu") == torch.device("cpu")

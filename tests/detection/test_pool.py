@@ -97,6 +97,31 @@ def test_processes_that_the_caller_asked_for():
     assert os.getpid() not in {process for _, process in found}
 
 
+@pytest.mark.parametrize("named", [{"backend": "loky"}, {}])
+def test_the_number_of_workers_that_the_caller_asked_for(named):
+    """Of joblib's own backend as of another: ``n_jobs`` takes the place of --workers."""
+    with parallel_config(n_jobs=3, **named):
+        assert worker_count(2) == 3
+        assert not works_here(1)
+        found = list(shared_out(1, "generator")(delayed(process_of)(n, 0.1) for n in range(9)))
+        assert works_here(1, gpu=True)
+        assert shared_out(1, "generator", gpu=True).n_jobs == 3
+    assert [number for number, _ in found] == [*range(9)]
+    others = {process for _, process in found}
+    assert len(others) == 3
+    assert os.getpid() not in others
+    with parallel_config(n_jobs=1, **named):
+        assert works_here(2)
+        found = list(shared_out(2, "generator")(delayed(process_of)(n) for n in range(3)))
+    assert {process for _, process in found} == {os.getpid()}
+
+
+def test_joblibs_own_backend_without_a_number():
+    with parallel_config(backend="loky"):
+        assert worker_count(2) == 2
+        assert not works_here(2)
+
+
 def test_nothing_asked_for():
     assert works_here(1)
     assert not works_here(2)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,3 +69,14 @@ def test_one_process_is_alone(monkeypatch):
             assert ranks.total(torch.ones(2)).tolist() == [1, 1]
     monkeypatch.setenv("RANK", "3")
     assert rank_of_process() == 3
+
+
+def test_threads_come_back_after_an_error(threads):
+    def fails():
+        with replace(ALONE, count=2).parted_cores():
+            torch.set_num_threads(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert torch.get_num_threads() == 2

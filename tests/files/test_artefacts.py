@@ -1,6 +1,8 @@
 """Artefacts: what is written comes back, in the same bytes, and no damage goes unnoticed."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +235,26 @@ def test_what_was_there_stays_when_writing_fails(path):
         write_artefact(path, KEY, {"a": np.arange(3.0)}, {"a": {1, 2}})
     assert path.read_bytes() == before
     assert [each.name for each in Path(path.parent).iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EMFILE, r"allow more open files \(ulimit -n\)"),
+        (errno.EIO, "look at its disk"),
+        (errno.ESTALE, "see that its network file system is there"),
+        (errno.ENOMEM, "look at its disk and folder"),
+    ],
+)
+def test_what_the_system_did_not_give_is_not_called_damaged(path, monkeypatch, number, remedy):
+    """It may be whole, and the work of hours."""
+
+    def fails(*_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    written(path)
+    monkeypatch.setattr(Path, "open", fails)
+    said = rf"made\.safetensors could not be read \({os.strerror(number)}\), .*: keep it, {remedy}"
+    for read in (lambda: read_artefact(path, KEY), lambda: key_in(path)):
+        with pytest.raises(OSError, match=said):
+            read()

@@ -466,3 +466,18 @@ def test_formats_that_pillow_cannot_decode_by_itself_are_known_to_it():
     """A name that it no longer has would stand there for nothing."""
     Image.init()
     assert set(images.NO_IMAGES) <= set(Image.OPEN)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ESTALE])
+def test_what_the_system_did_not_give_is_no_unreadable_image(tmp_path, monkeypatch, number):
+    """An image that is left out would change what is trained."""
+
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+    monkeypatch.setattr(Image, "open", fails)
+    for read in (read_image, image_size):
+        with pytest.raises(OSError, match=r"a\.png could not be read \(.*: keep it, "):
+            read(path)

@@ -15,6 +15,7 @@ import pytest
 from files.writing import (
     bytes_below,
     file_digest,
+    kept_by_content,
     path_in_errors,
     refuse_inputs,
     remove_leftovers,
@@ -198,3 +199,23 @@ def test_text_is_utf8(tmp_path):
     text = json.dumps({"größe": 1}, ensure_ascii=False)
     save_text(tmp_path / "a.json", text)
     assert (tmp_path / "a.json").read_bytes() == text.encode()
+
+
+def test_what_is_made_of_a_file_follows_its_bytes(tmp_path):
+    read = []
+
+    @kept_by_content
+    def text_of(path):
+        read.append(path)
+        return Path(path).read_text()
+
+    path = tmp_path / "a.txt"
+    for text in ("one", "two words"):
+        path.write_text(text)
+        assert [text_of(str(path)) for _ in range(3)] == [text] * 3
+    save_text(path, "2 words !")  # of as many bytes, in place of the other
+    assert text_of(str(path)) == "2 words !"
+    assert len(read) == 3
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        text_of(str(path))

@@ -217,6 +217,7 @@ def test_a_model_counts_by_its_bytes(tmp_path):
         ({"max_windows": 0}, "max_windows must be from 1"),
         ({"regions": 1}, "regions must be from 0 to 0.9, got 1"),
         ({"min_box_area": float("nan")}, "min_box_area must be"),
+        ({"min_box_area": 15}, "min_box_area must be from 16 to inf, got 15"),
         ({"edges": "forest"}, "needs the file of a structured forest"),
         ({"edges": "gradient", "model": "model.yml.gz"}, "edges 'gradient' has no model"),
     ],
@@ -247,3 +248,26 @@ def test_regions_fit_real_objects_more_closely(voc07_root):
         best = [best_overlaps(method(read_image(each.path)), each.boxes) for each in records]
         covered[share] = (np.concatenate(best) >= 0.8).mean()
     assert covered[0.25] > covered[0]
+
+
+def test_windows_that_opencv_refined_to_a_pixel_or_none_are_dropped(image, monkeypatch):
+    """Their IoU is no number, and would make all scores after them none."""
+    search = EdgeBoxes._search
+    wrong = np.array([[5.0, 5, 5, 9], [7, 7, 7, 7], [8, 8, 9, 9]])
+
+    def with_wrong(method, *maps):
+        corners, scores = search(method, *maps)
+        return np.concatenate([wrong, corners]), np.append([np.inf, 0.9, np.inf], scores)
+
+    method = EdgeBoxes(edges="gradient", min_box_area=16)
+    expected = method.scored(image)
+    monkeypatch.setattr(EdgeBoxes, "_search", with_wrong)
+    for found, right in zip(method.scored(image), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+
+
+def test_the_smallest_windows_are_ordered(image):
+    windows, scores = EdgeBoxes(edges="gradient", min_box_area=16, regions=0).scored(image)
+    assert (windows[:, :2] < windows[:, 2:]).all()
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) <= 0).all()

@@ -263,3 +263,16 @@ def test_training_learns_and_repeats(rng):
     one, two = trained(2), trained(2)
     for first, second in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+def test_a_changed_network_is_read_again(tmp_path, rng):
+    """In the same process, as its key changes too."""
+    image = rng.integers(0, 256, (16, 24, 3), np.uint8)
+    path, found, keys = tmp_path / "edges.safetensors", [], set()
+    for seed in (1, 2):
+        save_edges(made_network(seed), path, {"training": "none"})
+        source = LearnedEdges(str(path))
+        found.append(source(image))
+        keys.add(source.key)
+    assert not np.array_equal(*found)
+    assert len(keys) == 2

@@ -148,3 +148,11 @@ def test_what_is_no_forest_is_refused(tmp_path):
 
 def test_keys_follow_the_width():
     assert GradientEdges().key == GradientEdges().key != GradientEdges(2.0).key
+
+
+def test_a_changed_forest_is_read_again(leaf):
+    image = np.zeros((40, 40, 3), np.uint8)
+    ForestEdges(str(leaf))(image)
+    leaf.write_text("not a forest")
+    with pytest.raises(ValueError, match="is not a structured forest"):
+        ForestEdges(str(leaf))(image)

@@ -7,7 +7,6 @@ from scipy.io import savemat
 
 from files.images import UnreadableImage
 from proposals.imported import ImportedWindows, fitted
-from proposals.window_files import read_windows
 
 # Half-open pixels: a box that OpenCV would call (x 2, y 3, width 7, height 20), and two more.
 WINDOWS = {
@@ -265,7 +264,6 @@ def test_a_damaged_archive_is_no_traceback(tmp_path, images, ending):
         damaged = tmp_path / f"{number}{ending}"
         for bad in (content[:place], content[:place] + b"\xa5" + content[place + 1 :]):
             damaged.write_bytes(bad)
-            read_windows.cache_clear()
             assert str(damaged) in refusal(ImportedWindows(damaged), image, default=str(damaged))
 
 
@@ -298,3 +296,15 @@ def test_files_that_are_not_read(tmp_path):
         ImportedWindows(tmp_path / "a.json")
     (tmp_path / "a.CSV").write_text("")
     ImportedWindows(tmp_path / "a.CSV")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_changed_file_has_its_new_windows(tmp_path, images, ending):
+    """In the same process, as its key changes too."""
+    (image,) = images("a.jpg")
+    path, keys = tmp_path / f"windows{ending}", set()
+    for rows in ([[1, 2, 3, 4]], [[5, 6, 7, 8], [1, 1, 9, 9]]):
+        windows = write(path, {"a": np.array(rows, np.float32)})
+        np.testing.assert_array_equal(windows.load(image), rows)
+        keys.add(windows.key)
+    assert len(keys) == 2

@@ -40,6 +40,8 @@ from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one image and double.
 BLOCK = 32
+# What the files of a block's SVMs are called, before the number of images done.
+BLOCK_FILE = "svms-at-"
 # Negatives of all classes that a layer's miner holds, in bytes of float16, were no window shared.
 NEGATIVE_BYTES = 2.3e9
 MOST_NEGATIVES = 7000
@@ -81,6 +83,8 @@ class Mining:
         self, layers: Sequence[str], entries: Sequence[CachedWindows], key: str
     ) -> dict[str, ClassSVMs]:
         """SVMs of each layer; ``key`` is what determines them, for the checkpoint."""
+        for left in self.checkpoint.parent.glob(f"{BLOCK_FILE}*"):
+            left.unlink()  # by a training that was killed; no other works in this folder
         miners = self._start(layers, entries)
         done = checkpoint.resume(self.checkpoint, key, miners)
         records, saved = self.data.records, done
@@ -138,9 +142,11 @@ class Mining:
         if self.run.shares_network:
             yield models
             return
-        file = ModelsFile.write(self.run.folder / "stages" / f"svms-at-{done}.safetensors", models)
-        yield file
-        file.path.unlink(missing_ok=True)
+        path = self.run.folder / "stages" / f"{BLOCK_FILE}{done}.safetensors"
+        try:
+            yield ModelsFile.write(path, models)
+        finally:
+            path.unlink(missing_ok=True)
 
     def _call(self) -> Callable[[MiningJob], dict[str, Hard]]:
         """What a job is given to: in other processes it loads its network there, once."""

@@ -1,10 +1,13 @@
 """The stage of windows: made once, images that cannot be read fall out, others' windows seen to."""
 
 import logging
-from dataclasses import replace
+import os
+import time
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from made_world import CLASSES, events_of, made_world
 
 from detection.data.records import Dataset
@@ -106,3 +109,27 @@ def test_the_same_image_under_two_names(world, cache):
     windows, data = find_windows(world.run(data=cache), "train", Dataset(records, CLASSES))
     one, two = (windows.load(record.path) for record in data.records)
     np.testing.assert_array_equal(one, two)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Windows that say which process made them, and whether it has begun to use CUDA."""
+
+    name = key = "told"
+
+    def __call__(self, image):
+        time.sleep(0.2)
+        return np.array([[0, 0, os.getpid(), 1 + torch.cuda.is_initialized()]], np.float64)
+
+
+def test_beside_a_gpu_windows_are_made_by_processes(world, cache, monkeypatch):
+    """A process makes one image's windows at a time: threads would all wait for each other."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Proposals, "parts", (Told(),))
+    run = world.run(data=cache, device="cuda", workers=2)
+    assert run.shares_network
+    windows, data = find_windows(run, "train", world.data)
+    rows = np.concatenate([windows.load(record.path) for record in data.records])
+    assert os.getpid() not in rows[:, 2]
+    assert len(set(rows[:, 2])) == 2
+    assert set(rows[:, 3]) == {1}

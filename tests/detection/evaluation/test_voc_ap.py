@@ -19,6 +19,7 @@ from made_detections import NO_DETECTIONS, make_detections, make_record
 from slow_voc_ap import slow_averages, slow_curve
 
 from detection.data.voc import VOC_CLASSES
+from detection.evaluation import voc_ap
 from detection.evaluation.voc_ap import (
     ClassDetections,
     area_ap,
@@ -195,6 +196,18 @@ def test_recall_of_three_tenths_does_not_reach_its_threshold():
     # Three of ten objects found at precision 1: 0, 0.1 and 0.2 are reached, 3 * 0.1 > 3 / 10 not.
     assert eleven_point_ap(np.array([0.1, 0.2, 3 / 10]), np.ones(3)) == pytest.approx(3 / 11)
     assert area_ap(np.array([0.1, 0.2, 3 / 10]), np.ones(3)) == pytest.approx(0.3)
+
+
+def test_the_golden_answers_tell_octaves_recalls_from_matlabs(monkeypatch):
+    """They are Octave's. MATLAB's own, made from both ends, reach 6/10 and 7/10."""
+    steps = np.arange(11)
+    matlabs = np.where(steps <= 5, steps * 0.1, 1 - (10 - steps) * 0.1)
+    assert np.flatnonzero(matlabs != voc_ap.RECALLS).tolist() == [6, 7]
+    expected = load_toy()["recall_grid"]["expected"]["ten"]
+    curve = [np.array(expected[name], float) for name in ("rec", "prec")]
+    assert eleven_point_ap(*curve) == pytest.approx(expected["ap11"], abs=1e-14)
+    monkeypatch.setattr(voc_ap, "RECALLS", matlabs)
+    assert eleven_point_ap(*curve) > expected["ap11"] + 0.01
 
 
 def test_an_image_without_detections_counts_its_objects():

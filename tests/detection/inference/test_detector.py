@@ -274,3 +274,11 @@ def test_bad_images(detector, tmp_path):
             detector.detect(wrong)
         with pytest.raises(ValueError, match=r"must be uint8 \(H, W, 3\)"):
             detector.detect(wrong, made_windows())
+
+
+def test_windows_may_be_rows(detector):
+    image, windows = made_image(), made_windows()
+    assert_same(detector.detect(image, windows.tolist(), ALL), detector.detect(image, windows, ALL))
+    assert len(detector.detect(image, [], ALL)) == 0
+    with pytest.raises(ValueError, match="windows must be rows of four numbers"):
+        detector.detect(image, [1, 2, 3, 4], ALL)

@@ -331,3 +331,21 @@ def test_a_detector_that_comes_with_the_package(tmp_path, monkeypatch):
     assert str(shipped("nothing")) == "nothing"
     (tmp_path / "voc07").write_text("a file of the working folder comes first")
     assert str(shipped("voc07")) == "voc07"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.parametrize("name", ["own", "voc07"])
+def test_a_device_that_is_not_there(saved, name):
+    """It is the device that is at fault, and nothing is to be trained again."""
+    with pytest.raises(RuntimeError, match=r"the device cuda cannot be used \(.*; name another"):
+        SPPDetector.load(saved if name == "own" else name, device="cuda")
+
+
+def test_a_device_without_room(saved, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB. GPU 0 has ...")
+
+    monkeypatch.setattr("detection.inference.detector_parts.layers_of", full)
+    said = rf"cpu has no room for the detector {saved} \(CUDA out of memory\); end what else runs"
+    with pytest.raises(RuntimeError, match=said):
+        SPPDetector.load(saved)

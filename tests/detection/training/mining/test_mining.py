@@ -249,3 +249,25 @@ def test_a_checkpoint_of_other_positives_is_refused(world):
     with pytest.raises(ValueError, match=r"cannot be resumed: .* settings or positives"):
         mined(world, run)
     mined(world, run, key="other")
+
+
+def test_a_blocks_file_goes_with_its_block(world, monkeypatch):
+    """Also where its block ends by an error; one that a kill left goes at the next start."""
+    threads_for_processes(monkeypatch)
+    monkeypatch.setattr(hard_windows, "_features_of_process", lambda _: world.features)
+    run = world.run("one", workers=2)
+    left = run.folder / "stages/svms-at-64.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
+
+    def fails(*_):
+        assert list(left.parent.glob("svms-at-*"))
+        raise Killed
+
+    with monkeypatch.context() as failing:
+        failing.setattr(HardNegativeMiner, "add_image", fails)
+        with pytest.raises(Killed):
+            mined(world, run)
+    assert not list(left.parent.glob("svms-at-*"))
+    mined(world, run)
+    assert not list(left.parent.glob("svms-at-*"))
