@@ -106,8 +106,8 @@ def detect_files(
     Args:
         source: of the detector.
         jobs: images, and where they are drawn.
-        workers: processes of one thread each; on a GPU, threads that share one network. One
-            worker on a CPU searches in this process, with all of its threads.
+        workers: processes of one thread each; beside a GPU they make the windows, and this process
+            does the rest. One worker on a CPU searches in this process, with all of its threads.
         draw: draws an image's detections in a job's file, in the process that found them.
         cluster: as of ``shared_out``.
     """
@@ -116,6 +116,16 @@ def detect_files(
     if here and workers == 1:
         detector = detector_of_process(source)
         yield from (search(detector, job, draw) for job in jobs)
+        return
+    if here and gpu:
+        detector = detector_of_process(source)
+        # In threads, windows would be made one image at a time (proposals/opencv.py).
+        jobs = list(jobs)
+        windows = shared_out(workers, "generator")(
+            delayed(_windows)(detector.proposals, job.image) for job in jobs
+        )
+        for job, proposed in zip(jobs, windows, strict=True):
+            yield search(detector, job, draw, proposed)
         return
     pool = shared_out(workers, "generator", cluster=cluster, gpu=gpu)
     if here:
@@ -134,14 +144,27 @@ def _in_process(source: DetectorSource, job: ImageJob, draw: Draw) -> ImageResul
     return search(detector_of_process(source), job, draw)
 
 
-def search(detector: SPPDetector, job: ImageJob, draw: Draw) -> ImageResult:
-    """Detections of an image, drawn where the job says so."""
+def _windows(proposals: Proposals, image: Path) -> NDArray[np.float32] | None:
+    """Windows of an image; None where it cannot be read, of which ``search`` tells."""
+    try:
+        return proposals(read_image(image))
+    except (FileNotFoundError, UnreadableImage):
+        return None
+
+
+def search(
+    detector: SPPDetector,
+    job: ImageJob,
+    draw: Draw,
+    windows: NDArray[np.float32] | None = None,
+) -> ImageResult:
+    """Detections of an image, drawn where the job says so; windows as ``SPPDetector.detect``."""
     try:
         pixels = read_image(job.image)
     except (FileNotFoundError, UnreadableImage) as error:
         nothing = Detections.empty(detector.classes)
         return ImageResult(job.image, (0, 0), nothing, unreadable=str(error))
-    found = detector.detect(pixels, score_threshold=job.threshold)
+    found = detector.detect(pixels, windows, score_threshold=job.threshold)
     if job.drawing is not None:
         draw(pixels, found, job.drawing)
     return ImageResult(job.image, pixels.shape[:2], found, cut_short(job.image))

@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +14,20 @@ from PIL import Image
 
 from commands import detect
 from detection.features.extractor import SPPExtractor
+from detection.inference import many_images
 from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
-from detection.inference.many_images import IMAGES_A_PROCESS
+from detection.inference.many_images import (
+    IMAGES_A_PROCESS,
+    DetectorSource,
+    ImageJob,
+    detect_files,
+)
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
+from proposals.methods import Proposals
 
 HEIGHT, WIDTH = 120, 160
 
@@ -284,3 +293,24 @@ def test_many_images_in_python(detector, square, images):
     assert len(each) == 2
     for found in each:
         np.testing.assert_array_equal(found.boxes, one.boxes)
+
+
+def test_beside_a_gpu_windows_are_made_by_processes(detector, square, tmp_path, monkeypatch):
+    """The network runs in this process, here on the CPU in place of the GPU."""
+    square.save(tmp_path / "a.png")
+    square.rotate(90).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"damaged")
+    jobs = [ImageJob(tmp_path / f"{name}.png", None, -1e9) for name in "abc"]
+    loaded = SPPDetector.load(detector)
+    boxes = Proposals(method="edge_boxes")
+    source = DetectorSource(Path(detector), "", proposals=boxes)
+    alone = [*detect_files(source, jobs, 1, lambda *_: None)]
+    monkeypatch.setattr(
+        many_images, "detector_of_process", lambda _: replace(loaded, proposals=boxes)
+    )
+    both = [*detect_files(replace(source, device="cuda"), jobs, 2, lambda *_: None)]
+    for one, other in zip(alone, both, strict=True):
+        assert (one.image, one.size, one.unreadable) == (other.image, other.size, other.unreadable)
+        np.testing.assert_array_equal(one.found.scores, other.found.scores)
+        np.testing.assert_array_equal(one.found.boxes, other.found.boxes)
+    assert alone[2].unreadable
