@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from classification.config import Config
-from classification.folder import read_folder
+from classification.folder import LabelledImages, read_folder
+from classification.leaks import find_copies
 from classification.run import ClassifierRun
 from classification.training import train_classifier
 from commands.cli import end, run_configured, with_progress
@@ -45,10 +46,24 @@ def main(config: Config) -> None:
                 run.describe()
                 described = (len(train.names), len(val.names), len(train.classes))
                 logger.info("%d images to train on, %d to test on, %d classes", *described)
+                warn_of_copies(train, val)
             facts = train_classifier(config, run, ranks, train, val)
     if ranks.rank == 0:
         report(run, facts)
         end(facts["skipped"])
+
+
+def warn_of_copies(train: LabelledImages, val: LabelledImages) -> None:
+    """Say how many images to test on are copies of images to train on."""
+    copies = find_copies(train, val)
+    if copies is None:
+        logger.info("too large a set to look for copies of training images in val")
+    elif copies:
+        logger.warning(
+            "%d of %d images in val are copies of images in train, such as %s of %s; tests on them "
+            "say nothing, remove them from one of the two",
+            *(len(copies), len(val.names), copies[0][1], copies[0][0]),
+        )
 
 
 def report(run: ClassifierRun, facts: dict[str, Any]) -> None:

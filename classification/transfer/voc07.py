@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classification.leaks import refuse_shared
 from classification.transfer.judged import JudgedImages, named_by_rank
 from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.task import Outcome
@@ -46,6 +47,9 @@ class Voc07:
         seed: of the held-back images and of the bootstrap.
         limit: use the first so many images of each list.
         training_only: leave the test images alone.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_voc``; or an image is in both lists.
     """
 
     name = "voc07"
@@ -60,6 +64,8 @@ class Voc07:
         self._train_count = len(records)
         if not training_only:
             test = read_voc(data.root, data.test_split, train.classes, limit=limit)
+            ids = [[each.image_id for each in found.records] for found in (train, test)]
+            refuse_shared(ids[0], ids[1], (data.train_split, data.test_split))
             records += test.records
             self.unreadable |= test.unreadable
         self._seed = seed

@@ -105,6 +105,8 @@ def test_what_cannot_be_is_said(voc):
         of_voc(voc, views=())
     with pytest.raises(FileNotFoundError, match="no split 'is_not_there'"):
         of_voc(voc, test="is_not_there")
+    with pytest.raises(ValueError, match="24 of 24 images of train are in train too"):
+        of_voc(voc, test="train")
 
 
 def test_class_folders(tmp_path, rng):
