@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from classification import checkpoint as checkpoints
 from classification.config import Config, Training
 from classification.folder import LabelledImages
+from classification.keys import TrainingKeys
 from classification.loading import Batch, batches_of, test_places, training_places
 from classification.network import PyramidClassifier, save_classifier
 from classification.run import ClassifierRun
@@ -65,11 +66,11 @@ class Epochs:
         train: LabelledImages,
         val: LabelledImages,
         network: PyramidClassifier,
-        key: str,
+        keys: TrainingKeys,
     ) -> None:
         self.config, self.run, self.ranks = config, run, ranks
         self.train, self.val = train, val
-        self.network, self.key = network, key
+        self.network, self.keys = network, keys
         self.optimizer = make_optimizer(network, config.training)
         self.shared: nn.Module = network
         if ranks.count > 1:
@@ -82,7 +83,7 @@ class Epochs:
     def run_epochs(self) -> dict[str, Any]:
         """All epochs that are left; returns the facts of the classifier's file."""
         config, checkpoint = self.config, self.run.folder / "training.checkpoint"
-        found = checkpoints.resume(checkpoint, self.key, self.network, self.optimizer)
+        found = checkpoints.resume(checkpoint, self.keys.key, self.network, self.optimizer)
         first = 0
         if found is not None:
             first, self.skipped, self.tested = (
@@ -100,7 +101,7 @@ class Epochs:
             self._epoch(epoch, batches, steps, count)
             if self.ranks.rank == 0 and epoch + 1 < config.training.epochs:
                 facts = {"epochs": epoch + 1, "skipped": self.skipped, "tested": self.tested}
-                checkpoints.save(checkpoint, self.key, facts, self.network, self.optimizer)
+                checkpoints.save(checkpoint, self.keys.key, facts, self.network, self.optimizer)
         facts = self._facts()
         if self.ranks.rank == 0:
             save_classifier(self.run.classifier_path, self.network, self.train.classes, facts)
@@ -185,7 +186,7 @@ class Epochs:
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "key": self.key,
+            **self.keys._asdict(),
             "seed": self.config.seed,
             "shorter_side": self.config.data.shorter_side,
             "training": asdict(self.config.training),

@@ -95,16 +95,20 @@ def commonest(found: Predictions) -> list[dict[str, Any]]:
 
 def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Each test's results, and how far the others differ from the first in top-1."""
-    first = next(iter(tests.values()))
+    first, *_ = tests.values()
+    facts_of = {name: json.loads(read_text(each / "results.json")) for name, each in tests.items()}
+    own = facts_of[next(iter(tests))]
     rows = []
     for name, folder in tests.items():
-        facts = json.loads(read_text(folder / "results.json"))
+        facts = facts_of[name]
+        if any(facts.get(each) != own.get(each) for each in ("trained", "images_key")):
+            continue  # a test of other images, or of what was trained here before
         row = {"name": name} | {key: facts.get(key) for key in ("top1", "mean_class", "seconds")}
         try:
             both = [folder / "predictions.csv"], [first / "predictions.csv"]
             row["difference"] = None if folder == first else compare_tests(*both)
         except (FileNotFoundError, ValueError):
-            continue  # a test of other images says nothing here
+            continue
         rows.append(row)
     return rows
 
