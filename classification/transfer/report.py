@@ -25,7 +25,6 @@ class Measured:
     Attributes:
         layer: of the network.
         view: of the images.
-        C: weight of the SVMs' loss.
         outcome: what was measured.
         before: the view before it, if there is one.
         gains: over that, as ``Task.gain``.
@@ -33,7 +32,6 @@ class Measured:
 
     layer: str
     view: View
-    C: float
     outcome: Outcome
     before: View | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
