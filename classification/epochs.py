@@ -20,6 +20,7 @@ from classification.loading import Batch, batches_of, test_places, training_plac
 from classification.network import PyramidClassifier, save_classifier
 from classification.run import ClassifierRun
 from classification.sizes import size_of_epoch
+from classification.testing import TOP, top5_tells
 from detection.ranks import Ranks
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Epochs:
         sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
             sums += self._step(next(batches), step, size)
-        event = {"epoch": epoch + 1, "size": size, "rate": rate} | means(self.ranks.total(sums))
+        event = {"epoch": epoch + 1, "size": size, "rate": rate} | self._means(sums)
         seconds = time.perf_counter() - start
         event |= {"seconds": round(seconds, 2), "images_per_second": round(count / seconds, 1)}
         if (epoch + 1) % settings.test_every == 0 or epoch + 1 == settings.epochs:
@@ -169,7 +170,7 @@ class Epochs:
 
     @torch.no_grad()
     def test(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 on the centre crops of the val images, each counted once."""
+        """``means`` on the centre crops of the val images, each counted once."""
         self.network.eval()
         places = test_places(
             len(self.val.names), self.config.training.batch, self.ranks.rank, self.ranks.count
@@ -182,7 +183,10 @@ class Epochs:
                 labels = batch.labels.to(self.ranks.device)
                 loss = cross_entropy(logits, labels, reduction="sum")
                 sums += scores(logits, labels, loss)
-        return means(self.ranks.total(sums))
+        return self._means(sums)
+
+    def _means(self, sums: Tensor) -> dict[str, float]:
+        return means(self.ranks.total(sums), len(self.train.classes))
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -197,15 +201,21 @@ class Epochs:
 
 def scores(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     """Sums over images, float64: loss, right at first, right among five, and how many they are."""
-    order = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    order = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
     right = order == labels[:, None]
     return torch.stack(
         [loss, right[:, 0].sum(), right.sum(), labels.new_tensor(len(labels))]
     ).double()
 
 
-def means(sums: Tensor) -> dict[str, float]:
-    """``loss``, ``top1`` and ``top5``, shares of images, of sums of ``scores``."""
+def means(sums: Tensor, classes: int) -> dict[str, float]:
+    """``loss``, ``top1`` and, where it tells anything, ``top5``, shares of images.
+
+    Args:
+        sums: of ``scores``.
+        classes: number of them.
+    """
     loss, top1, top5, count = sums.tolist()
     count = max(count, 1)
-    return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}
+    found = {"loss": loss / count, "top1": top1 / count}
+    return found | ({"top5": top5 / count} if top5_tells(classes) else {})

@@ -69,7 +69,9 @@ def warn_of_copies(train: LabelledImages, val: LabelledImages) -> None:
 def report(run: ClassifierRun, facts: dict[str, Any]) -> None:
     """Print how the classifier does on centre crops, its file, and what to type next."""
     tested = facts["tested"]
-    print(f"val: top-1 {100 * tested['top1']:.2f} %, top-5 {100 * tested['top5']:.2f} %")
+    words = {"top1": "top-1", "top5": "top-5"}
+    shares = (f"{words[name]} {100 * tested[name]:.2f} %" for name in words if name in tested)
+    print(f"val: {', '.join(shares)}")
     print(f"classifier {run.classifier_path} sha256 {file_digest(run.classifier_path)}")
 
 
