@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from classification.transfer.judged import JudgedImages, named_by_rank
-from classification.transfer.report import Measured, commonest, worst_images, write_transfer_report
+from classification.transfer.report import Measured, confused, worst_images, write_transfer_report
 from classification.transfer.task import Outcome
 from classification.transfer.view import View
 
@@ -30,7 +30,7 @@ def judged(rng):
 
 
 def test_commonest_confusions(judged):
-    told, confusion = commonest(judged, CLASSES), judged.confusion()
+    told, confusion = confused(judged, CLASSES), judged.confusion()
     shares = [one["images"] / one["of"] for one in told]
     assert shares == sorted(shares, reverse=True)
     assert sum(one["images"] for one in told) == confusion.sum()
