@@ -105,18 +105,20 @@ def main(
     found, skipped = predict(scorer, images, strict=strict, progress=with_progress)
     seconds = time.perf_counter() - start
 
-    found.save(folder / PREDICTIONS)
-    plot_confusion(found, folder / "confusion.png")
     facts = about(trained, classifier, scorer, images, data.split) | {
         "images_key": images_key(images.root, found.images),
         "skipped": skipped,
         "seconds": round(seconds, 2),
         "peak_memory_mb": peak_memory_mb(),
     }
-    compared: dict[str, Comparison] = {}
     for other, known in others.items():
         check_same_images(facts, known, other)
-        compared[other] = compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
+    found.save(folder / PREDICTIONS)
+    plot_confusion(found, folder / "confusion.png")
+    compared = {
+        other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
+        for other in others
+    }
     facts |= results(found, compared)
     save_text(folder / RESULTS, json.dumps(facts, indent=2) + "\n")
     report(folder, trained, found, facts)
