@@ -17,7 +17,7 @@ quickstart: .venv/installed
 # Draw objects, train a classifier with the pyramid on two image sizes, test it on full images.
 quickstart_classify: .venv/installed
 	$(PY) tools/get_data.py synthetic --folder data/synthetic_240 --train 240 --test 60
-	$(PY) tools/get_data.py voc_crops --root data/synthetic_240 --val_split test --folder data/synthetic_objects
+	$(PY) tools/get_data.py voc_crops --data.root data/synthetic_240 --data.test_split test --folder data/synthetic_objects
 	$(PY) tools/train_cls.py --config configs/quickstart_classify.yaml
 	$(PY) tools/test_cls.py --run runs/quickstart_classify --views full
 

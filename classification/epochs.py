@@ -15,10 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from classification import checkpoint as checkpoints
 from classification.config import Config, Training
 from classification.folder import LabelledImages
+from classification.keys import TrainingKeys
 from classification.loading import Batch, batches_of, test_places, training_places
 from classification.network import PyramidClassifier, save_classifier
 from classification.run import ClassifierRun
 from classification.sizes import size_of_epoch
+from classification.testing import TOP, top5_tells
 from detection.ranks import Ranks
 
 logger = logging.getLogger(__name__)
@@ -65,11 +67,11 @@ class Epochs:
         train: LabelledImages,
         val: LabelledImages,
         network: PyramidClassifier,
-        key: str,
+        keys: TrainingKeys,
     ) -> None:
         self.config, self.run, self.ranks = config, run, ranks
         self.train, self.val = train, val
-        self.network, self.key = network, key
+        self.network, self.keys = network, keys
         self.optimizer = make_optimizer(network, config.training)
         self.shared: nn.Module = network
         if ranks.count > 1:
@@ -82,7 +84,7 @@ class Epochs:
     def run_epochs(self) -> dict[str, Any]:
         """All epochs that are left; returns the facts of the classifier's file."""
         config, checkpoint = self.config, self.run.folder / "training.checkpoint"
-        found = checkpoints.resume(checkpoint, self.key, self.network, self.optimizer)
+        found = checkpoints.resume(checkpoint, self.keys.key, self.network, self.optimizer)
         first = 0
         if found is not None:
             first, self.skipped, self.tested = (
@@ -100,7 +102,7 @@ class Epochs:
             self._epoch(epoch, batches, steps, count)
             if self.ranks.rank == 0 and epoch + 1 < config.training.epochs:
                 facts = {"epochs": epoch + 1, "skipped": self.skipped, "tested": self.tested}
-                checkpoints.save(checkpoint, self.key, facts, self.network, self.optimizer)
+                checkpoints.save(checkpoint, self.keys.key, facts, self.network, self.optimizer)
         facts = self._facts()
         if self.ranks.rank == 0:
             self.run.save_settings()
@@ -124,7 +126,7 @@ class Epochs:
         sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
             sums += self._step(next(batches), step, size)
-        event = {"epoch": epoch + 1, "size": size, "rate": rate} | means(self.ranks.total(sums))
+        event = {"epoch": epoch + 1, "size": size, "rate": rate} | self._means(sums)
         seconds = time.perf_counter() - start
         event |= {"seconds": round(seconds, 2), "images_per_second": round(count / seconds, 1)}
         if (epoch + 1) % settings.test_every == 0 or epoch + 1 == settings.epochs:
@@ -169,7 +171,7 @@ class Epochs:
 
     @torch.no_grad()
     def test(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 on the centre crops of the val images, each counted once."""
+        """``means`` on the centre crops of the val images, each counted once."""
         self.network.eval()
         places = test_places(
             len(self.val.names), self.config.training.batch, self.ranks.rank, self.ranks.count
@@ -182,11 +184,14 @@ class Epochs:
                 labels = batch.labels.to(self.ranks.device)
                 loss = cross_entropy(logits, labels, reduction="sum")
                 sums += scores(logits, labels, loss)
-        return means(self.ranks.total(sums))
+        return self._means(sums)
+
+    def _means(self, sums: Tensor) -> dict[str, float]:
+        return means(self.ranks.total(sums), len(self.train.classes))
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "key": self.key,
+            **self.keys._asdict(),
             "seed": self.config.seed,
             "shorter_side": self.config.data.shorter_side,
             "training": asdict(self.config.training),
@@ -197,15 +202,21 @@ class Epochs:
 
 def scores(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     """Sums over images, float64: loss, right at first, right among five, and how many they are."""
-    order = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    order = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
     right = order == labels[:, None]
     return torch.stack(
         [loss, right[:, 0].sum(), right.sum(), labels.new_tensor(len(labels))]
     ).double()
 
 
-def means(sums: Tensor) -> dict[str, float]:
-    """``loss``, ``top1`` and ``top5``, shares of images, of sums of ``scores``."""
+def means(sums: Tensor, classes: int) -> dict[str, float]:
+    """``loss``, ``top1`` and, where it tells anything, ``top5``, shares of images.
+
+    Args:
+        sums: of ``scores``.
+        classes: number of them.
+    """
     loss, top1, top5, count = sums.tolist()
     count = max(count, 1)
-    return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count}
+    found = {"loss": loss / count, "top1": top1 / count}
+    return found | ({"top5": top5 / count} if top5_tells(classes) else {})

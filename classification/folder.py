@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files.image_folders import images_below
-from files.names import check_class_name
+from files.names import check_class_name, content_key
+from files.writing import content_digest
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class LabelledImages:
     def path(self, row: int) -> Path:
         """The file of an image."""
         return self.root / self.names[row]
+
+    def sizes(self) -> list[int]:
+        """Bytes of the images' files."""
+        return [self.path(row).stat().st_size for row in range(len(self.names))]
 
 
 def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> LabelledImages:
@@ -73,3 +78,13 @@ def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> La
         names += images
         labels += [classes.index(name)] * len(images)
     return LabelledImages(root, tuple(names), np.array(labels, np.int64), classes)
+
+
+def images_key(root: Path, names: Sequence[str]) -> str:
+    """A key of images by their names and bytes.
+
+    Args:
+        root: folder that the names are below.
+        names: of files that are there.
+    """
+    return content_key({name: content_digest(root / name) for name in names})

@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 
 from classification.comparison import compare_tests
+from classification.page_parts import commonest, listed_images
 from classification.testing import Predictions
 from detection.evaluation.reliability import calibration_error, reliability
 from detection.pages.charts import curves_chart, reliability_chart
-from detection.pages.page import thumbnails, write_page
-from files.images import image_size
+from detection.pages.page import write_page
 from files.text import read_text
 
 NAME = "report.html"
-MOST_IMAGES = 300
-SIDE = 256
 # Classes up to which the confusions have a table.
 MOST_CONFUSED = 40
-COMMONEST = 20
 # Of the events of a training, by the words for them: losses, and shares of right images.
 CURVES = (
     {"loss": "training loss", "val_loss": "loss on the validation images"},
@@ -61,7 +58,7 @@ def write_report(
         "accuracies": found.class_accuracies(),
         "confusion": found.confusion(),
         "matrix": len(found.classes) <= MOST_CONFUSED,
-        "confused": commonest(found),
+        "confused": confused(found),
         "views": views(tests),
         "bins": bins,
         "reliability": reliability_chart(bins),
@@ -74,63 +71,51 @@ def write_report(
     write_page(path, "classification_report.html.jinja", content, package="classification")
 
 
-def commonest(found: Predictions) -> list[dict[str, Any]]:
-    """The commonest confusions: true class, what it was taken for, how many of how many."""
-    confusion = found.confusion()
-    totals = confusion.sum(axis=1)
-    np.fill_diagonal(confusion, 0)
-    places = np.argsort(-confusion, axis=None, kind="stable")[:COMMONEST]
-    pairs = zip(*np.unravel_index(places, confusion.shape), strict=True)
-    return [
-        {
-            "true": found.classes[row],
-            "taken": found.classes[column],
-            "images": int(confusion[row, column]),
-            "of": int(totals[row]),
-        }
-        for row, column in pairs
-        if confusion[row, column]
-    ]
-
-
 def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Each test's results, and how far the others differ from the first in top-1."""
-    first = next(iter(tests.values()))
+    first, *_ = tests.values()
+    facts_of = {name: json.loads(read_text(each / "results.json")) for name, each in tests.items()}
+    own = facts_of[next(iter(tests))]
     rows = []
     for name, folder in tests.items():
-        facts = json.loads(read_text(folder / "results.json"))
+        facts = facts_of[name]
+        if any(facts.get(each) != own.get(each) for each in ("trained", "images_key")):
+            continue  # a test of other images, or of what was trained here before
         row = {"name": name} | {key: facts.get(key) for key in ("top1", "mean_class", "seconds")}
         try:
             both = [folder / "predictions.csv"], [first / "predictions.csv"]
             row["difference"] = None if folder == first else compare_tests(*both)
         except (FileNotFoundError, ValueError):
-            continue  # a test of other images says nothing here
+            continue
         rows.append(row)
     return rows
+
+
+def confused(found: Predictions) -> list[dict[str, Any]]:
+    """The commonest confusions, those of most images first."""
+    confusion = found.confusion()
+    totals = confusion.sum(axis=1)
+    np.fill_diagonal(confusion, 0)
+    return commonest(confusion, totals, confusion, found.classes)
 
 
 def worst_images(found: Predictions, root: Path) -> list[dict[str, Any]]:
     """The wrong images, the surest first, and then the right ones, the least sure first."""
     rows = np.arange(len(found.labels))
     own, best = found.probabilities[rows, found.labels], found.probabilities.max(axis=1)
-    order = np.lexsort((np.where(found.ranks == 1, own, -best), found.ranks == 1))[:MOST_IMAGES]
-    images = []
-    uris = thumbnails((root / found.images[row] for row in order), SIDE)
-    for place, uri in uris.items():
+    order = np.lexsort((np.where(found.ranks == 1, own, -best), found.ranks == 1))
+
+    def facts_of(place: int) -> dict[str, Any]:
         row = order[place]
-        height, width = image_size(root / found.images[row])
-        images.append(
-            {
-                "id": found.images[row],
-                "image": uri,
-                "size": [width, height],
-                "label": int(found.labels[row]),
-                "predicted": int(found.predicted[row]),
-                "probabilities": [round(float(best[row]), 3), round(float(own[row]), 3)],
-                "rank": int(found.ranks[row]),
-            }
-        )
-    return images
+        return {
+            "id": found.images[row],
+            "label": int(found.labels[row]),
+            "predicted": int(found.predicted[row]),
+            "probabilities": [round(float(best[row]), 3), round(float(own[row]), 3)],
+            "rank": int(found.ranks[row]),
+        }
+
+    return listed_images([root / found.images[row] for row in order], facts_of)
 
 
 def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Any]:

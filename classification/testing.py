@@ -18,9 +18,13 @@ from files.images import UnreadableImage, read_image
 from files.text import read_text
 from files.writing import save_text
 
-# Top-5 says nothing of five classes or fewer.
 TOP = 5
 COLUMNS = ("image", "class", "predicted", "probability", "class_probability", "rank")
+
+
+def top5_tells(classes: int) -> bool:
+    """Whether top-5 says anything: of five classes or fewer every image is right."""
+    return classes > TOP
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Predictions:
         The mean is over classes that have images.
         """
         found = {"top1": self.top(1)}
-        if len(self.classes) > TOP:
+        if top5_tells(len(self.classes)):
             found["top5"] = self.top(TOP)
         known = [each for each in self.class_accuracies().values() if each is not None]
         return found | {"mean_class": float(np.mean(known))}

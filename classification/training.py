@@ -1,11 +1,11 @@
 """Training of a classifier by gradient descent, one size or many (paper, sections 2.3 and 3.1)."""
 
-from dataclasses import asdict
 from typing import Any
 
 from classification.config import Config
 from classification.epochs import Epochs
 from classification.folder import LabelledImages
+from classification.keys import training_keys
 from classification.network import (
     PyramidClassifier,
     build_network,
@@ -14,9 +14,6 @@ from classification.network import (
 )
 from classification.run import ClassifierRun
 from detection.ranks import Ranks
-from files.names import content_key
-
-VERSION = 1
 
 
 def train_classifier(
@@ -43,28 +40,16 @@ def train_classifier(
         RuntimeError: the loss is not finite.
     """
     network = _network(config, ranks, train)
-    key = training_key(config, train, val)
+    keys = training_keys(config, train, val)
     path = run.classifier_path
     if path.exists():
         facts = load_classifier(path)[2]
-        if facts["key"] == key:
+        if facts["key"] == keys.key:
             if ranks.rank == 0:
                 run.reused("training", path)
                 run.save_settings()
             return facts
-    return Epochs(config, run, ranks, train, val, network, key).run_epochs()
-
-
-def training_key(config: Config, train: LabelledImages, val: LabelledImages) -> str:
-    """Of all that determines the weights, but the processor and the number of processes."""
-    settings = asdict(config)
-    for name in ("run", "device", "workers", "strict"):
-        del settings[name]
-    del settings["data"]["root"], settings["data"]["keep_gb"]
-    sizes = [[images.path(row).stat().st_size for row in range(len(images.names))]
-             for images in (train, val)]  # fmt: skip
-    parts = {"version": VERSION, "settings": settings, "classes": train.classes, "sizes": sizes}
-    return content_key(parts | {"train": train.names, "val": val.names})
+    return Epochs(config, run, ranks, train, val, network, keys).run_epochs()
 
 
 def _network(config: Config, ranks: Ranks, train: LabelledImages) -> PyramidClassifier:

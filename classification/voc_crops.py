@@ -1,57 +1,140 @@
-"""Objects cut out of VOC's images, a folder a class: a data set for classifiers."""
+"""Objects cut out of VOC's images, a folder a class: a data set for classifiers.
 
+What a folder's crops are made of is noted in it. Crops of other lists left among them would bring
+images to train on into those to test on, so a folder takes those of one call only.
+"""
+
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from classification.leaks import refuse_shared
+from detection.data.records import Dataset, ImageRecord
 from detection.data.voc import read_voc
 from files.images import UnreadableImage, read_image
-from files.names import file_part
-from files.writing import write_atomic
+from files.names import content_key, file_part
+from files.text import read_text
+from files.writing import save_text, write_atomic
 
+VERSION = 1  # of the crops: raised when the same objects give other images
+NOTE = "crops.json"
 # Of JPEG: crops are seldom whole blocks of the image's own.
 QUALITY = 95
 
 
 def write_crops(
-    root: str | Path, split: str, folder: Path, min_side: int = 48
-) -> tuple[int, dict[str, str]]:
-    """Write ``folder/CLASS/IMAGE_NUMBER.jpg`` of every object that is not difficult.
+    root: str | Path, folder: Path, train_split: str, test_split: str, min_side: int = 48
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write ``folder/train/CLASS/IMAGE_NUMBER.jpg`` and ``val/`` of objects that are not difficult.
+
+    A second call makes what is missing, as after a kill.
 
     Args:
         root: annotated images in VOC's layout.
-        split: list in ImageSets/Main.
-        folder: made if missing.
+        folder: made if missing; holds nothing else, or what an equal call left.
+        train_split: list in ImageSets/Main whose objects go to ``train``.
+        test_split: list whose objects go to ``val``.
         min_side: pixels that an object's shorter side has at least.
 
     Returns:
-        The number of crops; and, by image, why one could not be read.
+        The number of crops in ``train`` and ``val``; and, by image, why one could not be read.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_voc``.
+        FileNotFoundError, ValueError: as ``read_voc``; an image is in both lists, or the folder
+            holds other crops.
     """
-    data = read_voc(root, split)
-    count, unreadable = 0, dict(data.unreadable)
-    for record in data.records:
-        sides = record.boxes[:, 2:] - record.boxes[:, :2]
-        wanted = [
-            number
-            for number in range(len(record.boxes))
-            if not record.difficult[number] and sides[number].min() >= min_side
+    splits = {"train": train_split, "val": test_split}
+    data = {name: read_voc(root, split) for name, split in splits.items()}
+    ids = {name: [record.image_id for record in each.records] for name, each in data.items()}
+    refuse_shared(ids["train"], ids["val"], (train_split, test_split))
+    objects = content_key({name: _objects(each) for name, each in data.items()})
+    _claim(folder, {**splits, "min_side": min_side, "objects": objects, "version": VERSION})
+    counts: dict[str, int] = {}
+    unreadable: dict[str, str] = {}
+    for name, each in data.items():
+        counts[name], failed = _cut(each, folder / name, min_side)
+        unreadable |= {**each.unreadable, **failed}
+    return counts, unreadable
+
+
+def _objects(data: Dataset) -> list[Any]:
+    """What the crops of a split depend on."""
+    return [
+        [
+            record.image_id,
+            record.path.stat().st_size,
+            [data.classes[label] for label in record.labels],
+            record.boxes.tolist(),
+            record.difficult.tolist(),
         ]
-        if not wanted:
-            continue
+        for record in data.records
+    ]
+
+
+def _claim(folder: Path, made_of: dict[str, Any]) -> None:
+    """Note in the folder what its crops are made of, or see that it is what is noted there."""
+    path = folder / NOTE
+    if path.exists():
+        found = json.loads(read_text(path))
+        if found != made_of:
+            raise ValueError(
+                f"{folder} holds crops of {_words(found)}, asked for {_words(made_of)}; name "
+                "another folder with --folder or delete this one"
+            )
+        return
+    if any((folder / name).exists() for name in ("train", "val")):
+        raise ValueError(
+            f"{folder} holds images already, and no {NOTE} that tells what they were cut out of; "
+            "name another folder with --folder or delete this one"
+        )
+    save_text(path, json.dumps(made_of) + "\n")
+
+
+def _words(made_of: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in made_of.items())
+
+
+def _cut(data: Dataset, folder: Path, min_side: int) -> tuple[int, dict[str, str]]:
+    """The crops of a split, as many as it has, and why images could not be read."""
+    count, unreadable = 0, {}
+    for record in data.records:
+        paths = {
+            folder / file_part(data.classes[record.labels[number]])
+            / f"{file_part(record.image_id)}_{number:02d}.jpg": record.boxes[number]
+            for number in _wanted(record, min_side)
+        }  # fmt: skip
         try:
-            pixels = read_image(record.path)
+            _save(record, {path: box for path, box in paths.items() if not path.exists()})
         except UnreadableImage as error:
             unreadable[record.image_id] = str(error)
             continue
-        for number in wanted:
-            left, top, right, bottom = record.boxes[number].round().astype(int)
-            name = f"{file_part(record.image_id)}_{number:02d}.jpg"
-            path = folder / file_part(data.classes[record.labels[number]]) / name
-            with write_atomic(path) as file:
-                crop = Image.fromarray(pixels[top:bottom, left:right])
-                crop.save(file, "JPEG", quality=QUALITY)
-        count += len(wanted)
+        count += len(paths)
     return count, unreadable
+
+
+def _wanted(record: ImageRecord, min_side: int) -> list[int]:
+    """Numbers of the objects that are cut out."""
+    sides = record.boxes[:, 2:] - record.boxes[:, :2]
+    return np.flatnonzero(
+        ~record.difficult & (sides.min(axis=1, initial=np.inf) >= min_side)
+    ).tolist()
+
+
+def _save(record: ImageRecord, boxes: dict[Path, NDArray[np.float32]]) -> None:
+    """Cut boxes out of an image.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    if not boxes:
+        return
+    pixels = read_image(record.path)
+    for path, box in boxes.items():
+        left, top, right, bottom = box.round().astype(int)
+        with write_atomic(path) as file:
+            crop = Image.fromarray(pixels[top:bottom, left:right])
+            crop.save(file, "JPEG", quality=QUALITY)

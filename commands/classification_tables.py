@@ -1,6 +1,6 @@
 """The tables of the classification half as Markdown, from docs/results/classification*.csv."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -30,22 +30,44 @@ def transfer(table: Path, task: str, features: Sequence[str] = ()) -> str:
     rows = [
         row
         for row in rows_of(table)
-        if row["task"] == task and (not features or row["features"] in features)
+        if row["task"] == task
+        and (not features or row["features"] in features)
+        and row["metric"] == MEASURES[task]
+        and row["value"] != "-"
     ]
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        if row["metric"] == MEASURES[task] and row["value"] != "-":
-            line = found.setdefault((row["network"], row["features"]), {})
-            line[f"{row['view']} {row['size']}"] = 100 * float(row["value"])
+    more = told_apart(rows, ("network", "features"), ("train", "test", "seed", "settings"))
+    for row, words in zip(rows, more, strict=True):
+        layer = row["features"].replace("_", " ") + words
+        line = found.setdefault((row["network"], layer), {})
+        line[f"{row['view']} {row['size']}"] = 100 * float(row["value"])
     views = sorted({view for line in found.values() for view in line})
-    lines = [
-        [network, layer.replace("_", " "), *cells(line, views)]
-        for (network, layer), line in found.items()
-    ]
+    lines = [[*names, *cells(line, views)] for names, line in found.items()]
     if lines:
         words, numbers = PAPER[task]
         lines.append([words, "", *cells(numbers, views)])
     return markdown(("network", "features", *views), lines)
+
+
+def told_apart(
+    rows: Sequence[Mapping[str, str]], named_by: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    """What to add to each row's words where other rows have the same: the columns that differ.
+
+    Args:
+        rows: of a table; those from before there was a column are as if it were empty.
+        named_by: columns that a row's words are made of.
+        columns: that may differ.
+    """
+    alike: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row[name] for name in named_by), []).append(row)
+    more = []
+    for row in rows:
+        others = alike[tuple(row[name] for name in named_by)]
+        unlike = (name for name in columns if len({each.get(name, "") for each in others}) > 1)
+        more.append("".join(f", {name} {row[name]}" for name in unlike if row.get(name)))
+    return more
 
 
 def cells(line: dict[str, float], views: Sequence[str]) -> list[str]:
@@ -62,11 +84,12 @@ def scratch(table: Path, task: str) -> str:
         table: classification.csv.
         task: of its rows.
     """
+    rows = [row for row in rows_of(table) if row["task"] == task and row["metric"] == "top1"]
     found: dict[str, dict[str, list[float]]] = {}
-    for row in rows_of(table):
-        if row["task"] == task and row["metric"] == "top1":
-            line = found.setdefault(row["features"], {})
-            line.setdefault(row["view"], []).append(100 * float(row["value"]))
+    more = told_apart(rows, ("features",), ("network", "train", "test", "settings"))
+    for row, words in zip(rows, more, strict=True):
+        line = found.setdefault(row["features"] + words, {})
+        line.setdefault(row["view"], []).append(100 * float(row["value"]))
     views = [view for view in VIEWS if any(view in line for line in found.values())]
     lines = [
         [features, *(spread(line[view]) if view in line else "-" for view in views)]
@@ -89,11 +112,11 @@ def differences(table: Path, task: str) -> str:
         table: classification_differences.csv, put there by compare_cls.py.
         task: of its rows.
     """
+    rows = [row for row in rows_of(table) if row["task"] == task]
     lines = []
-    for row in rows_of(table):
-        if row["task"] == task:
-            gain, low, high = (100 * float(row[name]) for name in ("difference", "low", "high"))
-            lines.append(
-                [row["first"], row["second"], f"{gain:+.1f} ({low:+.1f} to {high:+.1f})", row["p"]]
-            )
+    more = told_apart(rows, ("first", "second"), ("test", "settings"))
+    for row, words in zip(rows, more, strict=True):
+        gain, low, high = (100 * float(row[name]) for name in ("difference", "low", "high"))
+        interval = f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
+        lines.append([row["first"] + words, row["second"], interval, row["p"]])
     return markdown(("training; view", "beside", "top-1, 95 %", "p"), lines)

@@ -3,22 +3,27 @@
     python tools/compare_cls.py --first "[A/test_val/full_128]" --second "[B/test_val/ten_128]"
     python tools/compare_cls.py --first "[A0,A1,A2]" --second "[B0,B1,B2]" --csv table.csv
 
-Each side is the test of one classifier, or of several that differ in their seed: an image then
-counts by the share of them that are right. The interval is a bootstrap over images; p is from a
-sign-flip test, which for two classifiers is McNemar's.
+Each side is the test of one classifier, or of several that differ in their seed alone: an image
+then counts by the share of them that are right. The interval is a bootstrap over images; p is from
+a sign-flip test, which for two classifiers is McNemar's.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 from classification.comparison import compare_tests
 from commands.cli import run_tool
-from commands.test_cls import PREDICTIONS, features_of
+from commands.tested_classifiers import (
+    PREDICTIONS,
+    check_same_images,
+    check_seeds,
+    key_of,
+    names_of_sides,
+    task_of,
+)
 from detection.evaluation.report import put_rows
-from files.text import read_text
+from files.names import content_key
 
-SAME = ("task", "test", "first", "second")
+SAME = ("task", "test", "first", "second", "settings")
 
 
 def main(first: list[str], second: list[str], csv: str | None = None) -> None:
@@ -29,17 +34,20 @@ def main(first: list[str], second: list[str], csv: str | None = None) -> None:
         second: the same of the other side.
         csv: table to put the row into.
     """
+    (one, *_), (other, *_) = check_seeds(first), check_seeds(second)
+    check_same_images(one, other, second[0])
     found = compare_tests(
         *([Path(each) / PREDICTIONS for each in side] for side in (first, second))
     )
-    (task, test, one), (_, _, other) = named(first), named(second)
-    print(f"{task} {test}: {one} ({len(first)}) less {other} ({len(second)}): {found}")
+    task, test, (name, beside) = task_of(one), one["split"], names_of_sides(one, other)
+    print(f"{task} {test}: {name} ({len(first)}) less {beside} ({len(second)}): {found}")
     if csv is not None:
         row = {
             "task": task,
             "test": test,
-            "first": one,
-            "second": other,
+            "first": name,
+            "second": beside,
+            "settings": content_key({"sides": [key_of(one), key_of(other)]})[:8],
             "seeds": f"{len(first)} {len(second)}",
             "images": found.images,
             "difference": f"{found.difference:.4f}",
@@ -48,25 +56,6 @@ def main(first: list[str], second: list[str], csv: str | None = None) -> None:
             "p": f"{found.p:.4f}",
         }
         put_rows(csv, [row], SAME)
-
-
-def named(folders: list[str]) -> tuple[str, str, str]:
-    """Task, split and what was tested, of tests that differ in their seed alone.
-
-    Raises:
-        ValueError: they differ in more.
-    """
-    names = []
-    for folder in folders:
-        facts: dict[str, Any] = json.loads(read_text(Path(folder) / "results.json"))
-        what = f"{features_of(facts)}; {facts['views']} {facts['size']}"
-        names.append((Path(facts["root"]).name, facts["split"], what))
-    if len(set(names)) > 1:
-        raise ValueError(
-            f"{folders[0]} and the others of its side differ in more than their seed: "
-            f"{'; '.join(sorted({name[2] for name in names}))}"
-        )
-    return names[0]
 
 
 def run() -> None:

@@ -11,6 +11,7 @@ two official archives into data/ yourself and run the same command: it checks an
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -53,26 +54,37 @@ def synthetic(
     print(f"{train} train and {test} test images are in {folder}")
 
 
+@dataclass(frozen=True)
+class Annotated:
+    """Annotated images in VOC's layout.
+
+    Attributes:
+        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
+        train_split: list in ImageSets/Main whose objects are to train on.
+        test_split: list whose objects are to test on; shares no image with the other.
+    """
+
+    root: str = "data/VOCdevkit"
+    train_split: str = "train"
+    test_split: str = "val"
+
+
 def voc_crops(
-    root: str = "data/VOCdevkit",
+    data: Annotated = Annotated(),
     folder: Path = Path("data/voc_crops"),
-    train_split: str = "train",
-    val_split: str = "val",
     min_side: int = 48,
 ) -> None:
     """Cut the objects of annotated images out, for train_cls: train/CLASS/ and val/CLASS/.
 
     Args:
-        root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        folder: the crops go here.
-        train_split: list in ImageSets/Main whose objects are to train on.
-        val_split: list whose objects are to test on.
+        data: the images.
+        folder: the crops go here; one that holds others is refused.
         min_side: pixels that an object's shorter side has at least; difficult ones are left out.
     """
-    skipped: dict[str, str] = {}
-    for split, name in ((train_split, "train"), (val_split, "val")):
-        count, unreadable = write_crops(root, split, folder / name, min_side)
-        skipped |= unreadable
+    counts, skipped = write_crops(data.root, folder, data.train_split, data.test_split, min_side)
+    for split, (name, count) in zip(
+        (data.train_split, data.test_split), counts.items(), strict=True
+    ):
         print(f"{count} objects of {split} are in {folder / name}")
     end(skipped)
 

@@ -6,10 +6,10 @@
     python tools/test_cls.py --run runs/clothing --views multi --compare [runs/b/test_val/ten_128]
 
 The images are those of <data.root>/val/CLASS/, where the training's were if no root is named. A
-test's results go to a folder of its own, <run>/test_<split>/<views>_<size>/: predictions.csv, with
-a line an image, results.json, confusion.png, and report.html, a page with the worst images. The
-last line printed is the top-1. Images that cannot be read are left out and listed, with exit
-status 3.
+test's results go to a folder of its own, <run>/test_<split>/<views>_<size>/, and of images of
+another root to <run>/test_<split>_<root>-<key>/...: predictions.csv, with a line an image,
+results.json, confusion.png, and report.html, a page with the worst images. The last line printed is
+the top-1. Images that cannot be read are left out and listed, with exit status 3.
 """
 
 import json
@@ -24,7 +24,7 @@ from typing import Any, Literal
 from classification.classifier import Classifier
 from classification.comparison import Comparison, compare_tests
 from classification.config import Config
-from classification.folder import LabelledImages, read_folder
+from classification.folder import LabelledImages, images_key, read_folder
 from classification.plots import plot_confusion
 from classification.report import NAME, write_report
 from classification.run import ClassifierRun
@@ -32,18 +32,21 @@ from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
 from classification.views import ViewKind
 from commands.cli import end, read_settings, run_tool, with_progress
+from commands.tested_classifiers import (
+    PREDICTIONS,
+    RESULTS,
+    SAME,
+    check_same_images,
+    facts_of,
+    rows_of,
+)
 from detection.evaluation.report import put_rows
 from detection.events import read_events
 from detection.machine import environment, fixed_threads, peak_memory_mb
 from detection.run import log_to
-from files.names import check_file_name
+from files.names import check_file_name, content_key, short_name
 from files.text import read_text
 from files.writing import refuse_inputs, save_text
-
-PREDICTIONS = "predictions.csv"
-RESULTS = "results.json"
-# The columns of the table that tell one finding from another.
-SAME = ("task", "network", "features", "view", "size", "train", "test", "seed")
 
 logger = logging.getLogger("test_cls")
 
@@ -92,8 +95,9 @@ def main(
     fixed_threads()
     classifier = Classifier.load(trained.classifier_path, device=trained.device)
     scorer = classifier.scorer(views, size)
-    images = read_folder(data.root or root_of(trained), data.split, classifier.classes)
-    folder = trained.folder / f"test_{data.split}" / f"{scorer.views}_{scorer.sizes}"
+    images = read_folder(root_of(trained, data.root), data.split, classifier.classes)
+    folder = folder_of_tests(trained, images.root, data.split) / f"{scorer.views}_{scorer.sizes}"
+    others = {other: facts_of(other) for other in compare}
     refuse_inputs([folder], [images.path(row) for row in range(len(images.names))])
     log_to(trained.folder / "log.txt")
     logger.info("%d images, views %s at %s pixels", len(images.names), scorer.views, scorer.sizes)
@@ -101,16 +105,19 @@ def main(
     found, skipped = predict(scorer, images, strict=strict, progress=with_progress)
     seconds = time.perf_counter() - start
 
+    facts = about(trained, classifier, scorer, images, data.split) | {
+        "images_key": images_key(images.root, found.images),
+        "skipped": skipped,
+        "seconds": round(seconds, 2),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    for other, known in others.items():
+        check_same_images(facts, known, other)
     found.save(folder / PREDICTIONS)
     plot_confusion(found, folder / "confusion.png")
     compared = {
         other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
-        for other in compare
-    }
-    facts = about(trained, classifier, scorer, images, data.split) | {
-        "skipped": skipped,
-        "seconds": round(seconds, 2),
-        "peak_memory_mb": peak_memory_mb(),
+        for other in others
     }
     facts |= results(found, compared)
     save_text(folder / RESULTS, json.dumps(facts, indent=2) + "\n")
@@ -163,17 +170,39 @@ def about(
     }
 
 
-def root_of(run: ClassifierRun) -> str:
-    """The folder of images that a run was trained on.
-
-    Raises:
-        FileNotFoundError: the run does not tell.
-    """
+def own_root(run: ClassifierRun) -> str | None:
+    """The folder of images that a run was trained on; None where the run does not tell."""
     path = run.folder / "config.yaml"
     root = (read_settings(path).get("data") or {}).get("root") if path.is_file() else None
+    return None if root is None else str(root)
+
+
+def root_of(run: ClassifierRun, named: str | None) -> str:
+    """The folder of images to test on: the one named, or that of the training.
+
+    Raises:
+        FileNotFoundError: none is named, and the run does not tell.
+    """
+    root = named or own_root(run)
     if root is None:
-        raise FileNotFoundError(f"{path} does not tell where the images are; name --data.root")
-    return str(root)
+        raise FileNotFoundError(
+            f"{run.folder / 'config.yaml'} does not tell where the images are; name --data.root"
+        )
+    return root
+
+
+def folder_of_tests(run: ClassifierRun, root: Path, split: str) -> Path:
+    """The folder of a run's tests on a split, which of images of another root has that in its name.
+
+    Args:
+        run: of the training.
+        root: of the images.
+        split: of them.
+    """
+    name, own, place = f"test_{split}", own_root(run), root.resolve()
+    if own is None or Path(own).resolve() != place:
+        name += f"_{short_name(place.name, content_key({'root': str(place)})[:8])}"
+    return run.folder / name
 
 
 def results(found: Predictions, compared: dict[str, Comparison]) -> dict[str, Any]:
@@ -189,40 +218,6 @@ def results(found: Predictions, compared: dict[str, Comparison]) -> dict[str, An
         },
         "compared": {other: asdict(one) for other, one in compared.items()},
     }
-
-
-def features_of(facts: Mapping[str, Any]) -> str:
-    """What a classifier was, in words: pooling, sizes and epochs of its training.
-
-    Args:
-        facts: a test's results.json.
-    """
-    network, training = facts["network"], facts["trained"]["training"]
-    pooling = "6x6"
-    if network["levels"]:
-        pooling = f"pyramid {' '.join(map(str, network['levels']))} {network['pool']}"
-    sides = training["crop"]
-    if training["sizes"] != "single":
-        sides = f"{training['small']}-{training['crop']}"
-    return f"{pooling}, {training['sizes']} {sides}, {training['epochs']} epochs"
-
-
-def rows_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of results, a measure each, of a test's results.json."""
-    row = {
-        "task": Path(facts["root"]).resolve().name,
-        "network": facts["network"]["name"],
-        "features": features_of(facts),
-        "view": facts["views"],
-        "size": facts["size"],
-        "train": "train",
-        "test": facts["split"],
-        "seed": facts["trained"]["seed"],
-    }
-    measures = ("top1", "top5", "mean_class")
-    return [
-        row | {"metric": name, "value": f"{facts[name]:.4f}"} for name in measures if name in facts
-    ]
 
 
 def run() -> None:

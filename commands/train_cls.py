@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from classification.config import Config
-from classification.folder import read_folder
+from classification.folder import LabelledImages, read_folder
+from classification.leaks import find_copies
 from classification.run import ClassifierRun
 from classification.training import train_classifier
 from commands.cli import end, run_configured, with_progress
@@ -45,16 +46,32 @@ def main(config: Config) -> None:
                 run.describe()
                 described = (len(train.names), len(val.names), len(train.classes))
                 logger.info("%d images to train on, %d to test on, %d classes", *described)
+                warn_of_copies(train, val)
             facts = train_classifier(config, run, ranks, train, val)
     if ranks.rank == 0:
         report(run, facts)
         end(facts["skipped"])
 
 
+def warn_of_copies(train: LabelledImages, val: LabelledImages) -> None:
+    """Say how many images to test on are copies of images to train on."""
+    copies = find_copies(train, val)
+    if copies is None:
+        logger.info("too large a set to look for copies of training images in val")
+    elif copies:
+        logger.warning(
+            "%d of %d images in val are copies of images in train, such as %s of %s; tests on them "
+            "say nothing, remove them from one of the two",
+            *(len(copies), len(val.names), copies[0][1], copies[0][0]),
+        )
+
+
 def report(run: ClassifierRun, facts: dict[str, Any]) -> None:
     """Print how the classifier does on centre crops, its file, and what to type next."""
     tested = facts["tested"]
-    print(f"val: top-1 {100 * tested['top1']:.2f} %, top-5 {100 * tested['top5']:.2f} %")
+    words = {"top1": "top-1", "top5": "top-5"}
+    shares = (f"{words[name]} {100 * tested[name]:.2f} %" for name in words if name in tested)
+    print(f"val: {', '.join(shares)}")
     print(f"classifier {run.classifier_path} sha256 {file_digest(run.classifier_path)}")
 
 

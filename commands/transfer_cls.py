@@ -7,43 +7,40 @@
 
 A view is crop (the centre), full (aspect kept) or warp (a square) with the shorter side s. For each
 layer and view the tool prints the result on the test images and, with several views, each one's
-gain over the one before. C is chosen on training images held back, and so is s by
---choose, which touches no test image. Features and their inner products are kept in the cache: a
-second call takes seconds. A page of classes, confusions and the worst images goes to
-runs/transfer_cls. Images that cannot be read are left out and listed, with exit status 3.
+gain over the one before. C is chosen on training images held back, of several splits in each, and
+so is s by --choose, which reads no test image (of several splits: none of the first). Features and
+their inner products are kept in the cache: a second call takes seconds. A page of classes,
+confusions and the worst images goes to runs/transfer_cls. Images that cannot be read are left out
+and listed, with exit status 3.
 """
 
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
-
-from numpy.typing import NDArray
+from dataclasses import asdict, replace
+from typing import Literal
 
 from classification.transfer.caltech101 import Caltech101, CaltechData
-from classification.transfer.feature_store import (
+from classification.transfer.extractor_spec import (
     ExtractorSpec,
-    FeatureStore,
     FixedNetwork,
     extractor_of_process,
 )
+from classification.transfer.feature_store import FeatureStore
 from classification.transfer.layers import Layer
 from classification.transfer.report import Measured, write_transfer_report
-from classification.transfer.task import Outcome, Task
+from classification.transfer.task import Task
 from classification.transfer.view import View
 from classification.transfer.voc07 import Voc07, VocData
 from commands.cli import end, run_tool, with_progress
+from commands.transfer_rows import Asked, Rows, values_of
 from detection.config import Config
-from detection.evaluation.report import NO_AP, put_rows
+from detection.evaluation.report import NO_AP
 from detection.machine import Precision, environment, fixed_threads, native_precision
 from detection.run import Run
 from detection.settings.data import Data
-from files.artefacts import write_artefact
-from files.names import content_key
 
 FEATURES: tuple[Layer, ...] = ("pool5_6x6", "pool5_pyramid")
 Device = Literal["auto", "cpu", "cuda"]
-SAME = ("task", "network", "features", "view", "size", "train", "test", "seed")
 
 
 def voc07(
@@ -111,9 +108,10 @@ def caltech101(
         network: whose features are taken.
         features: layers.
         views: what the network sees of an image, such as full-392.
-        C: weight of the SVMs' loss; without it chosen on a third of the first split's training
+        C: weight of the SVMs' loss; without it each split chooses on a third of its training
             images.
-        choose: measure on that third only, to choose views by.
+        choose: measure on that third of the first split only. Views so chosen are fair to its
+            test images, not to the other splits', some of which took part.
         seed: of the splits.
         device: where the network runs; 'auto' takes a CUDA device where there is one.
         workers: number of processes, 0 for one a core.
@@ -147,32 +145,6 @@ def run_of(cache: str, device: Device, workers: int, cluster: str | None, strict
     return run
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is to be measured; the flags above explain the fields.
-
-    Raises:
-        ValueError: no view or no layer, or a C that is not above 0.
-    """
-
-    network: FixedNetwork
-    features: tuple[Layer, ...]
-    views: tuple[View, ...]
-    C: float | None
-    choose: bool
-    seed: int
-    precision: Precision
-    csv: str | None
-
-    def __post_init__(self) -> None:
-        if not self.views or not self.features:
-            raise ValueError("name one view or more and one layer or more: --views, --features")
-        if self.C is not None and self.C <= 0:
-            raise ValueError(f"C must be above 0, got {self.C}")
-        if self.C is not None and self.choose:
-            raise ValueError("--choose tries several C; give no --C with it")
-
-
 def transfer(run: Run, task: Task, asked: Asked) -> None:
     """Extract, train, test and print, view by view, and write the page; see the functions above."""
     precision = native_precision(asked.precision, run.device)
@@ -180,41 +152,39 @@ def transfer(run: Run, task: Task, asked: Asked) -> None:
     extractor = extractor_of_process(spec)
     for view in asked.views:
         extractor.check(view)
-    store = FeatureStore(run, spec)
+    store, rows = FeatureStore(run, spec), Rows.of(task, spec, asked)
     measured: list[Measured] = []
     for view in asked.views:
         missing = {layer: extractor.why_not(layer, view) for layer in asked.features}
         store.make(task.paths, view, [layer for layer in asked.features if missing[layer] is None])
         for layer, reason in missing.items():
-            row = {
-                **{"task": task.name, "network": asked.network.name, "features": layer},
-                **{"view": view.kind, "size": view.size, **task.facts, "seed": asked.seed},
-            }
             if reason is not None:
                 print(f"{layer} {view}: {NO_AP} ({reason})", flush=True)
-                put(asked, row, {reason: NO_AP})
+                rows.put(layer, view, {reason: NO_AP})
                 continue
             gram, unreadable = store.gram(task.paths, view, layer)
             task.leave_out(unreadable)
-            C = asked.C or chosen_C(task, gram, f"{layer} {view}")
             if asked.choose:
+                C, value = task.choose(gram)
+                print(f"{layer} {view}: held back {value:.4f} at C {C:g}", flush=True)
                 continue
-            outcome = task.evaluate(gram, C)
-            measured.append(beside_before(task, measured, Measured(layer, view, C, outcome)))
-            found = {**outcome.metrics, "C": C, **measured[-1].named_gains()}
-            values = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            outcome = task.evaluate(gram, asked.C)
+            measured.append(beside_before(task, measured, Measured(layer, view, outcome)))
+            found = values_of(measured[-1])
+            values = ", ".join(f"{name} {value}" for name, value in found.items())
             print(f"{layer} {view}: {values}", flush=True)
-            keep(run, row | {"C": C, "spec": spec.facts}, outcome)
-            put(asked, row, {name: f"{value:.4g}" for name, value in found.items()})
+            rows.keep(run.folder, layer, view, outcome)
+            rows.put(layer, view, found)
     if measured:
-        report(run, task, asked, measured)
+        report(run, task, asked, measured, rows.settings)
+    store.tell_size()
     end(task.unreadable)
 
 
-def report(run: Run, task: Task, asked: Asked, measured: list[Measured]) -> None:
-    """Write the page, and say where it is."""
+def report(run: Run, task: Task, asked: Asked, measured: list[Measured], key: str) -> None:
+    """Write the page of settings of a key, and say where it is."""
     network = asked.network.name
-    path = run.folder / f"{task.name}_{network.replace('/', '_')}.html"
+    path = run.folder / f"{task.name}_{network.replace('/', '_')}-{key}.html"
     write_transfer_report(
         path,
         title=f"{task.name} by {network}'s features",
@@ -226,13 +196,6 @@ def report(run: Run, task: Task, asked: Asked, measured: list[Measured]) -> None
     print(f"classes, confusions and the worst images are in {path}")
 
 
-def chosen_C(task: Task, gram: NDArray, what: str) -> float:
-    """The C that is best on training images held back, with a line about it."""
-    C, value = task.choose(gram)
-    print(f"{what}: held back {value:.4f} at C {C:g}", flush=True)
-    return C
-
-
 def beside_before(task: Task, before: list[Measured], one: Measured) -> Measured:
     """A layer and view with what it gains over the layer's last view."""
     earlier = [each for each in before if each.layer == one.layer]
@@ -240,21 +203,6 @@ def beside_before(task: Task, before: list[Measured], one: Measured) -> Measured
         return one
     gains = task.gain(earlier[-1].outcome, one.outcome)
     return replace(one, before=earlier[-1].view, gains=gains)
-
-
-def put(asked: Asked, row: dict[str, Any], metrics: dict[str, str]) -> None:
-    """Put a result's rows into the table, in place of all that it had before."""
-    if asked.csv is not None and not asked.choose:
-        rows = [row | {"metric": name, "value": value} for name, value in metrics.items()]
-        put_rows(asked.csv, rows, SAME)
-
-
-def keep(run: Run, facts: dict[str, Any], outcome: Outcome) -> None:
-    """Keep the scores in the run's folder, for who compares them with others later."""
-    key = content_key(facts)
-    name = "_".join(str(facts[each]) for each in ("task", "network", "features", "view", "size"))
-    path = run.folder / f"{name.replace('/', '_')}_{key}.safetensors"
-    write_artefact(path, key, outcome.arrays, facts)
 
 
 def run() -> None:

@@ -52,7 +52,7 @@ class Caltech101:
         self.classes = found.classes
         self.paths: Sequence[Path] = found.paths
         self.unreadable: dict[str, str] = {}
-        self._labels = found.labels.copy()
+        self.labels = found.labels.copy()
         self.data, self._seed = data, seed
         self._split(0)  # to refuse a small class before hours of work
         self.facts = {
@@ -62,22 +62,30 @@ class Caltech101:
 
     def leave_out(self, rows: dict[int, str]) -> None:
         """As ``Task``."""
-        self._labels[list(rows)] = -1
+        self.labels[list(rows)] = -1
         self.unreadable |= {str(self.paths[row]): sentence for row, sentence in rows.items()}
 
     def _split(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         data, seed = self.data, self._seed * 1000 + number
-        return draw_split(self._labels, data.train_images, data.test_images, seed, self.classes)
+        return draw_split(self.labels, data.train_images, data.test_images, seed, self.classes)
 
     def choose(self, gram: NDArray) -> tuple[float, float]:
-        """As ``Task``; class accuracy on a third of the first split's training images."""
-        rows, _ = self._split(0)
+        """As ``Task``; of the first split."""
+        return self._choose(gram, 0)
+
+    def _choose(self, gram: NDArray, number: int) -> tuple[float, float]:
+        """C, and its class accuracy, on a third of a split's training images."""
+        rows, _ = self._split(number)
         third = max(self.data.train_images // 3, 1)
         inside = draw_split(
-            self._labels[rows], self.data.train_images - third, third, self._seed, self.classes
+            self.labels[rows],
+            self.data.train_images - third,
+            third,
+            self._seed * 1000 + number,
+            self.classes,
         )
         learn, rest = (rows[part] for part in inside)
-        targets = one_vs_rest(self._labels, len(self.classes))
+        targets = one_vs_rest(self.labels, len(self.classes))
 
         def measure(C: float) -> float:
             scores = svm_scores(gram, learn, rest, targets, C, self.classes)
@@ -85,13 +93,14 @@ class Caltech101:
 
         return best_C(measure)
 
-    def evaluate(self, gram: NDArray, C: float) -> Outcome:
+    def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
         """As ``Task``."""
-        targets = one_vs_rest(self._labels, len(self.classes))
-        of_class, found = [], []
+        targets = one_vs_rest(self.labels, len(self.classes))
+        of_class, found, weights = [], [], []
         for number in range(self.data.splits):
             train, test = self._split(number)
-            scores = svm_scores(gram, train, test, targets, C, self.classes)
+            weights.append(self._choose(gram, number)[0] if C is None else C)
+            scores = svm_scores(gram, train, test, targets, weights[-1], self.classes)
             classes, images = self._measured(scores, test)
             of_class.append(classes)
             found.append((classes.mean(), images))
@@ -99,12 +108,14 @@ class Caltech101:
                 judged = JudgedImages(test, scores, targets[test], named_by_best(scores))
         splits = np.array(found)
         of_class_mean = np.mean(of_class, axis=0)
-        return Outcome(mean_and_deviation(splits), {"splits": splits}, of_class_mean, judged)
+        return Outcome(
+            mean_and_deviation(splits), {"splits": splits}, of_class_mean, judged, tuple(weights)
+        )
 
     def _measured(
         self, scores: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], float]:
-        return accuracies(scores.argmax(axis=1), self._labels[rows], len(self.classes))
+        return accuracies(scores.argmax(axis=1), self.labels[rows], len(self.classes))
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
         """As ``Task``; of class accuracy, with the deviation of the splits' own gains."""

@@ -9,96 +9,30 @@ A linear SVM needs of the vectors only their inner products. With 12,800 numbers
 the Gram matrix is the smaller; it is made once and serves all splits, classes and C.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from joblib import delayed
 from numpy.typing import NDArray
 
-from classification.transfer.layers import LayerExtractor
+from classification.transfer.extractor_spec import VERSION, ExtractorSpec, extractor_of_process
 from classification.transfer.view import View
-from detection.machine import Precision
-from detection.networks.build import build_backbone
-from detection.networks.weight_sources import load_weights
-from detection.networks.weights import tensor_digest
-from detection.run import Run
+from detection.run import LARGE_CACHE_BYTES, Run
 from files.artefacts import Artefact, read_artefact, write_artefact
 from files.images import UnreadableImage, read_image
 from files.names import content_key
 from files.writing import content_digest
 
-# Raised when the same images would give other numbers.
-VERSION = 1
+logger = logging.getLogger(__name__)
+
 SHARD = 128
 # Of rows held at once, as float32, while the Gram matrix is made.
 GROUP_BYTES = 400 << 20
-
-
-@dataclass(frozen=True)
-class FixedNetwork:
-    """The network whose features are taken; it is not trained.
-
-    Attributes:
-        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or any of torchvision's
-            with the layer to pool from, such as ``resnet50/layer4``.
-        weights: auto, torchvision, index, random, or a file; 'auto' takes a file in the folder,
-            torchvision's, or the package index's.
-        folder: where weights are kept.
-    """
-
-    name: str = "alexnet"
-    weights: str = "auto"
-    folder: str = "data/weights"
-
-
-@dataclass(frozen=True)
-class ExtractorSpec:
-    """What another process makes an extractor of.
-
-    Attributes:
-        network: name, and source of the weights.
-        digest: of the weights of convolutions and fc layers.
-        precision: of the convolutions.
-        device: type of the device they run on.
-    """
-
-    network: FixedNetwork
-    digest: str
-    precision: Precision = "float32"
-    device: str = "cpu"
-
-    @classmethod
-    def of(cls, network: FixedNetwork, precision: Precision, device: str) -> "ExtractorSpec":
-        """The spec of a network; its weights are fetched where they are not there.
-
-        Raises:
-            ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
-        """
-        weights = load_weights(network.name, network.weights, Path(network.folder))
-        digest = tensor_digest({**weights.state, **(weights.classifier or {})})
-        return cls(network, digest, precision, device)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What determines the features beside the image, its view and the layer."""
-        return {"version": VERSION, **asdict(self), "network": self.network.name}
-
-    def build(self) -> LayerExtractor:
-        """The extractor."""
-        network = self.network
-        weights = load_weights(network.name, network.weights, Path(network.folder))
-        backbone = build_backbone(network.name, weights).to(self.device)
-        return LayerExtractor(backbone, weights.classifier, self.precision)
-
-
-@lru_cache(maxsize=1)
-def extractor_of_process(spec: ExtractorSpec) -> LayerExtractor:
-    """The extractor, made once in a process."""
-    return spec.build()
+# How the files of Gram matrices begin.
+GRAM = "gram_"
 
 
 @dataclass(frozen=True)
@@ -150,12 +84,20 @@ class FeatureStore:
         return found
 
     def make(self, paths: Sequence[Path], view: View, layers: Sequence[str]) -> None:
-        """Compute what is missing of some layers.
+        """Compute what is missing of some layers; nothing, where their matrix is there already.
 
         Raises:
             UnreadableImage: an image cannot be read, and the run says to stop at the first.
         """
+        if not layers:
+            return
         by_layer = {layer: self.shards(paths, view, layer) for layer in layers}
+        total = len(by_layer[layers[0]])
+        by_layer = {
+            layer: shards
+            for layer, shards in by_layer.items()
+            if not self._gram_file(shards, view, layer)[0].exists()
+        }
         jobs = []
         for number, part in enumerate(_parts(paths)):
             missing = {n: each[number] for n, each in by_layer.items()}
@@ -163,7 +105,6 @@ class FeatureStore:
             if missing:
                 jobs.append((part, missing))
         what = f"{self.spec.network.name} {view}"
-        total = len(by_layer[layers[0]]) if layers else 0
         self.run.done_before(what, total - len(jobs), total)
         if not jobs:
             return
@@ -182,13 +123,28 @@ class FeatureStore:
             The matrix, zero where an image cannot be read, and why not by the images' places.
         """
         shards = self.shards(paths, view, layer)
-        key = content_key({"version": VERSION, "shards": [shard.key for shard in shards]})
-        path = self.folder / f"gram_{layer}_{view}_{key}.safetensors"
+        path, key = self._gram_file(shards, view, layer)
         if not path.exists():
             facts = {"unreadable": unreadable_of(shards)}
             write_artefact(path, key, {"gram": gram_matrix(shards)}, facts)
         kept = read_artefact(path, key)
         return kept.arrays["gram"], {int(n): said for n, said in kept.facts["unreadable"].items()}
+
+    def _gram_file(self, shards: Sequence[Shard], view: View, layer: str) -> tuple[Path, str]:
+        """Where the matrix of some shards is, and its key."""
+        key = content_key({"version": VERSION, "shards": [shard.key for shard in shards]})
+        return self.folder / f"{GRAM}{layer}_{view}_{key}.safetensors", key
+
+    def tell_size(self) -> None:
+        """Log how much room features take that the same images need no more, where it is much."""
+        features = (path for path in self.folder.glob("*") if not path.name.startswith(GRAM))
+        size = sum(path.stat().st_size for path in features)
+        if size >= LARGE_CACHE_BYTES:
+            logger.info(
+                "the features in %s take %.1f GB; the same images and views need only the matrices "
+                "%s* beside them, so the other files can be deleted while nothing runs",
+                *(self.folder, size / 1e9, GRAM),
+            )
 
 
 def unreadable_of(shards: Sequence[Shard]) -> dict[int, str]:

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from classification.page_parts import commonest, listed_images
 from classification.transfer.judged import JudgedImages
 from classification.transfer.task import Outcome, Task
 from classification.transfer.view import View
-from detection.pages.page import thumbnails, write_page
-from files.images import image_size
-
-MOST_IMAGES = 300
-SIDE = 256
-COMMONEST = 20
+from detection.pages.page import write_page
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,6 @@ class Measured:
     Attributes:
         layer: of the network.
         view: of the images.
-        C: weight of the SVMs' loss.
         outcome: what was measured.
         before: the view before it, if there is one.
         gains: over that, as ``Task.gain``.
@@ -33,7 +28,6 @@ class Measured:
 
     layer: str
     view: View
-    C: float
     outcome: Outcome
     before: View | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
@@ -80,7 +74,7 @@ def write_transfer_report(
         "unreadable": len(task.unreadable),
         "classes": task.classes,
         "of_class": [[_or_none(value) for value in one.outcome.of_class] for one in measured],
-        "confused": commonest(judged, task.classes),
+        "confused": confused(judged, task.classes),
         "facts": facts,
         "settings": settings,
         "data": {"classes": list(task.classes), "images": worst_images(judged, task.paths)},
@@ -88,44 +82,28 @@ def write_transfer_report(
     write_page(path, "transfer_report.html.jinja", content, package="classification")
 
 
-def commonest(judged: JudgedImages, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The pairs of classes confused in the greatest shares of images: how many of how many."""
+def confused(judged: JudgedImages, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest confusions, those of the greatest share of a class's images first."""
     confusion, totals = judged.confusion(), (judged.labels > 0).sum(axis=0)
-    shares = confusion / np.maximum(totals, 1)[:, None]
-    places = np.argsort(-shares, axis=None, kind="stable")[:COMMONEST]
-    pairs = zip(*np.unravel_index(places, shares.shape), strict=True)
-    return [
-        {
-            "true": classes[row],
-            "named": classes[column],
-            "images": int(confusion[row, column]),
-            "of": int(totals[row]),
-        }
-        for row, column in pairs
-        if confusion[row, column]
-    ]
+    return commonest(confusion, totals, confusion / np.maximum(totals, 1)[:, None], classes)
 
 
 def worst_images(judged: JudgedImages, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """The images with most mistakes, for the script; those without any follow."""
-    order = judged.worst_first()[:MOST_IMAGES]
+    order = judged.worst_first()
     of_place = [paths[judged.rows[row]] for row in order]
-    images = []
-    for place, uri in thumbnails(of_place, SIDE).items():
+
+    def facts_of(place: int) -> dict[str, Any]:
         row, path = order[place], of_place[place]
-        height, width = image_size(path)
-        images.append(
-            {
-                "id": f"{path.parent.name}/{path.name}",
-                "image": uri,
-                "size": [width, height],
-                "labels": np.flatnonzero(judged.labels[row] > 0).tolist(),
-                "wrong": np.flatnonzero(judged.wrong[row]).tolist(),
-                "missed": np.flatnonzero(judged.missed[row]).tolist(),
-                "scores": judged.scores[row].astype(float).round(2).tolist(),
-            }
-        )
-    return images
+        return {
+            "id": f"{path.parent.name}/{path.name}",
+            "labels": np.flatnonzero(judged.labels[row] > 0).tolist(),
+            "wrong": np.flatnonzero(judged.wrong[row]).tolist(),
+            "missed": np.flatnonzero(judged.missed[row]).tolist(),
+            "scores": judged.scores[row].astype(float).round(2).tolist(),
+        }
+
+    return listed_images(of_place, facts_of)
 
 
 def _or_none(value: float) -> float | None:

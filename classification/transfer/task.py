@@ -20,12 +20,20 @@ class Outcome:
         arrays: what gains are measured on, and what is kept.
         of_class: ``(K,)`` the first metric, of each class; NaN where no image has it.
         judged: test images by what was named of them; of several splits those of the first.
+        C: weight of the SVMs' loss, as it was given or chosen; of several splits that of each.
     """
 
     metrics: dict[str, float]
     arrays: dict[str, NDArray]
     of_class: NDArray[np.float64]
     judged: JudgedImages
+    C: tuple[float, ...]
+
+    @property
+    def C_in_words(self) -> str:
+        """C, or the range it has over splits."""
+        low, high = min(self.C), max(self.C)
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 class Task(Protocol):
@@ -35,6 +43,7 @@ class Task(Protocol):
         name: in tables.
         classes: names of the K classes.
         paths: images, all that take part.
+        labels: ``(n,)`` or ``(n, K)``, what is known of each.
         unreadable: by id or path, why images are left out.
         data: the settings it was made of.
         facts: columns ``train`` and ``test`` of tables.
@@ -43,6 +52,7 @@ class Task(Protocol):
     name: str
     classes: tuple[str, ...]
     paths: Sequence[Path]
+    labels: NDArray[np.int64]
     unreadable: dict[str, str]
     data: Any
     facts: dict[str, Any]
@@ -51,10 +61,13 @@ class Task(Protocol):
         """Images of ``paths`` that cannot be read take no part; why not, by place."""
 
     def choose(self, gram: NDArray) -> tuple[float, float]:
-        """C, and what it measures on training images held back; no test image takes part."""
+        """C, and what it measures on training images held back; no test image takes part.
 
-    def evaluate(self, gram: NDArray, C: float) -> Outcome:
-        """Train and test."""
+        Of several splits it is the first one's: its training images are test images of others.
+        """
+
+    def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
+        """Train and test; without a C, each split chooses its own on its training images."""
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
         """What the second gains over the first, and the range it is in; ends of metrics' names."""

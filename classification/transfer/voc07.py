@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classification.leaks import refuse_shared
 from classification.transfer.judged import JudgedImages, named_by_rank
 from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.task import Outcome
@@ -46,6 +47,9 @@ class Voc07:
         seed: of the held-back images and of the bootstrap.
         limit: use the first so many images of each list.
         training_only: leave the test images alone.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_voc``; or an image is in both lists.
     """
 
     name = "voc07"
@@ -60,12 +64,14 @@ class Voc07:
         self._train_count = len(records)
         if not training_only:
             test = read_voc(data.root, data.test_split, train.classes, limit=limit)
+            ids = [[each.image_id for each in found.records] for found in (train, test)]
+            refuse_shared(ids[0], ids[1], (data.train_split, data.test_split))
             records += test.records
             self.unreadable |= test.unreadable
         self._seed = seed
         self._ids = [record.image_id for record in records]
         self.paths: Sequence[Path] = [record.path for record in records]
-        self._labels = image_labels(records, len(self.classes))
+        self.labels = image_labels(records, len(self.classes))
         self._readable = np.ones(len(records), bool)
         cut = f":{limit}" if limit else ""
         self.facts = {"train": data.train_split + cut, "test": data.test_split + cut}
@@ -84,8 +90,8 @@ class Voc07:
         rows = self._rows(train=True)
         learn, rest = (rows[part] for part in held_back(len(rows), self._seed))
         # A class may have all its few images on one side.
-        known = [set(of.tolist()) >= {-1, 1} for of in self._labels[learn].T]
-        targets = self._labels[:, known]
+        known = [set(of.tolist()) >= {-1, 1} for of in self.labels[learn].T]
+        targets = self.labels[:, known]
         if not (targets[rest] > 0).any():
             raise ValueError(
                 f"the {len(rows)} training images are too few to hold some back; give --C"
@@ -97,17 +103,20 @@ class Voc07:
 
         return best_C(measure)
 
-    def evaluate(self, gram: NDArray, C: float) -> Outcome:
+    def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
         """As ``Task``."""
+        if C is None:
+            C, _ = self.choose(gram)
         train, test = self._rows(train=True), self._rows(train=False)
-        labels = self._labels[test]
-        scores = svm_scores(gram, train, test, self._labels, C, self.classes)
+        labels = self.labels[test]
+        scores = svm_scores(gram, train, test, self.labels, C, self.classes)
         of_class = average_precisions(scores, labels)
         return Outcome(
             {"mAP": float(np.nanmean(of_class))},
             {"scores": scores, "labels": labels},
             of_class,
             JudgedImages(test, scores, labels, named_by_rank(scores, labels)),
+            (C,),
         )
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:

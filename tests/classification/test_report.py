@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classification.report import commonest, views, worst_images, write_report
+from classification.report import confused, views, worst_images, write_report
 from classification.testing import Predictions
 
 CLASSES = ("</script><script>document.title='harmed'</script>", "红绿灯 {{ 7 * 7 }}", "\"'")
@@ -35,12 +35,12 @@ def left_by(folder, found, **facts):
 
 
 def test_commonest_confusions(found):
-    told = commonest(found)
+    told = confused(found)
     confusion = found.confusion()
     assert sum(one["images"] for one in told) == confusion.sum() - np.trace(confusion)
     assert [one["images"] for one in told] == sorted((one["images"] for one in told), reverse=True)
     for one in told:
-        row, column = CLASSES.index(one["true"]), CLASSES.index(one["taken"])
+        row, column = CLASSES.index(one["true"]), CLASSES.index(one["named"])
         assert (one["images"], one["of"]) == (confusion[row, column], confusion[row].sum())
 
 

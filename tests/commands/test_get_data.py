@@ -229,3 +229,21 @@ def test_tool_draws(
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_tool_cuts_objects_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic_voc(tmp_path / "drawn", train=4, test=3, seed=0)
+    words = f"get_data.py voc_crops --data.root {tmp_path}/drawn --data.test_split test"
+    monkeypatch.setattr(sys, "argv", [*words.split(), "--folder", str(tmp_path / "crops")])
+    get_data.run()
+    train, val = capsys.readouterr().out.splitlines()
+    assert train.endswith(f" objects of train are in {tmp_path}/crops/train")
+    assert val.endswith(f" objects of test are in {tmp_path}/crops/val")
+    written = list((tmp_path / "crops").rglob("*.jpg"))
+    assert len(written) == int(train.split()[0]) + int(val.split()[0])
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--min_side", "40"])
+    with pytest.raises(SystemExit):
+        get_data.run()
+    assert "delete this one" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from made_classes import COLOURS, write_classes
 
 from classification.config import Training
-from classification.network import build_network, save_classifier
+from classification.network import build_network, load_classifier, save_classifier
 from commands.test_cls import Images, main
 
 
@@ -72,3 +73,58 @@ def test_says_what_is_missing(run, tmp_path):
         main(str(run), device="cpu")
     with pytest.raises(FileNotFoundError, match="no classifier at"):
         main(str(tmp_path / "none"), device="cpu")
+
+
+def values(table):
+    rows = csv.DictReader(table.read_text().splitlines())
+    return [row["value"] for row in rows if row["metric"] == "top1"]
+
+
+def test_images_of_another_root_have_a_folder_and_rows_of_their_own(run, tmp_path):
+    own = tmp_path / "data"
+    other, same_name = tmp_path / "b", tmp_path / "c" / "data"
+    for root in (other, same_name):
+        write_classes(root, train=0, val=1)
+    table = tmp_path / "table.csv"
+    for root in (None, other, str(own), same_name):
+        main(str(run), data=Images(root and str(root)), device="cpu", csv=str(table))
+    folders = sorted(path.parent.relative_to(run) for path in run.rglob("results.json"))
+    assert [re.sub(r"-\w{8}/", "-KEY/", str(folder)) for folder in folders] == [
+        "test_val/full_64",
+        "test_val_b-KEY/full_64",
+        "test_val_data-KEY/full_64",
+    ]
+    facts = [json.loads((run / folder / "results.json").read_text()) for folder in folders]
+    assert [each["images"] for each in facts] == [6, 3, 3]
+    assert len(values(table)) == 3
+    with pytest.raises(ValueError, match=r"is a test of the images in .*b, and not of the same"):
+        main(str(run), device="cpu", compare=(str(run / folders[1]),))
+
+
+def test_classifiers_of_other_settings_have_rows_of_their_own(run, tmp_path):
+    table = tmp_path / "table.csv"
+    main(str(run), device="cpu", csv=str(table))
+    path = run / "classifier.safetensors"
+    network, classes, facts = load_classifier(path)
+    save_classifier(path, build_network("alexnet", 3, levels=(1,), hidden=6), classes, facts)
+    main(str(run), device="cpu", csv=str(table))
+    facts["training"]["learning_rate"] = 0.5
+    save_classifier(path, network, classes, facts)
+    main(str(run), device="cpu", csv=str(table))
+    save_classifier(path, network, classes, facts | {"settings": "of other images"})
+    main(str(run), device="cpu", csv=str(table))
+    assert len(values(table)) == 4
+    main(str(run), device="cpu", csv=str(table))
+    assert len(values(table)) == 4
+    page = (run / "test_val/full_64/report.html").read_text()
+    assert page.count('<th scope="row">full_64</th>') == 1
+
+
+def test_the_page_shows_tests_of_this_classifier_only(run):
+    main(str(run), "ten", device="cpu")
+    path = run / "classifier.safetensors"
+    network, classes, facts = load_classifier(path)
+    save_classifier(path, network, classes, facts | {"seed": 6})
+    main(str(run), device="cpu")
+    page = (run / "test_val/full_64/report.html").read_text()
+    assert '<th scope="row">ten_64</th>' not in page

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classification.transfer import caltech101
 from classification.transfer.caltech101 import (
+    Caltech101,
+    CaltechData,
     accuracies,
     draw_split,
     one_vs_rest,
     read_class_folders,
 )
+from classification.transfer.svms import GRID
 
 
 def add_class(root, name, count):
@@ -63,3 +67,50 @@ def test_accuracies():
     assert of_class == pytest.approx([2 / 3, 1])
     assert of_images == 0.75
     assert one_vs_rest(np.array([1, 0]), 3).tolist() == [[-1, 1, -1], [1, -1, -1]]
+
+
+@pytest.fixture
+def task(tmp_path):
+    for name in ("cat", "dog"):
+        add_class(tmp_path, name, 12)
+    return Caltech101(CaltechData(str(tmp_path), train_images=6, test_images=6, splits=3))
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The rows and C of every fit."""
+    fits = []
+
+    def scores(gram, train, test, targets, C, classes):
+        fits.append((set(train), set(test), C))
+        # The best C is another in each split: by the first row that is held back or tested.
+        right = np.where(targets[test] > 0, 1.0, -1.0)
+        return right if GRID[min(test) % len(GRID)] == C else -right
+
+    monkeypatch.setattr(caltech101, "svm_scores", scores)
+    return fits
+
+
+def test_each_split_chooses_C_on_its_own_training_images(task, fitted):
+    outcome = task.evaluate(np.eye(24), None)
+    assert len(outcome.C) == 3
+    for number, C in enumerate(outcome.C):
+        own = fitted[number * 6 : number * 6 + 6]
+        train, test = map(set, task._split(number))
+        for learn, rest, _ in own[:5]:
+            assert learn | rest <= train
+            assert not (learn | rest) & test
+            assert not learn & rest
+        assert own[5] == (train, test, C)
+        assert GRID[min(own[0][1]) % len(GRID)] == C
+
+
+def test_a_given_C_is_taken(task, fitted):
+    assert task.evaluate(np.eye(24), 2.0).C == (2.0, 2.0, 2.0)
+    assert [C for _, _, C in fitted] == [2.0, 2.0, 2.0]
+
+
+def test_views_are_chosen_on_the_first_split(task, fitted):
+    assert task.choose(np.eye(24))[0] == task.evaluate(np.eye(24), None).C[0]
+    train, _ = task._split(0)
+    assert all(learn | rest <= set(train) for learn, rest, _ in fitted[:5])

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from classification.transfer import feature_store
-from classification.transfer.feature_store import ExtractorSpec, FeatureStore, FixedNetwork
+from classification.transfer.extractor_spec import ExtractorSpec, FixedNetwork
+from classification.transfer.feature_store import FeatureStore
 from classification.transfer.view import View
 from detection.config import Config
 from detection.run import Run
@@ -106,3 +107,24 @@ def test_a_damaged_file_is_refused(tmp_path, spec, paths):
     shard.path.write_bytes(content)
     with pytest.raises(DamagedArtefact, match=shard.path.name):
         store.gram(paths, VIEW, LAYERS[0])
+
+
+def test_features_may_be_deleted_when_their_matrix_is_there(
+    tmp_path, spec, paths, caplog, monkeypatch
+):
+    store = store_of(tmp_path, spec)
+    store.make(paths, VIEW, LAYERS)
+    before, _ = store.gram(paths, VIEW, LAYERS[0])
+    store.tell_size()
+    assert "deleted" not in caplog.text
+    monkeypatch.setattr(feature_store, "LARGE_CACHE_BYTES", 1000)
+    with caplog.at_level("INFO"):
+        store.tell_size()
+    assert "need only the matrices gram_* beside them" in caplog.text
+    for path in store.folder.glob("pool5*"):
+        path.unlink()
+    store.make(paths, VIEW, LAYERS[:1])
+    assert [path.name[:5] for path in store.folder.iterdir()] == ["gram_"]
+    np.testing.assert_array_equal(store.gram(paths, VIEW, LAYERS[0])[0], before)
+    store.make(paths, VIEW, LAYERS)
+    assert len(list(store.folder.glob("pool5_pyramid_full*"))) == 4

@@ -1,23 +1,26 @@
 """The tool, on drawn images."""
 
 import csv
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 from made_voc import object_xml
 from PIL import Image
+from safetensors.torch import save_file
 
 from classification.transfer import voc07 as voc_task
 from classification.transfer.caltech101 import CaltechData
-from classification.transfer.feature_store import FixedNetwork
+from classification.transfer.extractor_spec import FixedNetwork
 from classification.transfer.voc07 import VocData
 from commands import transfer_cls
+from detection.networks.build import build_backbone
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "cow": (40, 40, 200)}
 NETWORK = FixedNetwork("alexnet", "random")
 VIEWS = ("crop-64", "full-64")
-COLUMNS = ["task", "network", "features", "view", "size", "train", "test", "seed"]
+COLUMNS = ["task", "network", "features", "view", "size", "train", "test", "seed", "settings"]
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +52,10 @@ def voc(tmp_path, rng):
     return root
 
 
-def of_voc(root, test="val", **options):
+def of_voc(root, test="val", network=NETWORK, **options):
     data = VocData(str(root), "train", test, "cache")
     options = {"views": VIEWS, "workers": 1, "device": "cpu", "csv": "table.csv"} | options
-    transfer_cls.voc07(data, NETWORK, **options)
+    transfer_cls.voc07(data, network, **options)
 
 
 def rows(path="table.csv"):
@@ -73,7 +76,7 @@ def test_colours_are_told_apart(voc, capsys):
     assert ("pool5_6x6", "full", "mAP - crop-64 low") in of_metric
     assert "conv5 full-64: - (conv5 of full images" in capsys.readouterr().out
     (page,) = (voc.parent / "runs/transfer_cls").glob("*.html")
-    assert page.name == "voc07_alexnet.html"
+    assert page.name == f"voc07_alexnet-{found[0]['settings']}.html"
     before = found
     of_voc(voc, features=("pool5_6x6", "conv5", "fc7"))
     assert rows() == before
@@ -105,6 +108,27 @@ def test_what_cannot_be_is_said(voc):
         of_voc(voc, views=())
     with pytest.raises(FileNotFoundError, match="no split 'is_not_there'"):
         of_voc(voc, test="is_not_there")
+    with pytest.raises(ValueError, match="24 of 24 images of train are in train too"):
+        of_voc(voc, test="train")
+
+
+def test_other_settings_have_rows_pages_and_scores_of_their_own(voc, tmp_path):
+    one = {"views": ("crop-64",), "features": ("pool5_6x6",)}
+    trunk = build_backbone("alexnet", "random").trunk.state_dict()
+    own = {f"features.{name}": 2 * each.contiguous() for name, each in trunk.items()}
+    save_file(own, tmp_path / "own.safetensors")
+    twin = tmp_path / "twin"
+    shutil.copytree(voc, twin)
+    picture(np.random.default_rng(1), "cat").save(twin / "JPEGImages/val_0.png")
+    of_voc(voc, **one)
+    of_voc(voc, **one, C=1.0)
+    of_voc(voc, **one, network=FixedNetwork("alexnet", str(tmp_path / "own.safetensors")))
+    of_voc(twin, **one)
+    of_voc(voc, **one)
+    assert len([row for row in rows() if row["metric"] == "mAP"]) == 4
+    assert len({row["settings"] for row in rows()}) == 4
+    kept = [path.suffix for path in (tmp_path / "runs/transfer_cls").iterdir()]
+    assert kept.count(".html") == kept.count(".safetensors") == 4
 
 
 def test_class_folders(tmp_path, rng):

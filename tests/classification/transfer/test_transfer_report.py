@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from classification.transfer.judged import JudgedImages, named_by_rank
-from classification.transfer.report import Measured, commonest, worst_images, write_transfer_report
+from classification.transfer.report import Measured, confused, worst_images, write_transfer_report
 from classification.transfer.task import Outcome
 from classification.transfer.view import View
 
@@ -30,7 +30,7 @@ def judged(rng):
 
 
 def test_commonest_confusions(judged):
-    told, confusion = commonest(judged, CLASSES), judged.confusion()
+    told, confusion = confused(judged, CLASSES), judged.confusion()
     shares = [one["images"] / one["of"] for one in told]
     assert shares == sorted(shares, reverse=True)
     assert sum(one["images"] for one in told) == confusion.sum()
@@ -50,9 +50,9 @@ def test_images_are_those_tested(judged, paths):
 
 def test_in_a_browser(judged, paths, tmp_path, opened):
     measured = [
-        Measured("conv5", View("crop", 224), 1.0, outcome(0.5, judged)),
+        Measured("conv5", View("crop", 224), outcome(0.5, judged)),
         Measured(
-            *("conv5", View("full", 224), 2.0, outcome(0.6, judged)),
+            *("conv5", View("full", 224), outcome(0.6, judged)),
             before=View("crop", 224),
             gains={"": 0.1, " low": -0.05, " high": 0.2},
         ),
@@ -70,6 +70,7 @@ def test_in_a_browser(judged, paths, tmp_path, opened):
     assert page.title() == "voc07 by <b>alexnet</b>'s features"
     assert "conv5 full-224" in page.text_content(".key")
     last = page.text_content("#views tbody tr:last-child")
+    assert "full-2241 to 30.6000" in last.replace("\n", "")
     assert "0.6000+0.100 over crop-224 (-0.050 to +0.200)" in last.replace("\n", "")
     assert measured[1].named_gains()["mAP - crop-224 low"] == -0.05
     assert page.locator("#classes tbody th").all_text_contents() == list(CLASSES)
@@ -86,4 +87,4 @@ def test_in_a_browser(judged, paths, tmp_path, opened):
 
 
 def outcome(value, judged):
-    return Outcome({"mAP": value}, {}, np.array([value, np.nan, 1.0]), judged)
+    return Outcome({"mAP": value}, {}, np.array([value, np.nan, 1.0]), judged, (1.0, 3.0))

@@ -1,0 +1,36 @@
+"""What determines a classifier, as keys."""
+
+from dataclasses import asdict
+from typing import NamedTuple
+
+from classification.config import Config
+from classification.folder import LabelledImages
+from files.names import content_key
+
+VERSION = 1
+
+
+class TrainingKeys(NamedTuple):
+    """Of all that determines the weights, but the processor and the number of processes.
+
+    Attributes:
+        key: of one training.
+        settings: the same without the seed: of trainings that differ in nothing else.
+    """
+
+    key: str
+    settings: str
+
+
+def training_keys(config: Config, train: LabelledImages, val: LabelledImages) -> TrainingKeys:
+    """The keys of a training."""
+    settings = asdict(config)
+    for name in ("run", "device", "workers", "strict"):
+        del settings[name]
+    del settings["data"]["root"], settings["data"]["keep_gb"]
+    sizes = [images.sizes() for images in (train, val)]
+    parts = {"version": VERSION, "settings": settings, "classes": train.classes, "sizes": sizes}
+    parts |= {"train": train.names, "val": val.names}
+    key = content_key(parts)
+    del settings["seed"]
+    return TrainingKeys(key, content_key(parts))

@@ -1,0 +1,56 @@
+"""What both pages of classification show: the commonest confusions, and a list of images."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.pages.page import thumbnails
+from files.images import image_size
+
+MOST_IMAGES = 300
+SIDE = 256
+COMMONEST = 20
+
+
+def commonest(
+    confusion: NDArray[np.int64], totals: NDArray[np.int64], order: NDArray, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The commonest confusions: true class, what it was taken for, how many of how many images.
+
+    Args:
+        confusion: ``(K, K)`` images of the row's class that were taken for the column's, wrongly.
+        totals: ``(K,)`` images of each class.
+        order: ``(K, K)``; the greatest come first.
+        classes: K names.
+    """
+    places = np.argsort(-order, axis=None, kind="stable")[:COMMONEST]
+    pairs = zip(*np.unravel_index(places, order.shape), strict=True)
+    return [
+        {
+            "true": classes[row],
+            "named": classes[column],
+            "images": int(confusion[row, column]),
+            "of": int(totals[row]),
+        }
+        for row, column in pairs
+        if confusion[row, column]
+    ]
+
+
+def listed_images(
+    paths: Sequence[Path], facts_of: Callable[[int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Images for the page's script, the first ones, as many as the page has room for.
+
+    Args:
+        paths: in the order in which they are shown.
+        facts_of: what is told of an image, by its place among them.
+    """
+    images = []
+    for place, uri in thumbnails(paths[:MOST_IMAGES], SIDE).items():
+        height, width = image_size(paths[place])
+        images.append({"image": uri, "size": [width, height], **facts_of(place)})
+    return images

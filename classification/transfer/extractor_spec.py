@@ -1,0 +1,78 @@
+"""The fixed network whose features are taken, as another process makes it again."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from classification.transfer.layers import LayerExtractor
+from detection.machine import Precision
+from detection.networks.build import build_backbone
+from detection.networks.weight_sources import load_weights
+from detection.networks.weights import tensor_digest
+
+# Raised when the same images would give other numbers.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FixedNetwork:
+    """The network whose features are taken; it is not trained.
+
+    Attributes:
+        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or any of torchvision's
+            with the layer to pool from, such as ``resnet50/layer4``.
+        weights: auto, torchvision, index, random, or a file; 'auto' takes a file in the folder,
+            torchvision's, or the package index's.
+        folder: where weights are kept.
+    """
+
+    name: str = "alexnet"
+    weights: str = "auto"
+    folder: str = "data/weights"
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """What another process makes an extractor of.
+
+    Attributes:
+        network: name, and source of the weights.
+        digest: of the weights of convolutions and fc layers.
+        precision: of the convolutions.
+        device: type of the device they run on.
+    """
+
+    network: FixedNetwork
+    digest: str
+    precision: Precision = "float32"
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, network: FixedNetwork, precision: Precision, device: str) -> "ExtractorSpec":
+        """The spec of a network; its weights are fetched where they are not there.
+
+        Raises:
+            ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
+        """
+        weights = load_weights(network.name, network.weights, Path(network.folder))
+        digest = tensor_digest({**weights.state, **(weights.classifier or {})})
+        return cls(network, digest, precision, device)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What determines the features beside the image, its view and the layer."""
+        return {"version": VERSION, **asdict(self), "network": self.network.name}
+
+    def build(self) -> LayerExtractor:
+        """The extractor."""
+        network = self.network
+        weights = load_weights(network.name, network.weights, Path(network.folder))
+        backbone = build_backbone(network.name, weights).to(self.device)
+        return LayerExtractor(backbone, weights.classifier, self.precision)
+
+
+@lru_cache(maxsize=1)
+def extractor_of_process(spec: ExtractorSpec) -> LayerExtractor:
+    """The extractor, made once in a process."""
+    return spec.build()
