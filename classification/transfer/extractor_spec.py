@@ -5,8 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from classification.transfer.layers import LayerExtractor
-from detection.machine import Precision
+from detection.machine import Precision, device_in_keys, ready
 from detection.networks.build import build_backbone
 from detection.networks.weight_sources import load_weights
 from detection.networks.weights import tensor_digest
@@ -62,13 +64,15 @@ class ExtractorSpec:
     @property
     def facts(self) -> dict[str, Any]:
         """What determines the features beside the image, its view and the layer."""
-        return {"version": VERSION, **asdict(self), "network": self.network.name}
+        device = device_in_keys(torch.device(self.device), self.precision)
+        named = {"network": self.network.name, "device": device}
+        return {"version": VERSION, **asdict(self), **named}
 
     def build(self) -> LayerExtractor:
         """The extractor."""
         network = self.network
         weights = load_weights(network.name, network.weights, Path(network.folder))
-        backbone = build_backbone(network.name, weights).to(self.device)
+        backbone = build_backbone(network.name, weights).to(ready(self.device))
         return LayerExtractor(backbone, weights.classifier, self.precision)
 
 
