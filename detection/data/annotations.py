@@ -5,8 +5,8 @@ mended and counted here, or dropped and counted, or refused in a sentence that n
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,11 @@ CLIPPED = "box partly outside the image, clipped"
 MOSTLY_OUTSIDE = "box mostly outside the image (drawn on another version of it?), dropped"
 DROPPED = "box wholly outside the image, dropped"
 NO_AREA = "box without area, dropped"
+NO_FLAG = "difficult neither 0 nor 1 but Unspecified, taken as 0"
 # The part of a box that may be cut away as a slip.
 SLIP = 0.5
+# How far a share may be out of 0..1: the rounding of its decimals, or a line at the edge.
+SLACK = 0.01
 # Shares of an image are written with six decimals: more of a pixel than this is their rounding.
 PIXEL_DECIMALS = 2
 
@@ -42,6 +45,7 @@ class Annotation:
         difficult: ``(N,)`` bool.
         unit: of the corners. 'voc' are pixels counted from 1, both corners inside the box; 'pixels'
             are half-open; 'shares' are half-open parts, 0..1, of the image's width and height.
+        mended: kinds of repairs that reading it took, one each.
     """
 
     source: str
@@ -50,21 +54,41 @@ class Annotation:
     corners: NDArray[np.float64]
     difficult: NDArray[np.bool_]
     unit: Unit = "voc"
+    mended: tuple[str, ...] = ()
+
+    def having(self, wanted: Callable[[str], bool]) -> "Annotation":
+        """The annotation with the objects of some classes only."""
+        kept = np.array([wanted(name) for name in self.names], np.bool_)
+        names = tuple(name for name in self.names if wanted(name))
+        corners, difficult = self.corners[kept], self.difficult[kept]
+        return replace(self, names=names, corners=corners, difficult=difficult)
 
 
-def check_pixels(corners: NDArray[np.float64], source: str) -> NDArray[np.float64]:
-    """The corners ``(N, 4)`` of an image's boxes themselves, which must be pixels.
+def check_pixels(annotations: Sequence[Annotation], file: str) -> None:
+    """See to it that the corners of a file's images are pixels.
 
     Raises:
-        ValueError: all are between 0 and 1.
+        ValueError: all boxes of an image, or more than half of those of the file, are within 0..1
+            and have fractions.
     """
-    relative = (corners >= 0) & (corners <= 1)
-    if relative.all() and (corners % 1).any():
+    within = [
+        ((each.corners >= -SLACK) & (each.corners <= 1 + SLACK)).all(axis=1) for each in annotations
+    ]
+    parts = [
+        bool((each.corners[those] % 1).any())
+        for each, those in zip(annotations, within, strict=True)
+    ]
+    where = ""
+    if any(parts) and 2 * sum(map(np.sum, within)) > sum(each.size for each in within):
+        where = file
+    for each, those, part in zip(annotations, within, parts, strict=True):
+        if part and those.all():
+            where = where or each.source
+    if where:
         raise ValueError(
-            f"{source} has the corners of all boxes between 0 and 1, as relative coordinates "
-            "(YOLO's style) are; expected pixels: multiply x by the image's width, y by its height"
+            f"{where} has corners of boxes between 0 and 1, as relative coordinates (YOLO's style) "
+            "are; expected pixels: multiply x by the image's width, y by its height"
         )
-    return corners
 
 
 def mend_boxes(
@@ -128,6 +152,7 @@ def make_record(
                 + (f"; is it {' or '.join(alike)}?" if alike else "")
             )
     boxes, kept, repairs = mend_boxes(annotation.corners, size, annotation.unit)
+    repairs.update(annotation.mended)
     labels = np.array([classes.index(name) for name in annotation.names], np.int64)
     difficult = annotation.difficult[kept]
     return ImageRecord(image_id, path, size, boxes, labels[kept], difficult), repairs

@@ -1,6 +1,7 @@
 """COCO's JSON: one file of all images, or one a split."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 from pycocotools import mask
 
 from detection.data.annotations import Annotation, check_pixels
-from detection.data.folder import DataFolder, split_word
-from detection.data.source import Source, as_size, number
+from detection.data.folder import DataFolder
+from detection.data.source import Source, as_size, flag, number, shown
+from detection.data.split_names import split_word
 from files.names import check_class_name
 from files.text import read_text
 
@@ -33,7 +35,7 @@ def read_coco(folder: DataFolder) -> Source:
     """The annotations of all COCO files below a folder.
 
     An image that a file lists without annotations has no objects. ``iscrowd`` and ``ignore`` make
-    an object difficult. A box that is missing is that of the segmentation.
+    an object difficult. A box that is missing, or without area, is that of the segmentation.
 
     Raises:
         FileNotFoundError: a listed image is not there.
@@ -54,20 +56,21 @@ def read_coco(folder: DataFolder) -> Source:
 def _read_file(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
     where = str(folder.root / path)
     images, objects, categories = _parts(where, read_text(folder.root / path))
-    names = {
-        key: check_class_name(str(each.get("name", "")).strip(), where)
+    names: dict[int | str | None, str] = {
+        key: check_class_name("" if each.get("name") is None else str(each["name"]).strip(), where)
         for key, each in _by_id(categories, where, "category").items()
     }
     listed = _by_id(images, where, "image")
     of_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for each in objects:
         for field, known in (("image_id", listed), ("category_id", names)):
-            if each.get(field) not in known:
+            if _key(each.get(field)) not in known:
                 raise ValueError(
-                    f"{where}: annotation {each.get('id')} has the {field} {each.get(field)!r}, "
-                    f"which none of its {'images' if field == 'image_id' else 'categories'} has"
+                    f"{where}: annotation {shown(each.get('id'))} has the {field} "
+                    f"{shown(each.get(field))}, which none of its "
+                    f"{'images' if field == 'image_id' else 'categories'} has"
                 )
-        of_image[each["image_id"]].append(each)
+        of_image[_key(each["image_id"])].append(each)
     found = {}
     for key, entry in listed.items():
         name = str(entry.get("file_name", ""))
@@ -76,13 +79,14 @@ def _read_file(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
         if image in found:
             raise ValueError(f"{where} lists the image '{name}' twice; keep one entry")
         found[image] = annotation
+    check_pixels(list(found.values()), where)
     return found
 
 
 def _parts(where: str, text: str) -> list[Sequence[Mapping[str, Any]]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(
             f"{where} is not valid JSON ({error}); export it again: it may be cut off"
         ) from error
@@ -100,18 +104,28 @@ def _by_id(
 ) -> dict[int | str, Mapping[str, Any]]:
     found: dict[int | str, Mapping[str, Any]] = {}
     for entry in entries:
-        key = entry.get("id")
-        if not isinstance(key, int | str) or key in found:
-            raise ValueError(f"{where} has the {what} id {key!r} twice, or it is no id")
+        key = _key(entry.get("id"))
+        if key is None or key in found:
+            given = shown(entry.get("id"))
+            raise ValueError(f"{where} has the {what} id {given} twice, or it is no id")
         found[key] = entry
     return found
+
+
+def _key(given: Any) -> int | str | None:
+    """An id, whole numbers as such however they are written: 1, 1.0 and "1"; None for no id."""
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    if isinstance(given, str) and re.fullmatch(r"0|-?[1-9]\d{0,18}", given, re.ASCII):
+        return int(given)
+    return given if isinstance(given, int | str) and not isinstance(given, bool) else None
 
 
 def _annotation(
     source: str,
     image: Mapping[str, Any],
     objects: Sequence[Mapping[str, Any]],
-    names: Mapping[int | str, str],
+    names: Mapping[int | str | None, str],
 ) -> Annotation:
     size = as_size(image.get("height"), image.get("width"), source)
     boxes = [_box(each, size, source) for each in objects]
@@ -120,22 +134,28 @@ def _annotation(
     return Annotation(
         source,
         size,
-        tuple(names[each["category_id"]] for each in objects),
-        check_pixels(corners, source),
-        np.array([bool(each.get("iscrowd") or each.get("ignore")) for each in objects], np.bool_),
+        tuple(names[_key(each["category_id"])] for each in objects),
+        corners,
+        np.array([_difficult(each, source) for each in objects], np.bool_),
         "pixels",
     )
+
+
+def _difficult(entry: Mapping[str, Any], source: str) -> bool:
+    flags = [flag(entry.get(name), source, f"'{name}'") for name in ("iscrowd", "ignore")]
+    return any(flags)
 
 
 def _box(entry: Mapping[str, Any], size: tuple[int, int] | None, source: str) -> list[float]:
     """x, y, width, height of an object."""
     box, outline = entry.get("bbox"), entry.get("segmentation")
-    if not box and outline:
-        return _box_of_outline(outline, size, f"{source}, annotation {entry.get('id')}")
+    without_area = isinstance(box, list) and 0 in box[2:]
+    if (not box or without_area) and isinstance(outline, list | dict) and any(outline):
+        return _box_of_outline(outline, size, f"{source}, annotation {shown(entry.get('id'))}")
     if not isinstance(box, list) or len(box) != 4:
         raise ValueError(
-            f"{source}: annotation {entry.get('id')} has the bbox {box!r}; expected x, y, width, "
-            "height, or a segmentation to take the box from"
+            f"{source}: annotation {shown(entry.get('id'))} has the bbox {shown(box)}; expected x, "
+            "y, width, height, or a segmentation to take the box from"
         )
     return [number(each, source, "a bbox's value") for each in box]
 
@@ -151,7 +171,7 @@ def _box_of_outline(outline: Any, size: tuple[int, int] | None, source: str) -> 
             return [float(each) for each in mask.toBbox(packed)]
         points = np.concatenate([np.array(part, np.float64).reshape(-1, 2) for part in outline])
         low, high = points.min(axis=0), points.max(axis=0)
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"{source} has a segmentation that is neither polygons nor COCO's mask"
         ) from error

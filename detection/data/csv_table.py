@@ -5,15 +5,16 @@ The corners are VOC's, counted from 1 with both inside the box: such tables are 
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from detection.data.annotations import Annotation, check_pixels
-from detection.data.folder import DataFolder, split_word
+from detection.data.folder import DataFolder
 from detection.data.source import Source, as_size, number
+from detection.data.split_names import split_word
 from files.names import check_class_name
 from files.text import read_text
 
@@ -57,7 +58,11 @@ def _table(text: str) -> "csv.DictReader[str]":
     header = text.partition("\n")[0]
     delimiter = ";" if header.count(";") > header.count(",") else ","
     table = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
-    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+    try:
+        names = table.fieldnames
+    except csv.Error:  # no header, so no table that is read
+        names = ()
+    table.fieldnames = [name.strip().lower() for name in names or ()]
     return table
 
 
@@ -73,11 +78,23 @@ def _read_table(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
             f"xmax, ymax (width and height may be there), got {', '.join(columns)}"
         )
     of_image: dict[Path, list[tuple[str, Row]]] = defaultdict(list)
-    for row in table:
+    for row in _rows(table, where):
         source = f"{where} line {table.line_num}"
         name = (_field(row, FILE) or "").strip()
         of_image[folder.image_named(name, source, path)].append((source, row))
-    return {image: _annotation(rows) for image, rows in of_image.items()}
+    found = {image: _annotation(rows) for image, rows in of_image.items()}
+    check_pixels(list(found.values()), str(where))
+    return found
+
+
+def _rows(table: "csv.DictReader[str]", where: Path) -> Iterator[Row]:
+    try:
+        yield from table
+    except csv.Error as error:
+        raise ValueError(
+            f"{where} line {table.line_num} is no row of a table ({error}); look for a quotation "
+            "mark that is not closed"
+        ) from error
 
 
 def _field(row: Row, names: tuple[str, ...]) -> str | None:
@@ -98,6 +115,6 @@ def _annotation(rows: list[tuple[str, Row]]) -> Annotation:
         first_source,
         next(iter(sizes)),
         tuple(check_class_name((_field(row, CLASS) or "").strip(), source) for source, row in rows),
-        check_pixels(np.array(corners, np.float64), first_source),
+        np.array(corners, np.float64),
         np.zeros(len(rows), np.bool_),
     )

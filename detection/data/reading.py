@@ -17,10 +17,11 @@ from detection.data.source import Source
 from detection.data.splits import (
     ALL,
     content_split,
+    known_only,
     lists_in,
+    make_lists,
     read_list,
     resolve,
-    write_lists,
 )
 from detection.data.voc import class_names, read_voc
 from detection.data.voc_folder import find_voc_folder
@@ -67,18 +68,21 @@ def read_dataset(
     """
     if not Path(data.root).is_dir():
         find_voc_folder(data.root)  # says what helps
-    form = data.format
-    if form == "voc" or (form == "auto" and data.lists is None and is_voc(data.root)):
-        listed = voc_list(data.root, split)
-        if listed is not None or form == "voc":
-            logger.info("%s: VOC's layout, split %s", data.root, listed or split)
-            return read_voc(data.root, listed or split, classes, limit, images, strict=strict)
-        form = "xml"
+    form, root = data.format, Path(data.root)
+    if form == "voc" or (form == "auto" and is_voc(root)):
+        listed = None if data.lists is not None else voc_list(root, split)
+        if listed is None and form == "voc" and data.lists is None and split != ALL:
+            listed = split  # is refused, with what helps
+        if listed is not None:
+            logger.info("%s: VOC's layout, split %s", root, listed)
+            return read_voc(root, listed, classes, limit, images, strict=strict)
+        form, root = "xml", find_voc_folder(root)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more (or none), got {limit}")
-    folder = DataFolder(data.root)
+    folder = DataFolder(root)
     source = READERS[recognise(folder) if form == "auto" else form](folder)
     labelled, name, how = _chosen(source, data, split, kept)
+    _warn_of_guesses(folder)
     unlabelled = len(folder.images) - len(source.annotations)
     logger.info(
         "%s: %s, %d labelled images%s; %s %s, %d images",
@@ -110,21 +114,54 @@ def _chosen(
     if split == ALL:
         return list(everything.values()), ALL, "split"
     if len(own) > 1:
+        if other := list(by_split.get("", {}).values()):
+            logger.warning(
+                "labelled images in no split, which only '%s' has: %d of %d, first %s",
+                *(ALL, len(other), len(everything), other[0].path),
+            )
         name = resolve(split, own, str(data.root))
         return list(by_split[name].values()), name, "its own split"
-    lists = None if kept is None else kept / LISTS
-    if lists is not None and lists.is_dir():
-        _warn_of_new(lists, everything)
-        return _listed(lists, split, everything)
-    made = content_split(list(everything.values()))
-    name = resolve(split, made, f"{data.root}, split by content")
-    if lists is not None:
-        write_lists(lists, made)
-    return (
-        [everything[image_id] for image_id in made[name]],
-        name,
-        "split by content" + ("" if lists is None else f" ({lists})"),
-    )
+    if own:
+        logger.warning(
+            "the split '%s' of %d of the %d labelled images in %s is the only one, and is passed "
+            "over: all images are split by content",
+            *(own[0], len(by_split[own[0]]), len(everything), data.root),
+        )
+    return _by_content(everything, split, str(data.root), None if kept is None else kept / LISTS)
+
+
+def _by_content(
+    everything: dict[str, Labelled], split: str, root: str, lists: Path | None
+) -> tuple[list[Labelled], str, str]:
+    """As ``_chosen`` gives, by a split by content; ``lists`` keeps it, or has it from before."""
+    if lists is None:
+        made = content_split(list(everything.values()))
+        name, how = resolve(split, made, f"{root}, split by content"), "split by content"
+        parts = {each: [everything[key] for key in ids] for each, ids in made.items()}
+        if not parts[name]:
+            raise ValueError(f"{root} has one image, so that '{name}' has none; label more")
+    else:
+        how = f"by {lists}"
+        if make_lists(lists, list(everything.values())):
+            how = f"split by content ({lists})"
+        else:
+            _warn_of_new(lists, everything)
+        name = resolve(split, lists_in(lists), f"{lists}, split by content")
+        wanted = {name, "train"} if name == "test" else {name}
+        parts = {each: read_list(lists, each, everything) for each in wanted & {*lists_in(lists)}}
+    chosen = parts[name]
+    return (known_only(chosen, parts.get("train", chosen)) if name == "test" else chosen), name, how
+
+
+def _warn_of_guesses(folder: DataFolder) -> None:
+    """Say how many names of images were matched by their ends only."""
+    if folder.guessed:
+        (where, written), image = next(iter(folder.guessed.items()))
+        logger.warning(
+            "names of images as of another place, matched by their ends: %d, first '%s' in %s, "
+            "taken for %s",
+            *(len(folder.guessed), written, where, folder.root / image),
+        )
 
 
 def _warn_of_new(lists: Path, everything: Mapping[str, Labelled]) -> None:
@@ -141,7 +178,10 @@ def _warn_of_new(lists: Path, everything: Mapping[str, Labelled]) -> None:
 def _listed(
     lists: Path, split: str, everything: dict[str, Labelled]
 ) -> tuple[list[Labelled], str, str]:
-    name = resolve(split, lists_in(lists), str(lists))
+    there = lists_in(lists)
+    if split == ALL and ALL not in there:
+        return list(everything.values()), ALL, "split"
+    name = resolve(split, there, str(lists))
     return read_list(lists, name, everything), name, f"by {lists}"
 
 

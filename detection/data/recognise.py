@@ -1,5 +1,6 @@
 """Which format a folder of annotated images is in."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,23 @@ from detection.data.xml_folder import xml_files
 from detection.data.yolo import NAME as YOLO
 from detection.data.yolo import yolo_files
 from files.text import read_text
+
+# What tells annotations that tools write and that are not read, by the ending of their files.
+FOREIGN = {
+    ".json": {
+        "LabelMe's JSON": '"shapes"',
+        "VIA's JSON": '"(_via_settings|shape_attributes|region_attributes)"',
+        "CreateML's JSON": r'(?s)^\s*\[.*"annotations?".*"coordinates"',
+    },
+    ".xml": {"CVAT's own XML": "<annotations>"},
+    ".csv": {
+        "VIA's CSV": "region_shape_attributes",
+        "makesense.ai's CSV": r"(?im)\A(label_name,bbox_x\b|.+(,-?\d+){4},.+\.\w+,\d+,\d+\s*$)",
+    },
+}
+# So many files of an ending are looked at, and so many letters of each.
+FEW = 10
+BEGINNING = 100_000
 
 Format = Literal["voc", "xml", "coco", "yolo", "csv"]
 
@@ -91,10 +109,10 @@ def _nothing_there(folder: DataFolder) -> str:
 
 def _foreign(folder: DataFolder) -> str | None:
     """Annotations that tools write and that are not read."""
-    for path in folder.ending(".json")[:1]:
-        if '"shapes"' in read_text(folder.root / path):
-            return f"LabelMe's JSON ({path})"
-    for path in folder.ending(".xml")[:1]:
-        if "<annotations>" in read_text(folder.root / path)[:1000]:
-            return f"CVAT's own XML ({path})"
+    for ending, signs in FOREIGN.items():
+        for path in folder.ending(ending)[:FEW]:
+            text = read_text(folder.root / path)
+            for tool, pattern in signs.items():
+                if re.search(pattern, text[:BEGINNING]):
+                    return f"{tool} ({path})"
     return None

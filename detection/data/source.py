@@ -52,11 +52,30 @@ def number(text: object, source: str, what: str) -> float:
     """
     try:
         value = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{source} has {text!r} for {what}; expected a number")
+        raise ValueError(f"{source} has {shown(text)} for {what}; expected a number")
     return value
+
+
+def flag(value: object, source: str, what: str) -> bool:
+    """Whether a flag is set: 0, 1, true or false, as a text too; one that is missing is not.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    known = {"": False, "0": False, "1": True, "false": False, "true": True}
+    text = "" if value is None else str(value).strip().lower().removesuffix(".0")
+    if text not in known:
+        raise ValueError(f"{source} has {shown(value)} for {what}; expected 0 or 1")
+    return known[text]
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def as_size(height: object, width: object, source: str) -> tuple[int, int] | None:

@@ -4,16 +4,20 @@ A split by content holds a fifth of the images back. It depends on the images' b
 every time, whatever the files are called, and an image that is there twice is on one side.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detection.data.assembly import Labelled
-from detection.data.folder import SPLIT_WORDS
+from detection.data.split_names import SPLIT_WORDS
 from files.image_folders import image_suffixes
-from files.names import check_file_name, check_image_id
-from files.text import read_lines
+from files.names import check_file_name, check_image_id, folded
+from files.text import read_lines, read_text
 from files.writing import content_digest, save_text
+
+logger = logging.getLogger(__name__)
 
 HELD_BACK = 0.2
 ALL = "all"
@@ -29,7 +33,10 @@ def resolve(split: str, there: Iterable[str], where: str) -> str:
     """
     known = list(there)
     wanted = SPLIT_WORDS.get(split, split)
-    for name in (split, wanted, STAND_INS.get(wanted, wanted)):
+    stand_in = STAND_INS.get(wanted, wanted)
+    if wanted == "test" and "trainval" in known:
+        stand_in = wanted  # a test on val would be one on images that were learned from
+    for name in (split, wanted, stand_in):
         if name in known:
             return name
     raise FileNotFoundError(
@@ -40,7 +47,9 @@ def resolve(split: str, there: Iterable[str], where: str) -> str:
 def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
     """Ids of ``train`` and ``test``, each in the order of ``labelled``.
 
-    A class of two different images or more is on both sides; one of a single image is in train.
+    Each class has an image in train, and one in test if one can be spared: an image with a class
+    of no other image is none. If each image is such a one, that which takes the fewest classes
+    from train is held back all the same: of two different images or more one is in test.
     """
     copies: dict[str, list[Labelled]] = defaultdict(list)
     for each in labelled:
@@ -75,6 +84,15 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
         if count + len(copies[digest]) <= wanted and may_go(digest):
             hold(digest)
             count += len(copies[digest])
+    if not held and len(names) > 1:
+        hold(min(names, key=lambda each: (sum(left[name] == 1 for name in names[each]), each)))
+        gone = sorted(name for name in covered if left[name] == 0)
+        if gone:
+            logger.warning(
+                "too few images to keep one for the test and all classes for the training, which "
+                "lacks: %s; label more images of them",
+                ", ".join(gone),
+            )
     ids = {each.image_id for digest in held for each in copies[digest]}
     return {
         "train": [each.image_id for each in labelled if each.image_id not in ids],
@@ -82,10 +100,47 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
     }
 
 
-def write_lists(folder: Path, splits: Mapping[str, Sequence[str]]) -> None:
-    """Write ``<split>.txt`` of each split, an id a line."""
-    for name, image_ids in splits.items():
-        save_text(folder / f"{name}.txt", "".join(f"{each}\n" for each in image_ids))
+def make_lists(folder: Path, labelled: Sequence[Labelled]) -> bool:
+    """Write the lists of a split by content, an id a line, if they are not there.
+
+    Of lists whose writer was killed or still writes one may be there; the others, which depend on
+    the images alone, are added. A single list of other ids is somebody's own, and stays so.
+
+    Returns:
+        Whether any was written.
+    """
+    there = {path.stem: path for path in folder.glob("*.txt")}
+    if len(there) > 1:
+        return False
+    texts = {
+        name: "".join(f"{each}\n" for each in ids) for name, ids in content_split(labelled).items()
+    }
+    if any(texts.get(name) != read_text(path) for name, path in there.items()):
+        return False
+    for name in texts.keys() - there.keys():
+        save_text(folder / f"{name}.txt", texts[name])
+    return True
+
+
+def known_only(test: Sequence[Labelled], train: Sequence[Labelled]) -> list[Labelled]:
+    """The images of a test without objects of classes that are nowhere in train, counted.
+
+    A name that differs from a known one only in how it is written stays, to be refused.
+    """
+    known = {folded(name) for each in train for name in each.annotation.names}
+    names = Counter(
+        name for each in test for name in each.annotation.names if folded(name) not in known
+    )
+    if not names:
+        return list(test)
+    logger.warning(
+        "objects of classes that the training has none of, left out of the test: %s",
+        ", ".join(f"{name} {count}" for name, count in sorted(names.items())),
+    )
+    return [
+        replace(each, annotation=each.annotation.having(lambda name: name not in names))
+        for each in test
+    ]
 
 
 def read_list(folder: Path, split: str, labelled: Mapping[str, Labelled]) -> list[Labelled]:

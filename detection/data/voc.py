@@ -9,8 +9,9 @@ corners in the wrong order (xmin > xmax, ymin > ymax)   swapped, counted
 box partly outside the image (xmin = 0 included)        clipped, counted
 box of which more than half is outside                  dropped, counted apart
 box wholly outside, (0, 0, 0, 0) included               dropped, counted
-all corners of a file within 0..1                       refused: relative coordinates
+most boxes of a file within 0..1                        refused: relative coordinates
 no ``difficult``, or an empty one                       not difficult
+``difficult`` is ``Unspecified``                        not difficult, counted
 no ``size``, or one of zero                             the image's own
 ``size`` that is not the upright image's                refused: the boxes belong to another one
 XML that does not parse, a missing or wrong field       refused

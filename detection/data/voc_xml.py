@@ -5,11 +5,14 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detection.data.annotations import Annotation, check_pixels
+from detection.data.annotations import NO_FLAG, Annotation, check_pixels
+from detection.data.source import flag
 from files.names import check_class_name
 from files.text import read_xml
+
+# What makesense.ai and scripts after VOC's <pose> write for a flag.
+UNSPECIFIED = "unspecified"
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -29,13 +32,21 @@ def read_annotation(path: Path) -> Annotation:
     if root.tag != "annotation":
         raise ValueError(f"{path} begins with <{root.tag}>; expected VOC's <annotation>")
     objects = _objects(path, root)
-    return Annotation(
+    corners = [_corners(path, item) for item in objects]
+    flags = [(item.findtext("difficult") or "").strip().lower() for item in objects]
+    annotation = Annotation(
         str(path),
         _annotated_size(path, root),
         tuple(_name(path, item) for item in objects),
-        _all_corners(path, objects),
-        np.array([_difficult(path, item) for item in objects], np.bool_),
+        np.array(corners, np.float64).reshape(-1, 4),
+        np.array(
+            [each != UNSPECIFIED and flag(each, str(path), "<difficult>") for each in flags],
+            np.bool_,
+        ),
+        mended=(NO_FLAG,) * flags.count(UNSPECIFIED),
     )
+    check_pixels([annotation], str(path))
+    return annotation
 
 
 def _objects(path: Path, root: ET.Element) -> list[ET.Element]:
@@ -64,12 +75,6 @@ def _name(path: Path, item: ET.Element) -> str:
     return check_class_name(name, str(path))
 
 
-def _all_corners(path: Path, objects: list[ET.Element]) -> NDArray[np.float64]:
-    """Corners ``(N, 4)``, which must be pixels."""
-    corners = np.array([_corners(path, item) for item in objects], np.float64).reshape(-1, 4)
-    return check_pixels(corners, str(path))
-
-
 def _corners(path: Path, item: ET.Element) -> list[float]:
     box = item.find("bndbox")
     if box is None:
@@ -86,10 +91,3 @@ def _number(path: Path, field: str, text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{path} has '{text}' for <{field}>; expected a number")
     return value
-
-
-def _difficult(path: Path, item: ET.Element) -> bool:
-    text = (item.findtext("difficult") or "").strip()
-    if text not in ("", "0", "1"):
-        raise ValueError(f"{path} has '{text}' for <difficult>; expected 0 or 1")
-    return text == "1"

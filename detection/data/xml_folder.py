@@ -38,6 +38,13 @@ def read_xml_folder(folder: DataFolder) -> Source:
         image = folder.image_of(path)
         if image is None:
             named = (read_xml(folder.root / path).findtext("filename") or "").strip()
-            image = folder.image_named(named or f"{path.stem}.jpg", annotation.source, path)
+            named = named or f"{path.stem}.jpg"
+            image = folder.image_named(named, annotation.source, path)
+            if not folder.belong(path, image):
+                raise FileNotFoundError(
+                    f"{annotation.source} names the image '{named}', which is not below "
+                    f"{folder.root} in a folder of the same name ({folder.root / image} is in "
+                    "another); add the image, or take the annotation away"
+                )
         source.add(image, annotation)
     return source

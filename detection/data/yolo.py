@@ -2,42 +2,59 @@
 
 A line is ``class x y width height`` (the box's middle) or, of segmentation and turned boxes,
 ``class x1 y1 x2 y2 x3 y3 ...``, whose box is taken. The names are in ``data.yaml``, ``classes.txt``
-or ``obj.names``.
+or ``obj.names`` (``yolo_names``).
 """
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from detection.data.annotations import Annotation
-from detection.data.folder import DataFolder, split_word
+from detection.data.annotations import SLACK, Annotation
+from detection.data.folder import DataFolder
 from detection.data.source import Source, number
-from files.names import check_class_name
-from files.text import read_lines, read_text
+from detection.data.yolo_names import (
+    NAME_LISTS,
+    NamesFile,
+    names_by_folder,
+    names_files,
+    read_names_file,
+)
+from detection.data.yolo_splits import listed_splits, yaml_splits
+from files.text import read_lines
 
 NAME = "YOLO's text files"
-NAME_LISTS = ("classes.txt", "obj.names")
 LABELS = "labels"
-# How far a share may be out of 0..1: the rounding of its decimals, or a line at the edge.
-SLACK = 0.01
+# How many numbers after the class are three points, or a box, its confidence and its track.
+TRACKED = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of labels.
+
+    Attributes:
+        where: file and line, for messages.
+        label: the class's number.
+        shares: the numbers after it.
+        whole: whether the last of them is written without decimals.
+    """
+
+    where: str
+    label: int
+    shares: list[float]
+    whole: bool
 
 
 def yolo_files(folder: DataFolder) -> tuple[list[Path], list[Path]]:
     """Files that name classes, and files of labels; the latter without the former are none."""
-    named = [path for path in folder.others if path.name in NAME_LISTS]
-    for path in folder.ending(".yaml", ".yml"):
-        if re.search(r"^names\s*:", read_text(folder.root / path), re.MULTILINE):
-            named.insert(0, path)
     labels = [
         path
         for path in folder.ending(".txt")
-        if path.name not in NAME_LISTS and (LABELS in path.parts or folder.image_of(path))
+        if path.name not in NAME_LISTS and (LABELS in path.parts or folder.has_stem(path))
     ]
-    return named, labels
+    return names_files(folder), labels
 
 
 def read_yolo(folder: DataFolder) -> Source:
@@ -50,98 +67,72 @@ def read_yolo(folder: DataFolder) -> Source:
         ValueError: a file of classes or of labels is wrong.
     """
     named, labels = yolo_files(folder)
-    if not named:
-        raise FileNotFoundError(
-            f"{folder.root} has YOLO's labels, such as {labels[0]}, but no data.yaml or "
-            "classes.txt that names their classes; write classes.txt, one name a line"
-        )
-    names, keypoints = _class_names(folder, named)
-    source = Source(folder, f"{NAME} ({named[0]})", splits=_listed_splits(folder))
-    for path in labels:
+    files = [read_names_file(folder, path) for path in named]
+    names = names_by_folder(folder, files, labels)
+    used = list(dict.fromkeys(file.path for file, _ in names.values()))
+    by_yaml, lists = yaml_splits(folder, [file for file in files if file.path in used])
+    splits = listed_splits(folder, [*labels, *lists]) | by_yaml
+    source = Source(folder, f"{NAME} ({', '.join(map(str, used))})", splits=splits)
+    read = {path: _lines(folder.root / path) for path in labels}
+    plain = (lines for path, lines in read.items() if not names[path.parent][0].keypoints)
+    _refuse_tracks([line for lines in plain for line in lines])
+    for path, lines in read.items():
         image = folder.image_of(path)
         if image is None:
             raise FileNotFoundError(
                 f"there is no image of the labels {folder.root / path} below {folder.root}; add "
                 "it, or take the labels away"
             )
-        where = f"{folder.root / named[0]}"
-        source.add(image, _read_labels(folder.root / path, names, where, keypoints=keypoints))
+        source.add(image, _annotation(folder.root / path, lines, *names[path.parent], folder.root))
     return source
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is a mapping; empty for any other.
+def _lines(path: Path) -> list[Line]:
+    lines = []
+    for count, text in read_lines(path):
+        where, fields = f"{path} line {count}", text.split()
+        numbers = [number(field, where, "a field") for field in fields]
+        if not numbers[0].is_integer() or numbers[0] < 0:
+            raise ValueError(f"{where} begins with {fields[0]}; expected a class's number")
+        lines.append(Line(where, int(numbers[0]), numbers[1:], fields[-1].isdecimal()))
+    return lines
+
+
+def _refuse_tracks(lines: Sequence[Line]) -> None:
+    """Detections with tracks look like triangles whose last number is whole.
 
     Raises:
-        ValueError: the file is no YAML.
+        ValueError: a line has a track's number, or all lines but boxes may have one.
     """
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not valid YAML ({reason})") from error
-    return content if isinstance(content, dict) else {}
+    others = [line for line in lines if len(line.shares) != 4]
+    tracked = [line for line in others if len(line.shares) == TRACKED and line.whole]
+    sure = [line for line in tracked if line.shares[-1] > 1]
+    if sure or (tracked and len(tracked) == len(others)):
+        raise ValueError(
+            f"{(sure or tracked)[0].where} has {TRACKED} numbers after its class, the last of them "
+            "whole, as a box with its confidence and the number of its track has; neither is part "
+            "of a label: take both out, or write the triangle that it may be with a fourth point"
+        )
 
 
-def _class_names(folder: DataFolder, named: Sequence[Path]) -> tuple[list[str], bool]:
-    """Names by number, and whether the labels have keypoints after the box.
-
-    A YAML file outweighs lists, which must agree.
-    """
-    path = folder.root / named[0]
-    if path.suffix.lower() in (".yaml", ".yml"):
-        content = _yaml(path)
-        given = content.get("names")
-        if isinstance(given, dict):
-            if set(given) != set(range(len(given))):
-                raise ValueError(f"{path} names classes {list(given)}; expected 0, 1, 2 ...")
-            given = [given[place] for place in range(len(given))]
-        if not isinstance(given, list):
-            raise ValueError(f"{path} has {given!r} for names; expected a list of classes")
-        return [check_class_name(str(each), str(path)) for each in given], "kpt_shape" in content
-    lists = [[line.strip() for _, line in read_lines(folder.root / each)] for each in named]
-    for other, names in zip(named, lists, strict=True):
-        if names != lists[0]:
+def _annotation(
+    path: Path, lines: Sequence[Line], file: NamesFile, names: Sequence[str], root: Path
+) -> Annotation:
+    corners = []
+    for line in lines:
+        if line.label >= len(names):
             raise ValueError(
-                f"{path} and {folder.root / other} name different classes; keep one of them"
+                f"{line.where} has the class {line.label}, but {root / file.path} names "
+                f"{len(names)}, of which the last is {len(names) - 1}; add the missing names"
             )
-    return [check_class_name(each, str(path)) for each in lists[0]], False
-
-
-def _listed_splits(folder: DataFolder) -> dict[Path, str]:
-    """The splits of images by lists of their paths, such as ``train.txt``; none without lists."""
-    splits: dict[Path, str] = {}
-    for path in folder.ending(".txt"):
-        split = split_word(path.stem)
-        if split is None or LABELS in path.parts or folder.image_of(path):
-            continue
-        for count, line in read_lines(folder.root / path):
-            name = line.strip().replace("\\", "/").removeprefix("./").removeprefix("data/")
-            source = f"{folder.root / path} line {count}"
-            splits[folder.image_named(name, source, path)] = split
-    return splits
-
-
-def _read_labels(path: Path, names: Sequence[str], named: str, *, keypoints: bool) -> Annotation:
-    numbers, corners = [], []
-    for count, line in read_lines(path):
-        where = f"{path} line {count}"
-        fields = [number(field, where, "a field") for field in line.split()]
-        if not fields or not fields[0].is_integer() or fields[0] < 0:
-            raise ValueError(f"{where} begins with {line.split()[0]}; expected a class's number")
-        if fields[0] >= len(names):
-            raise ValueError(
-                f"{where} has the class {int(fields[0])}, but {named} names {len(names)}, of which "
-                f"the last is {len(names) - 1}; add the missing names"
-            )
-        numbers.append(int(fields[0]))
-        corners.append(_corners(fields[1:5] if keypoints else fields[1:], where))
+        shares = line.shares[:4] if file.keypoints else line.shares
+        corners.append(_corners(shares, line.where))
     return Annotation(
         str(path),
         None,
-        tuple(names[each] for each in numbers),
+        tuple(names[line.label] for line in lines),
         np.array(corners, np.float64).reshape(-1, 4),
-        np.zeros(len(numbers), np.bool_),
+        np.zeros(len(lines), np.bool_),
         "shares",
     )
 

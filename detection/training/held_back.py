@@ -1,10 +1,12 @@
 """Images that no stage learns from: they draw the learning curve and calibrate the scores."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 
 from detection.data.records import Dataset
+from files.writing import content_digest
 
 
 def split_held_back(
@@ -12,9 +14,10 @@ def split_held_back(
 ) -> tuple[Dataset, Dataset]:
     """The images to learn from and those held back, both in the order of ``data``.
 
-    Held back are about ``share`` of the images, drawn by seed. An image stays with the first where
-    a class would lose more than twice that share of its objects by it, so that a class of few
-    objects keeps them all.
+    Held back are about ``share`` of the images, drawn by seed, an image with its copies: files of
+    the same bytes are on one side. An image stays with the first where a class would lose more than
+    twice that share of its objects by it, so that a class of few objects keeps them all; or where
+    its copies are more than that of the images.
 
     Args:
         data: the training images.
@@ -28,12 +31,20 @@ def split_held_back(
         np.add.at(objects[row], record.labels[difficult | ~record.difficult], 1)
     left = 2 * share * objects.sum(axis=0)
     held: set[int] = set()
+    wanted = round(count * share)
+    digests = [content_digest(record.path) for record in data.records if wanted]
+    copies: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        copies[digest].append(row)
     for row in rng.permutation(count).tolist():
-        if len(held) >= round(count * share):
+        if len(held) >= wanted:
             break
-        if (objects[row] <= left).all():
-            left = left - objects[row]
-            held.add(row)
+        same = copies[digests[row]]
+        lost = objects[same].sum(axis=0)
+        fits = len(held) + len(same) <= 2 * wanted
+        if row not in held and fits and (lost <= left).all():
+            left = left - lost
+            held.update(same)
     kept = tuple(record for row, record in enumerate(data.records) if row not in held)
     back = tuple(data.records[row] for row in sorted(held))
     return replace(data, records=kept), replace(data, records=back)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_formats import CLASSES, WRITERS, draw, write, write_xml, xml_of
+from made_formats import CLASSES, WRITERS, draw, write, write_xml
 from numpy.testing import assert_array_equal
 from paths import ROOT
 
 from detection.data import assembly
 from detection.data.annotations import CLIPPED, DROPPED, MOSTLY_OUTSIDE
-from detection.data.reading import LISTS, read_dataset
+from detection.data.reading import read_dataset
 from detection.data.records import Dataset
-from detection.settings.data import Data, Split
+from detection.settings.data import Data
 
 OWN_IMAGES = ROOT.parent / "shared/own_images"
 
@@ -78,6 +78,17 @@ def test_two_readings(tmp_path: Path) -> None:
     [
         ("a.txt", "", "holds neither Annotations nor VOC2007"),
         ("a.json", '{"shapes": [], "imagePath": "a.jpg"}', r"LabelMe's JSON \(a\.json\); export"),
+        ("a.json", '{"_via_settings": {}}', r"VIA's JSON \(a\.json\); export it as COCO, YOLO or"),
+        ("a.json", '{"a.jpg1": {"regions": [{"shape_attributes": {}}]}}', "VIA's JSON"),
+        (
+            "a.json",
+            '[{"image": "a.jpg", "annotations": [{"label": "x", "coordinates": {"x": 1}}]}]',
+            "CreateML's JSON",
+        ),
+        ("a.csv", "filename,file_size,region_count,region_shape_attributes\n", "VIA's CSV"),
+        ("a.csv", "dog,48,240,195,371,a.jpg,500,375\n", r"makesense\.ai's CSV \(a\.csv\); export"),
+        ("a.csv", "label_name,bbox_x,bbox_y,bbox_width\n", r"makesense\.ai's CSV"),
+        ("a.csv", "name,1,2\n", "holds neither Annotations nor VOC2007"),
         ("a.xml", "<annotations><version>1.1</version></annotations>", "CVAT's own XML"),
         ("mine/ImageSets/Main/train.txt", "a\n", r"such as .*mine"),
     ],
@@ -92,52 +103,6 @@ def test_nothing_that_is_read(name: str, content: str, message: str, tmp_path: P
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
         read_dataset(Data(str(tmp_path / "no")), "train")
-
-
-def test_a_split_by_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_xml(tmp_path / "data", draw(20))
-    data, run = Data(str(tmp_path / "data")), tmp_path / "run"
-    caplog.set_level(logging.INFO)
-    train = read_dataset(data, Data.train_split, kept=run)
-    assert "split by content" in said(caplog)
-    assert f"({run / LISTS}) train, 16 images" in said(caplog)
-    test = read_dataset(data, Data.test_split, train.classes, kept=run)
-    assert (len(train.records), len(test.records)) == (16, 4)
-    assert not set(ids(train)) & set(ids(test))
-    # Again: from the run's lists; elsewhere by these lists; without them the same once more.
-    for again in (
-        read_dataset(data, "train", kept=run),
-        read_dataset(Data(data.root, lists=str(run / LISTS)), "trainval"),
-        read_dataset(Split(data.root, "train"), "train"),
-    ):
-        assert ids(again) == ids(train)
-    assert len(read_dataset(data, "train", limit=3).records) == 3
-    with pytest.raises(ValueError, match="limit must be 1 or more"):
-        read_dataset(data, "train", limit=0)
-    with pytest.raises(
-        FileNotFoundError, match=r"no split 'day1' in .*; splits there: test, train"
-    ):
-        read_dataset(data, "day1")
-
-
-def test_a_run_keeps_its_split_when_images_come(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    drawn = draw(12)
-    write_xml(tmp_path / "data", drawn[:10])
-    data = Data(str(tmp_path / "data"))
-    before = [ids(read_dataset(data, split, kept=tmp_path)) for split in ("train", "test")]
-    assert "came after" not in caplog.text
-    write_xml(tmp_path / "data", drawn[10:])
-    after = [ids(read_dataset(data, split, kept=tmp_path)) for split in ("train", "test")]
-    assert before == after
-    assert caplog.text.count(f"2 labelled images came after the lists in {tmp_path / LISTS}") == 2
-
-
-def test_the_split_that_was_read_is_named(tmp_path: Path) -> None:
-    write_xml(tmp_path, draw(10))
-    for asked, read in (("trainval", "train"), ("test", "test"), ("all", "all")):
-        assert read_dataset(Data(str(tmp_path)), asked).split == read
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -176,26 +141,6 @@ def test_a_run_among_the_data_is_passed_over(form: str, tmp_path: Path) -> None:
     assert ids(read_dataset(Data(str(tmp_path)), "all")) == before
 
 
-def test_lists_by_hand(tmp_path: Path) -> None:
-    drawn = draw(4)
-    write_xml(tmp_path / "data", drawn)
-    lists = tmp_path / "lists"
-    data = Data(str(tmp_path / "data"), lists=str(lists))
-    with pytest.raises(FileNotFoundError, match=r"no lists in .*; write train\.txt and test\.txt"):
-        read_dataset(data, "train")
-    write(lists / "train.txt", f"{drawn[2].name}\n{drawn[0].name}.jpg\n")
-    assert ids(read_dataset(data, "train")) == [drawn[2].name, drawn[0].name]
-    for text, message in (
-        ("no\n", r"train\.txt line 1 names 'no', which is none of the 4 labelled images"),
-        ("../a\n", r"line 1 names the image '\.\./a', which leaves its folder"),
-        (f"{drawn[0].name}\n" * 2, r"line 2 names '.*' a second time"),
-        ("\n", "names no image"),
-    ):
-        write(lists / "train.txt", text)
-        with pytest.raises(ValueError, match=message):
-            read_dataset(data, "train")
-
-
 def test_unlabelled_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     drawn = draw(6)
     write_xml(tmp_path, drawn[:4])
@@ -208,46 +153,6 @@ def test_unlabelled_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     empty = read_dataset(Data(str(tmp_path), unlabelled="background"), "all").records
     assert sorted(len(record.boxes) == 0 for record in empty) == [False] * 4 + [True] * 2
     assert "2 unlabelled taken as empty;" in said(caplog)
-
-
-@pytest.mark.parametrize(
-    "pattern", ["{split}/{name}", "images/{split}/{name}", "{split}2017/{name}"]
-)
-def test_split_folders(pattern: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    drawn = draw(9)[:6]
-    for place, each in enumerate(drawn):
-        split = ("train", "valid", "test")[place % 3]
-        path = tmp_path / pattern.format(split=split, name=each.name)
-        each.save(Path(str(path).removesuffix(each.name)))
-        write(path.with_name(f"{path.name}.xml"), xml_of(each))
-    data = Data(str(tmp_path))
-    caplog.set_level(logging.INFO)
-    names = [each.name for each in drawn]
-    assert sorted(ids(read_dataset(data, "trainval"))) == sorted(names[0::3])
-    assert "6 labelled images; its own split train, 2 images" in said(caplog)
-    for name in ("val", "valid"):
-        assert sorted(ids(read_dataset(data, name))) == sorted(names[1::3])
-    assert sorted(ids(read_dataset(data, "test"))) == sorted(names[2::3])
-    assert sorted(ids(read_dataset(data, "all"))) == sorted(names)
-    with pytest.raises(FileNotFoundError, match="splits there: test, train, val"):
-        read_dataset(data, "minival")
-
-
-def test_val_stands_in_for_test(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        write_xml(tmp_path / split, draw(3))
-    test = read_dataset(Data(str(tmp_path)), "test")
-    assert all("val" in record.path.parts for record in test.records)
-    everything = ids(read_dataset(Data(str(tmp_path)), "all"))  # the same names in both
-    assert len(set(everything)) == 6
-    assert "val/b00.rf.1" in everything
-
-
-def test_one_split_folder_is_none(tmp_path: Path) -> None:
-    """As of an export in which everything is 'train'."""
-    write_xml(tmp_path / "train", draw(10))
-    assert len(read_dataset(Data(str(tmp_path)), "trainval").records) == 8
-    assert len(read_dataset(Data(str(tmp_path)), "test").records) == 2
 
 
 def test_names_that_clash(tmp_path: Path) -> None:

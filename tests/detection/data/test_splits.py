@@ -7,8 +7,8 @@ import pytest
 
 from detection.data.annotations import Annotation
 from detection.data.assembly import Labelled
-from detection.data.folder import split_word
-from detection.data.splits import content_split, resolve
+from detection.data.split_names import split_word
+from detection.data.splits import content_split, known_only, make_lists, resolve
 
 
 def labelled(folder: Path, contents: dict[str, str], classes: dict[str, str]) -> list[Labelled]:
@@ -72,6 +72,67 @@ def test_few_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("classes", "test"),
+    [
+        (["ab", "ac", "ad"], 1),
+        (["a", "b"], 1),
+        (["", ""], 1),
+        (["ab", "acd", "aef"], 1),  # the image by which one class is lost, not two
+    ],
+)
+def test_of_two_images_one_is_in_test(
+    classes: list[str], test: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    contents = {str(place): f"content {place}" for place in range(len(classes))}
+    given = {str(place): each for place, each in enumerate(classes)}
+    made = content_split(labelled(tmp_path, contents, given))
+    assert len(made["test"]) == test
+    assert len(made["train"]) == len(classes) - test
+    if len(classes[-1]) > 2:
+        assert made["test"] == ["0"]
+    assert ("which lacks: " in caplog.text) == any(classes)
+
+
+def test_copies_of_one_image_are_not_parted(tmp_path: Path) -> None:
+    images = labelled(tmp_path, {"a": "1", "b": "1"}, {})
+    assert content_split(images) == {"train": ["a", "b"], "test": []}
+
+
+def test_objects_of_classes_that_only_the_test_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = labelled(tmp_path, {"a": "1"}, {"a": "a"})
+    test = labelled(tmp_path, {"b": "2", "c": "3"}, {"b": "aba", "c": "b"})
+    found = known_only(test, train)
+    assert [each.annotation.names for each in found] == [("a", "a"), ()]
+    assert [len(each.annotation.corners) for each in found] == [2, 0]
+    assert "left out of the test: b 2" in caplog.text
+    # A name written otherwise is refused later, with what was meant.
+    same = labelled(tmp_path, {"d": "4"}, {"d": "A"})
+    assert known_only(same, train) == same
+
+
+@pytest.mark.parametrize("there", [[], ["train"], ["test"]])
+def test_lists_whose_writer_was_killed(there: list[str], tmp_path: Path) -> None:
+    images = labelled(tmp_path, {f"{n}": f"image {n}" for n in range(10)}, {})
+    lists = tmp_path / "lists"
+    assert make_lists(lists, images)
+    whole = {path.name: path.read_bytes() for path in lists.iterdir()}
+    assert set(whole) == {"train.txt", "test.txt"}
+    for path in lists.iterdir():
+        if path.stem not in there:
+            path.unlink()
+    assert make_lists(lists, images)
+    assert {path.name: path.read_bytes() for path in lists.iterdir()} == whole
+    assert not make_lists(lists, images)
+    # A list of somebody's own is not joined by another.
+    (lists / "test.txt").unlink()
+    (lists / "train.txt").write_text("1\n")
+    assert not make_lists(lists, images)
+    assert [path.name for path in lists.iterdir()] == ["train.txt"]
+
+
+@pytest.mark.parametrize(
     ("name", "split"),
     [
         *(
@@ -100,5 +161,10 @@ def test_names_of_splits() -> None:
     assert resolve("test", ["train", "val", "test"], "x") == "test"
     assert resolve("valid", ["train", "val"], "x") == "val"
     assert resolve("valid", ["valid"], "x") == "valid"
+    assert resolve("testset", ["train", "test"], "x") == "test"
+    with pytest.raises(
+        FileNotFoundError, match="no split 'test' in x; splits there: trainval, val"
+    ):
+        resolve("test", ["trainval", "val"], "x")  # whose images were learned from
     with pytest.raises(FileNotFoundError, match="no split 'val' in x; splits there: test, train"):
         resolve("val", ["train", "test"], "x")

@@ -11,6 +11,7 @@ from detection.data.annotations import (
     CLIPPED,
     DROPPED,
     MOSTLY_OUTSIDE,
+    NO_FLAG,
     SWAPPED,
     mend_boxes,
 )
@@ -134,6 +135,9 @@ def test_another_root(root: str, tmp_path: Path) -> None:
         ([(0, 0, 1, 1)], False),
         ([(0.5, 0.5, 30, 20)], False),
         ([(0.1, 0.2, 0.5, 0.9), (3, 4, 5, 6)], False),
+        ([(0.1, 0.2, 1.000001, 0.9)], True),
+        ([(-0.004, 0.2, 0.5, 1.004), (0.1, 0.2, 0.5, 0.9), (3, 4, 5, 6)], True),
+        ([(0, 0, 1, 1), (0, 1, 1, 1), (3.5, 4, 5, 6)], False),
         ([], False),
     ],
 )
@@ -144,6 +148,20 @@ def test_relative_corners(corners: list[tuple], relative: bool, tmp_path: Path) 
         return
     with pytest.raises(ValueError, match=r"a\.xml .* relative coordinates .*; expected pixels"):
         read_annotation(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "difficult", "mended"),
+    [
+        *(("0", False, ()), ("1", True, ()), ("true", True, ()), ("False", False, ())),
+        *(("", False, ()), ("Unspecified", False, (NO_FLAG,)), ("unspecified ", False, (NO_FLAG,))),
+    ],
+)
+def test_difficult(text: str, difficult: bool, mended: tuple, tmp_path: Path) -> None:
+    path = annotation(tmp_path, OBJECT.replace("1</diff", f"{text}</diff"))
+    found = read_annotation(path)
+    assert found.difficult.tolist() == [difficult]
+    assert found.mended == mended
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,10 @@
 """Every wrong file gets its sentence, which names it and says what helps."""
 
-import json
-import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from made_formats import Drawn, coco_of, draw, write, write_coco, write_csv, write_xml, write_yolo
+from made_formats import Drawn, draw, write, write_csv, write_xml, write_yolo
 
-from detection.data.annotations import NO_AREA
 from detection.data.reading import read_dataset
 from detection.data.records import Dataset
 from detection.settings.data import Data
@@ -22,99 +17,6 @@ def drawn() -> list[Drawn]:
 
 def read(root: Path) -> Dataset:
     return read_dataset(Data(str(root)), "all")
-
-
-def one_object(content: dict, **changes: Any) -> None:
-    content["annotations"][0].update(changes)
-
-
-def one_image(content: dict, **changes: Any) -> None:
-    content["images"][0].update(changes)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: one_image(c, file_name="no.jpg"), r"names the image 'no\.jpg', which is not be"),
-        (lambda c: one_image(c, file_name="../b.jpg"), r"'\.\./b\.jpg', which leaves its folder"),
-        (lambda c: one_image(c, file_name="/b00.rf.1.jpg"), "which is an absolute path"),
-        (lambda c: one_image(c, file_name="b00.rf.1.png"), r"there is .*b00\.rf\.1\.jpg: write"),
-        (lambda c: one_image(c, file_name="z/b00.rf.1.jpg"), r"there is .*b00\.rf\.1\.jpg: write"),
-        (lambda c: one_image(c, height=9), r"image 'b00\.rf\.1\.jpg' says height 9, .*; the boxes"),
-        (lambda c: one_image(c, height="x"), r"has 'x' for the image's size; expected a number"),
-        (lambda c: one_image(c, id=10), r"has the image id 10 twice"),
-        (lambda c: one_image(c, id=[1]), r"has the image id \[1\] twice, or it is no id"),
-        (lambda c: c["images"].append(dict(c["images"][0], id=99)), "lists the image 'b00.* twice"),
-        (lambda c: one_object(c, category_id=5), "annotation 0 has the category_id 5, which none"),
-        (lambda c: one_object(c, image_id=99), "annotation 0 has the image_id 99, which none of"),
-        (lambda c: one_object(c, bbox=[1, 2, 3]), r"has the bbox \[1, 2, 3\]; expected x, y, wid"),
-        (lambda c: one_object(c, bbox=None), "expected x, y, width, height, or a segmentation"),
-        (lambda c: one_object(c, bbox=[1, 2, "a", 3]), "has 'a' for a bbox's value; expected a"),
-        (lambda c: one_object(c, bbox=[], segmentation=[[1, 2, 3]]), "neither polygons nor COCO's"),
-        (lambda c: one_object(c, bbox=[], segmentation={"a": 1}), "neither polygons nor COCO's"),
-        (
-            lambda c: c["categories"][0].update(name="../x"),
-            r"names the class '\.\./x', which leaves",
-        ),
-        (lambda c: c.update(images={}), "has no list 'images' of objects"),
-        (lambda c: c.update(annotations=[]), "no object in the 4 annotation"),
-    ],
-)
-def test_coco(
-    change: Callable[[dict], None], message: str, drawn: list[Drawn], tmp_path: Path
-) -> None:
-    write_coco(tmp_path, drawn)
-    content = coco_of(drawn)
-    change(content)
-    write(tmp_path / "annotations.json", json.dumps(content))
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read(tmp_path)
-
-
-def test_coco_relative_boxes(drawn: list[Drawn], tmp_path: Path) -> None:
-    write_coco(tmp_path, drawn)
-    content = coco_of(drawn)
-    for each in content["annotations"]:
-        each["bbox"] = [0.1, 0.2, 0.5, 0.25]
-    write(tmp_path / "annotations.json", json.dumps(content))
-    with pytest.raises(ValueError, match=r"relative coordinates .*; expected pixels"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_coco_cut_off(share: float, drawn: list[Drawn], tmp_path: Path) -> None:
-    write_coco(tmp_path, drawn)
-    path = tmp_path / "annotations.json"
-    text = path.read_text()
-    path.write_text(text[: int(share * len(text))])
-    with pytest.raises(
-        ValueError, match=r"annotations\.json is not valid JSON .*; export it again"
-    ):
-        read(tmp_path)
-
-
-def test_an_image_in_two_coco_files(drawn: list[Drawn], tmp_path: Path) -> None:
-    write_coco(tmp_path, drawn)
-    write(tmp_path / "more.json", json.dumps(coco_of(drawn[:1])))
-    with pytest.raises(
-        ValueError, match=r"is annotated twice, by .*annotations\.json.* and by .*mo"
-    ):
-        read(tmp_path)
-
-
-def test_boxes_without_area(
-    drawn: list[Drawn], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_coco(tmp_path, drawn)
-    content = coco_of(drawn)
-    one_object(content, bbox=[5, 5, 0, 9])
-    write(tmp_path / "annotations.json", json.dumps(content))
-    caplog.set_level(logging.WARNING)
-    assert read(tmp_path).repairs == {NO_AREA: 1}
-    named = [line for line in caplog.messages if line.startswith(NO_AREA)]
-    assert named == [
-        f"{NO_AREA}: 1 in all, first in {tmp_path}/annotations.json, image 'b00.rf.1.jpg'"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +114,25 @@ def test_csv(header: str, row: str, message: str, drawn: list[Drawn], tmp_path: 
     row = row.replace("IMAGE", f"{drawn[0].name}.jpg").replace("W", str(width))
     write(tmp_path / "labels.csv", f"{header}\n{row.replace('H', str(height))}\n")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read(tmp_path)
+
+
+def test_csv_of_a_quotation_mark_that_is_not_closed(drawn: list[Drawn], tmp_path: Path) -> None:
+    write_csv(tmp_path, drawn)
+    write(tmp_path / "labels.csv", f'{HEADER}\n"{"a" * 200_000}\n')
+    with pytest.raises(
+        ValueError, match=r"labels\.csv line \d is no row of a table \(field larger"
+    ):
+        read(tmp_path)
+
+
+def test_csv_relative_in_most_rows(drawn: list[Drawn], tmp_path: Path) -> None:
+    write_csv(tmp_path, drawn)
+    height, width = drawn[0].size
+    row = f"{drawn[0].name}.jpg,{width},{height},ball"
+    rows = [f"{row},1,1,9,9", *[f"{row},0.1,0.1,0.9,1.005"] * 2]
+    write(tmp_path / "labels.csv", "\n".join([HEADER, *rows]))
+    with pytest.raises(ValueError, match=r"labels\.csv has corners .* relative coordinates"):
         read(tmp_path)
 
 

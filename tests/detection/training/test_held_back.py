@@ -7,8 +7,14 @@ from detection.data.records import Dataset, ImageRecord
 from detection.training.held_back import split_held_back
 
 
-def record(number, labels, difficult=None):
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def record(number, labels, difficult=None, content=None):
     count = len(labels)
+    Path(f"{number}.jpg").write_text(content or f"image {number}")
     return ImageRecord(
         f"{number:06}",
         Path(f"{number}.jpg"),
@@ -64,3 +70,47 @@ def test_difficult_objects_count_where_they_are_trained_on():
 def test_images_without_objects_can_be_held_back():
     _, back = split_held_back(dataset([[]] * 10), 0.5, 0, difficult=False)
     assert len(back.records) == 5
+
+
+def drawn_without_copies(data, share, seed):
+    """The twin: each image by itself, as images without copies are drawn."""
+    count, held = len(data.records), set()
+    objects = np.array(
+        [[(each.labels == k).sum() for k in range(len(data.classes))] for each in data.records]
+    )
+    left = 2 * share * objects.sum(axis=0)
+    for row in np.random.default_rng(seed).permutation(count).tolist():
+        if len(held) >= round(count * share):
+            break
+        if (objects[row] <= left).all():
+            left = left - objects[row]
+            held.add(row)
+    return [data.records[row].image_id for row in sorted(held)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_images_without_copies_are_drawn_one_by_one(seed):
+    rng = np.random.default_rng(seed)
+    data = dataset([rng.integers(0, 2, rng.integers(0, 4)).tolist() for _ in range(30)])
+    for share in (0.05, 0.1, 0.3, 0.5):
+        back = split_held_back(data, share, seed, difficult=False)[1]
+        assert ids(back) == drawn_without_copies(data, share, seed)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_copies_stay_together(seed, share):
+    rng = np.random.default_rng(seed)
+    contents = [f"content {rng.integers(12)}" for _ in range(30)]
+    records = tuple(record(number, [0], content=each) for number, each in enumerate(contents))
+    train, back = split_held_back(Dataset(records, ("a",)), share, seed, difficult=False)
+    of_train, of_back = ({each.path.read_text() for each in part.records} for part in (train, back))
+    assert not of_train & of_back
+    assert 0 < len(back.records) <= 2 * round(30 * share)
+
+
+def test_an_image_of_many_copies_is_not_all_that_is_held_back():
+    records = [record(number, [], content="one" if number < 15 else None) for number in range(20)]
+    for seed in range(5):
+        data = Dataset(tuple(records), ("a",))
+        assert len(split_held_back(data, 0.1, seed, difficult=False)[1].records) == 2

@@ -1,0 +1,121 @@
+"""The splits of YOLO's images: by ``train``, ``val`` and ``test`` of data.yaml, or by lists."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from detection.data.folder import DataFolder
+from detection.data.split_names import SPLIT_WORDS, split_word
+from detection.data.yolo_names import NamesFile, base_folder, places_meant
+from files.image_folders import image_suffixes
+from files.text import read_lines
+
+logger = logging.getLogger(__name__)
+
+
+def yaml_splits(
+    folder: DataFolder, files: Iterable[NamesFile]
+) -> tuple[dict[Path, str], set[Path]]:
+    """The splits of images by the YAML files, and the folders and lists that these name.
+
+    An image that they give to two splits, as where ``val`` is ``train``, is in none of them.
+
+    Raises:
+        FileNotFoundError: a list names an image that is not there.
+    """
+    found: dict[Path, set[str]] = defaultdict(set)
+    read: set[Path] = set()
+    for file in files:
+        for key, value in (file.content or {}).items():
+            given = value if isinstance(value, list) else [value]
+            for one in given if key in SPLIT_WORDS else ():
+                if not isinstance(one, str) or not one.strip():
+                    continue
+                images, place = _images_at(folder, file, one.strip())
+                read |= set() if place is None else {place}
+                for image in images:
+                    found[image].add(SPLIT_WORDS[key])
+                if not images:
+                    logger.warning(
+                        "%s names '%s' for %s, where no image is",
+                        *(folder.root / file.path, one, key),
+                    )
+    return _only_splits(folder, found, "a YAML file"), read
+
+
+def listed_splits(folder: DataFolder, passed_over: Iterable[Path]) -> dict[Path, str]:
+    """The splits of images by lists of their paths, such as ``train.txt``; none without lists.
+
+    A text with another name than a split's is a list only if each line is an image's name. An
+    image in two lists is in none of their splits.
+
+    Args:
+        folder: of the data.
+        passed_over: texts that are something else.
+
+    Raises:
+        FileNotFoundError: a list names an image that is not there.
+    """
+    skipped = set(passed_over)
+    found: dict[Path, set[str]] = defaultdict(set)
+    prose = []
+    for path in folder.ending(".txt"):
+        split = split_word(path.stem)
+        if split is None or path in skipped:
+            continue
+        lines = [line.strip() for _, line in read_lines(folder.root / path)]
+        if path.stem.lower() in SPLIT_WORDS or all(map(_is_image, lines)):
+            for image in _listed_images(folder, path):
+                found[image].add(split)
+        else:
+            prose.append(path)
+    if prose:
+        logger.warning(
+            "texts named like a list of a split that list no images, passed over: %d, first %s",
+            *(len(prose), folder.root / prose[0]),
+        )
+    return _only_splits(folder, found, "lists")
+
+
+def _only_splits(
+    folder: DataFolder, found: Mapping[Path, set[str]], told_by: str
+) -> dict[Path, str]:
+    """The split of each image that is told only one; trainval counts where there is no other."""
+    splits = {image: some - {"trainval"} or some for image, some in found.items()}
+    double = sorted(image for image, some in splits.items() if len(some) > 1)
+    if double:
+        logger.warning(
+            "images in two splits of %s, which are not split by it: %d, first %s (%s)",
+            *(told_by, len(double), folder.root / double[0]),
+            " and ".join(sorted(splits[double[0]])),
+        )
+    return {image: min(some) for image, some in splits.items() if len(some) == 1}
+
+
+def _is_image(line: str) -> bool:
+    return PurePosixPath(line).suffix.lower() in image_suffixes()
+
+
+def _listed_images(folder: DataFolder, path: Path) -> list[Path]:
+    images = []
+    for count, line in read_lines(folder.root / path):
+        name = line.strip().replace("\\", "/").removeprefix("./").removeprefix("data/")
+        images.append(folder.image_named(name, f"{folder.root / path} line {count}", path))
+    return images
+
+
+def _images_at(
+    folder: DataFolder, file: NamesFile, value: str
+) -> tuple[Sequence[Path], Path | None]:
+    """The images in the first place of those a value may mean that has some, and the place."""
+    given = (file.content or {}).get("path")
+    base = base_folder(folder, file.path, given) if isinstance(given, str) and given else None
+    bases = [each for each in (base, file.path.parent, Path()) if each is not None]
+    for place in places_meant(folder, value.replace("\\", "/"), bases, least=2):
+        if place in folder.others and place.suffix.lower() == ".txt":
+            return _listed_images(folder, place), place
+        images = [image for image in folder.images if place in image.parents]
+        if images:
+            return images, place
+    return [], None
