@@ -37,6 +37,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.testing import (
     folder_of_test,
     score_split,
+    seen_in_training,
     stage_name,
 )
 from detection.machine import environment, fixed_threads
@@ -76,6 +77,12 @@ def main(config: Config) -> None:
     log_to(run.folder / "log.txt")
     run.sweep()
     check_objects(data.records, data.classes)
+    if seen := seen_in_training(run, data):
+        logger.warning(
+            "%d of the %d images were trained on, such as %s: a test on them says nothing about "
+            "others",
+            *(len(seen), len(data.records), seen[0]),
+        )
     windows, data = find_windows(run, config.data.test_split, data)
     folder = folder_of_test(run, detector, windows)
     written = [folder, folder / IMAGES, config.report.json, config.report.csv]

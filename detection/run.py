@@ -30,6 +30,9 @@ from files.writing import bytes_below, path_in_errors, remove_leftovers, save_te
 
 logger = logging.getLogger(__name__)
 
+# In the run's folder: the ids of the images of the training, one in a line.
+TRAINED_ON = "trained_on.txt"
+
 # Settings that say where and how fast the same training is done, or how it is tested.
 ELSEWHERE = ("run", "device", "workers", "cluster", "strict", "detection", "report")
 

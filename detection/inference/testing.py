@@ -17,7 +17,7 @@ from detection.detections import Detections
 from detection.inference.detector import SPPDetector
 from detection.inference.many_images import DetectorSource, detector_of_process
 from detection.inference.postprocess import Candidates
-from detection.run import Run
+from detection.run import TRAINED_ON, Run
 from detection.settings.testing import Detection
 from files.images import read_image
 from files.names import check_file_name, content_key, file_part, short_name
@@ -72,6 +72,15 @@ def folder_of_test(run: Run, detector: SPPDetector, windows: Windows) -> Path:
     if run.config.limit is not None:
         words.append(f"limit{run.config.limit}")
     return results_folder(run) / "_".join(words)
+
+
+def seen_in_training(run: Run, data: Dataset) -> list[str]:
+    """Ids of the images that the run's training had too; none where that is not known."""
+    path = run.folder / TRAINED_ON
+    if not path.exists() or _other_images(run):
+        return []
+    seen = set(path.read_text(encoding="utf-8").splitlines())
+    return [record.image_id for record in data.records if record.image_id in seen]
 
 
 def _other_images(run: Run) -> list[str]:

@@ -16,7 +16,7 @@ from detection.data.windows import find_windows
 from detection.inference.detector import SPPDetector
 from detection.networks.backbone import Backbone
 from detection.ranks import joined
-from detection.run import Run
+from detection.run import TRAINED_ON, Run
 from detection.training.box_regression_stage import box_regression_stage
 from detection.training.calibration_stage import calibration_stage
 from detection.training.extractors import make_extractor
@@ -29,7 +29,7 @@ from detection.training.scaling import scaled_layers
 from detection.training.start import Start, load_start
 from detection.training.svm_stage import svm_stage
 from detection.training.window_features import window_features_stage
-from files.writing import file_digest
+from files.writing import file_digest, save_text
 from proposals.store import Windows
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     # 8. Scores to probabilities, by the images held back.
     detector = calibration_stage(run, detector, held_back, windows)
     run.save_settings()
+    save_text(run.folder / TRAINED_ON, "".join(f"{one.image_id}\n" for one in data.records))
     detector.save(run.detector_path)
     run.event("detector", digest=file_digest(run.detector_path))
     return data

@@ -332,6 +332,16 @@ def test_a_test_on_other_images_has_its_own_folder(detector, split, tmp_path):
     assert second.startswith(f"{usual}_yours%3A 2-")
 
 
+def test_images_that_were_trained_on_are_known(detector, split):
+    run = Run(replace(split.run.config, data=Data(root="mine")))
+    assert testing.seen_in_training(run, split.data) == []
+    run.save_settings()
+    (run.folder / "trained_on.txt").write_text("000001\n7\n")
+    assert testing.seen_in_training(run, split.data) == ["000001"]
+    other = Run(replace(run.config, data=Data(root="yours")))
+    assert testing.seen_in_training(other, split.data) == []
+
+
 def test_a_file_of_windows_that_is_gone_is_not_needed(detector, split):
     """Trained on windows of a file, tested on others."""
     moved = replace(detector, proposals=Proposals(method="file", file="gone/train.csv"))
