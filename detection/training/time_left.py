@@ -18,7 +18,7 @@ from files.writing import save_text
 # Stages that go over the mirrored images too, where these are learned from.
 MIRRORED = ("training windows", "SVMs")
 # Settings that change nothing about the time of an image or of a batch.
-FREE = ("run", "seed", "limit", "strict", "data", "detection", "report")
+FREE = ("run", "seed", "limit", "strict", "mirrored", "data", "detection", "report")
 
 
 def remember(cache: Path, config: Config, stages: Mapping[str, Mapping[str, float]]) -> None:
