@@ -25,7 +25,7 @@ COMMON = (
     *("svm.layers", "svm.C"),
     *("detection.layer", "detection.bbox", "detection.fc_rank"),
     "detection.vote_iou",
-    *("report.images", "report.csv"),
+    "report.csv",
 )
 
 
@@ -48,8 +48,8 @@ class Config:
             counted and listed at the end, with exit status 3.
         held_back: share of the training images that no stage learns from; they draw the learning
             curve, and calibrate scores to probabilities. 0 trains on all and leaves scores raw.
-        mirrored: SVMs and box regression learn from each image and its mirror image, as fine-tuning
-            always does: better where images are few, and takes twice the time there.
+        mirrored: learn from mirror images too; SVMs and box regression, as fine-tuning always does.
+            Better where images are few, and takes twice the time there.
         features: SPP-net's, or R-CNN's of warped windows; these send every window through the
             network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.

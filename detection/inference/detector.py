@@ -89,6 +89,9 @@ class SPPDetector:
             )
         return layer
 
+    def _trained_layers(self, layers: Sequence[str] | None) -> list[str]:
+        return [self._trained_layer(each) for each in layers or (self.layer,)]
+
     def score(
         self,
         image: NDArray[np.uint8],
@@ -105,6 +108,7 @@ class SPPDetector:
         Raises:
             ValueError: a layer that was not trained.
         """
+        layers = self._trained_layers(layers)
         return self._mean_values(self._views(image), windows, layers)
 
     def _views(self, image: NDArray[np.uint8]) -> list[ImageView]:
@@ -114,10 +118,9 @@ class SPPDetector:
         self,
         views: Sequence[ImageView],
         windows: NDArray[np.float32],
-        layers: Sequence[str] | None,
+        layers: Sequence[str],
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         """What ``score`` returns: the means over an image's views."""
-        layers = [self._trained_layer(each) for each in layers or (self.layer,)]
         scores, boxes = [], []
         for view in views:
             turned = view.turned(windows)
@@ -174,6 +177,7 @@ class SPPDetector:
 
         They are what a run keeps of an image. Arguments and errors as ``score``.
         """
+        layers = self._trained_layers(layers)
         views = self._views(image)
         chosen = self.select(windows, *self._mean_values(views, windows, layers))
         for _ in range(self.detection.bbox_passes - 1):
