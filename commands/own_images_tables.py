@@ -4,6 +4,26 @@ from pathlib import Path
 
 from commands.tables import markdown, rows_of, spread
 
+OURS = "SPP-net, "
+
+
+def own(table: Path) -> str:
+    """Our own trainings: a line a set and configuration."""
+    titles = ("set", "images to learn from", "configuration", "minutes", "AP, 11 points", "area")
+    rows = [
+        (
+            row["set"],
+            row["images"],
+            f"`{row['method'].removeprefix(OURS)}`",
+            row["minutes"],
+            row["ap"],
+            row["ap_area"],
+        )
+        for row in rows_of(table)
+        if row["method"].startswith(OURS)
+    ]
+    return markdown(titles, sorted(rows, key=lambda row: (row[0], float(row[3]))))
+
 
 def peers(table: Path) -> str:
     """Detectors trained on the same images for about as long: a line a set, method and limit."""
