@@ -239,14 +239,14 @@ def test_shipped_files(configured, path):
     assert text.startswith("#")  # each says what it is for, and the command
 
 
-def test_the_quick_own_images_are_the_others_with_fewer_batches(configured):
+def test_the_quick_own_images_are_the_others_with_fewer_batches_and_no_mirror_images(configured):
     quick, whole = (
         configured("--config", ROOT / f"configs/{name}.yaml")
         for name in ("own_images_quick", "own_images")
     )
     assert quick.finetune.steps < whole.finetune.steps
     finetune = replace(quick.finetune, steps=whole.finetune.steps)
-    assert replace(quick, run=whole.run, finetune=finetune) == whole
+    assert replace(quick, run=whole.run, finetune=finetune, mirrored=True) == whole
 
 
 @pytest.mark.parametrize(
