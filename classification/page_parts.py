@@ -47,7 +47,7 @@ def listed_images(
 
     Args:
         paths: in the order in which they are shown.
-        facts_of: what is told of an image, by its place among them.
+        facts_of: what the page says about an image, by its place among them.
     """
     images = []
     for place, uri in thumbnails(paths[:MOST_IMAGES], SIDE).items():

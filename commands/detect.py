@@ -26,16 +26,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from commands.cli import WordsParser, end, run_tool, with_progress
+from commands.result_files import ResultFiles
 from detection.detections import Detections
 from detection.evaluation.drawings import FORMATS, draw_detections
-from detection.evaluation.exports import (
-    Found,
-    label_files,
-    refuse_labels,
-    save_coco,
-    save_csv,
-    save_yolo,
-)
+from detection.evaluation.exports import Found
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,
@@ -103,7 +97,7 @@ def main(
     folder = Path(out) if out else beside / "detected"
     names = find_images(images, folder)
     places = plan_drawings(names, folder)
-    labels = label_files(names, yolo) if yolo else {}
+    files = ResultFiles(json, csv, yolo)
     written = [*(places.values() if drawings else ()), *filter(None, (json, csv))]
     refuse_inputs(written, places)
     source = DetectorSource(
@@ -117,8 +111,7 @@ def main(
     known = detector_of_process(source)
     if not known.calibrated:
         logger.warning("%s has no calibration: scores are raw, not probabilities", path)
-    if yolo:
-        refuse_labels(labels.values(), yolo, known.classes)
+    files.refuse_labels(names, known.classes)
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
     ]
@@ -129,15 +122,9 @@ def main(
     searched = 0
     for result in timed(results, len(jobs), skipped, strict=strict):
         searched += 1
-        if json or csv or yolo:  # else memory does not grow with the number of images
+        if files.wanted:  # else memory does not grow with the number of images
             found[result.image] = (result.found, result.size)
-    named = {str(image): one for image, one in found.items()}
-    if json:
-        save_coco(json, named, known.classes)
-    if csv:
-        save_csv(csv, named)
-    if yolo:
-        save_yolo(yolo, {labels[image]: one for image, one in found.items()}, known.classes)
+    files.write(found, names, known.classes)
     if drawings:
         logger.info("%d images drawn in %s", searched, folder)
     end(skipped)
