@@ -131,5 +131,4 @@ def test_beside_a_gpu_windows_are_made_by_processes(world, cache, monkeypatch):
     windows, data = find_windows(run, "train", world.data)
     rows = np.concatenate([windows.load(record.path) for record in data.records])
     assert os.getpid() not in rows[:, 2]
-    assert len(set(rows[:, 2])) >= 2  # more where joblib replaced one that had grown
     assert set(rows[:, 3]) == {1}
