@@ -28,12 +28,20 @@ class NamesFile:
     Attributes:
         path: relative to the root.
         content: of a YAML file, every value a text; None of a list.
-        level: the folder, relative to the root, below which its labels are.
+        base: the folder, relative to the root, that its ``path`` means; None where it has none.
     """
 
     path: Path
     content: Mapping[str, Any] | None
-    level: Path
+    base: Path | None = None
+
+    @property
+    def level(self) -> Path:
+        """The folder, relative to the root, below which its labels are."""
+        place = self.path.parent if self.base is None else self.base
+        while is_kind(place.name):
+            place = place.parent
+        return place
 
     @property
     def keypoints(self) -> bool:
@@ -56,7 +64,7 @@ def read_names_file(folder: DataFolder, path: Path) -> NamesFile:
         ValueError: it is no YAML.
     """
     if path.name in NAME_LISTS:
-        return NamesFile(path, None, _without_kinds(path.parent))
+        return NamesFile(path, None)
     where = folder.root / path
     try:
         # All values stay texts: a class may be called yes, 010 or null.
@@ -66,11 +74,11 @@ def read_names_file(folder: DataFolder, path: Path) -> NamesFile:
         raise ValueError(f"{where} is not valid YAML ({reason})") from error
     content = content if isinstance(content, dict) else {}
     given = content.get("path")
-    place = base_folder(folder, path, given) if isinstance(given, str) and given else None
-    return NamesFile(path, content, _without_kinds(place or path.parent))
+    base = _base_folder(folder, path, given) if isinstance(given, str) and given else None
+    return NamesFile(path, content, base)
 
 
-def base_folder(folder: DataFolder, path: Path, given: str) -> Path | None:
+def _base_folder(folder: DataFolder, path: Path, given: str) -> Path | None:
     """The folder, relative to the root, that the ``path`` of a YAML file means; None for no such.
 
     It is often one of another machine; its end may be a folder here.
@@ -172,10 +180,3 @@ def read_names(folder: DataFolder, file: NamesFile) -> list[str]:
     if not given or not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise ValueError(f"{path} has {given or 'nothing'} for names; expected a list of classes")
     return [check_class_name(each.strip(), path) for each in given]
-
-
-def _without_kinds(place: Path) -> Path:
-    """A folder, or the one above folders that say only a kind of files."""
-    while is_kind(place.name):
-        place = place.parent
-    return place

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from detection.data.folder import DataFolder
 from detection.data.split_names import SPLIT_WORDS, split_word
-from detection.data.yolo_names import NamesFile, base_folder, places_meant
+from detection.data.yolo_names import NamesFile, places_meant
 from files.image_folders import image_suffixes
 from files.text import read_lines
 
@@ -109,9 +109,7 @@ def _images_at(
     folder: DataFolder, file: NamesFile, value: str
 ) -> tuple[Sequence[Path], Path | None]:
     """The images in the first place of those a value may mean that has some, and the place."""
-    given = (file.content or {}).get("path")
-    base = base_folder(folder, file.path, given) if isinstance(given, str) and given else None
-    bases = [each for each in (base, file.path.parent, Path()) if each is not None]
+    bases = [each for each in (file.base, file.path.parent, Path()) if each is not None]
     for place in places_meant(folder, value.replace("\\", "/"), bases, least=2):
         if place in folder.others and place.suffix.lower() == ".txt":
             return _listed_images(folder, place), place
