@@ -7,17 +7,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 Precision = Literal["float32", "bfloat16"]
+A = TypeVar("A")
+B = TypeVar("B")
 
 SHARED_MEMORY = Path("/dev/shm")
 # What joblib and its semaphores leave there, with the id of the process that made it.
@@ -115,6 +118,21 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(beside: Callable[[], A], here: Callable[[], B]) -> tuple[A, B]:
+    """What two functions return, called at once where this process has several threads.
+
+    Args:
+        beside: called in a thread of its own; what it does with one thread leaves a core to it.
+        here: called in this thread, with all of its threads, so that its sums stay what they are.
+    """
+    if torch.get_num_threads() == 1:
+        return beside(), here()
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(beside)
+        mine = here()
+        return other.result(), mine
 
 
 def remove_dead_names(older_than: float = 3600.0) -> list[Path]:

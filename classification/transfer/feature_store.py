@@ -92,7 +92,6 @@ class FeatureStore:
         if not layers:
             return
         by_layer = {layer: self.shards(paths, view, layer) for layer in layers}
-        total = len(by_layer[layers[0]])
         by_layer = {
             layer: shards
             for layer, shards in by_layer.items()
@@ -105,7 +104,8 @@ class FeatureStore:
             if missing:
                 jobs.append((part, missing))
         what = f"{self.spec.network.name} {view}"
-        self.run.done_before(what, total - len(jobs), total)
+        to_do = sum(len(part) for part, _ in jobs)
+        self.run.done_before(what, len(paths) - to_do, len(paths))
         if not jobs:
             return
         strict = self.run.config.strict

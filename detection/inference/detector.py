@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detection.boxes import boxes_of, clip_boxes
+from detection.boxes import boxes_of
 from detection.detections import Detections
 from detection.features.extractor import Extractor, WindowFeatures
 from detection.inference.detector_file import Numbers, write_detector
 from detection.inference.detector_parts import packed, read_parts
-from detection.inference.image_views import ImageView, views_of
+from detection.inference.image_views import ImageView, mean_values, moved_again, views_of
 from detection.inference.layers import LayerFeatures
 from detection.inference.postprocess import (
     Candidates,
@@ -26,7 +26,7 @@ from detection.inference.postprocess import (
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
-from detection.machine import Precision
+from detection.machine import Precision, side_by_side
 from detection.settings.testing import Detection
 from files.images import read_image
 from proposals.methods import Proposals
@@ -121,16 +121,13 @@ class SPPDetector:
         layers: Sequence[str],
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         """What ``score`` returns: the means over an image's views."""
-        scores, boxes = [], []
-        for view in views:
-            turned = view.turned(windows)
-            found = view.features_of(turned)
-            features = self.layer_features(found, layers)
-            scores_of, moved = self.score_features(turned, found, features, layers)
-            scores.append(scores_of)
-            boxes.append(view.turned(moved))
-        means = {layer: np.mean([each[layer] for each in scores], axis=0) for layer in layers}
-        return means, np.mean(boxes, axis=0)
+
+        def values_of(
+            windows: NDArray[np.float32], found: WindowFeatures
+        ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+            return self.score_features(windows, found, self.layer_features(found, layers), layers)
+
+        return mean_values(views, windows, values_of)
 
     def layer_features(
         self, found: WindowFeatures, layers: Sequence[str]
@@ -177,39 +174,24 @@ class SPPDetector:
 
         They are what a run keeps of an image. Arguments and errors as ``score``.
         """
+        return self._candidates(self._views(image), image.shape[:2], windows, layers)
+
+    def _candidates(
+        self,
+        views: Sequence[ImageView],
+        image_size: tuple[int, int],
+        windows: NDArray[np.float32],
+        layers: Sequence[str] | None = None,
+    ) -> dict[str, Candidates]:
+        """``candidates`` of an image of size (height, width), whose maps are there already."""
         layers = self._trained_layers(layers)
-        views = self._views(image)
         chosen = self.select(windows, *self._mean_values(views, windows, layers))
         for _ in range(self.detection.bbox_passes - 1):
             chosen = {
-                layer: self._moved_again(each, views, image.shape[:2])
+                layer: moved_again(each, views, self.regressor, image_size)
                 for layer, each in chosen.items()
             }
         return chosen
-
-    def _moved_again(
-        self,
-        candidates: Candidates,
-        views: Sequence[ImageView],
-        image_size: tuple[int, int],
-    ) -> Candidates:
-        """Candidates whose boxes, cut to the image, take one more step by box regression.
-
-        A box of less than a pixel's side within the image stays where it is.
-        """
-        boxes = candidates.boxes.copy()
-        inside = clip_boxes(boxes, image_size)
-        rows = np.flatnonzero((inside[:, 2:] - inside[:, :2] >= 1).all(axis=1))
-        if len(rows):
-            moved = []
-            for view in views:
-                turned = view.turned(inside[rows])
-                found = view.features_of(turned)
-                predicted = self.regressor.predict(found.pooled, turned, found.index)
-                of_labels = predicted[np.arange(len(rows)), candidates.labels[rows]]
-                moved.append(view.turned(of_labels))
-            boxes[rows] = np.mean(moved, axis=0)
-        return replace(candidates, boxes=boxes)
 
     def select(
         self,
@@ -254,9 +236,10 @@ class SPPDetector:
         if not isinstance(image, np.ndarray):
             image = read_image(image)
         if windows is None:
-            windows = self.proposals(image)
-        windows = boxes_of(windows, "windows")
-        (candidates,) = self.candidates(image, windows).values()
+            taken, views = side_by_side(lambda: self.proposals(image), lambda: self._views(image))
+        else:
+            taken, views = boxes_of(windows, "windows"), self._views(image)
+        (candidates,) = self._candidates(views, image.shape[:2], taken).values()
         return self.shown(self.finish(candidates, image.shape[:2]), score_threshold)
 
     def detect_each(

@@ -4,14 +4,19 @@ Windows and boxes are those of the image itself in both views. What the network 
 differs, as it is not symmetric; means of scores and boxes err less than either.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import flip_boxes
+from detection.boxes import clip_boxes, flip_boxes
 from detection.features.extractor import Extractor, WindowFeatures
+from detection.inference.postprocess import Candidates
+from detection.learners.bbox_regression import BoxRegressor
+
+# Scores (P, K) of each layer and boxes (P, K, 4) of windows (P, 4) with their features.
+Values = tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,3 +43,44 @@ def views_of(image: NDArray[np.uint8], extractor: Extractor, *, flip: bool) -> l
         mirrored = np.ascontiguousarray(image[:, ::-1])
         views.append(ImageView(extractor.of_image(mirrored), image.shape[1]))
     return views
+
+
+def mean_values(
+    views: Sequence[ImageView],
+    windows: NDArray[np.float32],
+    values_of: Callable[[NDArray[np.float32], WindowFeatures], Values],
+) -> Values:
+    """Mean scores and boxes over the views of an image, of its windows ``(P, 4)``."""
+    scores, boxes = [], []
+    for view in views:
+        turned = view.turned(windows)
+        scores_of, moved = values_of(turned, view.features_of(turned))
+        scores.append(scores_of)
+        boxes.append(view.turned(moved))
+    means = {layer: np.mean([each[layer] for each in scores], axis=0) for layer in scores[0]}
+    return means, np.mean(boxes, axis=0)
+
+
+def moved_again(
+    candidates: Candidates,
+    views: Sequence[ImageView],
+    regressor: BoxRegressor,
+    image_size: tuple[int, int],
+) -> Candidates:
+    """Candidates whose boxes, cut to the image, take one more step by box regression.
+
+    A box of less than a pixel's side within the image, (height, width), stays where it is.
+    """
+    boxes = candidates.boxes.copy()
+    inside = clip_boxes(boxes, image_size)
+    rows = np.flatnonzero((inside[:, 2:] - inside[:, :2] >= 1).all(axis=1))
+    if len(rows):
+        moved = []
+        for view in views:
+            turned = view.turned(inside[rows])
+            found = view.features_of(turned)
+            predicted = regressor.predict(found.pooled, turned, found.index)
+            of_labels = predicted[np.arange(len(rows)), candidates.labels[rows]]
+            moved.append(view.turned(of_labels))
+        boxes[rows] = np.mean(moved, axis=0)
+    return replace(candidates, boxes=boxes)

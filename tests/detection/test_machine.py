@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import joblib
@@ -22,6 +23,7 @@ from detection.machine import (
     peak_memory_mb,
     ready,
     remove_dead_names,
+    side_by_side,
     version_of,
 )
 
@@ -84,6 +86,35 @@ def test_threads_come_back_after_an_error(threads):
     with pytest.raises(KeyError), one_thread():
         raise KeyError(counts())
     assert counts() == (2, 2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_side_by_side_where_there_are_threads(threads, count):
+    torch.set_num_threads(count)
+
+    def beside():
+        with one_thread():
+            return threading.current_thread(), torch.get_num_threads()
+
+    (thread, theirs), mine = side_by_side(
+        beside, lambda: (threading.current_thread(), torch.get_num_threads())
+    )
+    assert mine == (threading.current_thread(), count)
+    assert theirs == 1
+    assert (thread is threading.current_thread()) == (count == 1)
+    assert torch.get_num_threads() == count
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_side_by_side_either_may_fail(threads, count):
+    torch.set_num_threads(count)
+
+    def fail():
+        raise KeyError
+
+    for two in ((fail, counts), (counts, fail)):
+        with pytest.raises(KeyError):
+            side_by_side(*two)
 
 
 def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_the_matrix_is_of_the_features_of_each_image(tmp_path, spec, paths):
         np.testing.assert_array_equal(gram, gram.T)
 
 
-def test_what_is_there_is_not_made_again(tmp_path, spec, paths):
+def test_what_is_there_is_not_made_again(tmp_path, spec, paths, caplog):
     store = store_of(tmp_path, spec)
     store.make(paths, VIEW, LAYERS)
     made = {path: path.stat().st_mtime_ns for path in store.folder.iterdir()}
@@ -64,7 +64,9 @@ def test_what_is_there_is_not_made_again(tmp_path, spec, paths):
     gone, *_ = sorted(made)
     content = gone.read_bytes()
     gone.unlink()
-    store.make(paths, VIEW, LAYERS)
+    with caplog.at_level("INFO"):
+        store.make(paths, VIEW, LAYERS)
+    assert f"{store.spec.network.name} {VIEW}: 5 of 7 images were done before" in caplog.messages
     assert gone.read_bytes() == content
     made.pop(gone)
     assert {path: path.stat().st_mtime_ns for path in made} == made

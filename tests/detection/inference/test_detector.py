@@ -23,6 +23,7 @@ from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
 from detection.networks.build import build_backbone
 from detection.settings.testing import Detection
+from proposals.methods import Proposals
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +241,16 @@ def test_no_windows(detector):
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.classes == CLASSES
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_windows_made_beside_the_maps(detector, threads, count):
+    torch.set_num_threads(count)
+    ours = replace(detector, proposals=Proposals(method="edge_boxes"))
+    windows = ours.proposals(made_image())
+    assert len(windows) > 10
+    found = ours.detect(made_image(), score_threshold=ALL)
+    assert_same(found, ours.detect(made_image(), windows, ALL))
 
 
 def test_thresholds(detector):
