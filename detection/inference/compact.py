@@ -11,13 +11,18 @@ from detection.networks.truncated import TruncatedHead
 def compact(detector: SPPDetector, rank: int) -> SPPDetector:
     """A detector with fc6 of a low rank and fc7 of twice as much (``networks/truncated.py``).
 
+    One of this rank or less stays as it is, as after a training that started from a small one.
+
     Raises:
         ValueError: it has no fc layers, or a rank already, or fewer directions are known.
     """
-    if not isinstance(head := detector.features.head, Head):
+    head = detector.features.head
+    if isinstance(head, TruncatedHead) and head.rank <= rank:
+        return detector
+    if not isinstance(head, Head):
         raise ValueError(
             "this detector has no whole fc layers to truncate: it scores by pool5 alone, or was "
-            "made small before"
+            "made small before, to a higher rank; --rank null takes them as they are"
         )
     thin = TruncatedHead.of(head, detector.features.responses, rank)
     layers = LayerFeatures(thin, detector.features.factors, detector.extractor.precision)

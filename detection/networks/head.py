@@ -79,8 +79,7 @@ class Head(nn.Module):
         for layer in (self.fc6, self.fc7):
             layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
             layer.bias.zero_()
-        self.fc8.weight.normal_(0, 0.01, generator=generator)
-        self.fc8.bias.zero_()
+        initialise_classes(self.fc8, generator)
         self.input_scale.fill_(mean_square**-0.5)
 
     @torch.no_grad()
@@ -88,18 +87,6 @@ class Head(nn.Module):
         """Make of a head that takes ``pooled - mean`` one that takes ``pooled``; returns itself."""
         self.fc6.bias.sub_(self.input_scale * (self.fc6.weight @ mean))
         return self
-
-    @torch.no_grad()
-    def start_from_trained(self, layers: Mapping[str, Tensor]) -> None:
-        """Put trained fc6 and fc7 in place of the random ones; ``input_scale`` stays.
-
-        Args:
-            layers: ``whole_layers`` of a head as wide, on pooled vectors as long.
-        """
-        self.fc6.weight.copy_(layers["fc6.weight"] / self.input_scale)
-        self.fc6.bias.copy_(layers["fc6.bias"])
-        self.fc7.weight.copy_(layers["fc7.weight"])
-        self.fc7.bias.copy_(layers["fc7.bias"])
 
     @torch.no_grad()
     def start_from_imagenet(
@@ -130,3 +117,10 @@ class Head(nn.Module):
         self.fc7.weight.copy_(classifier["fc7.weight"])
         self.fc7.bias.copy_(classifier["fc7.bias"])
         self.input_scale.fill_(1.0)
+
+
+@torch.no_grad()
+def initialise_classes(fc8: nn.Linear, generator: torch.Generator) -> None:
+    """The (K+1)-way layer's start: Gaussian 0.01, as in the paper."""
+    fc8.weight.normal_(0, 0.01, generator=generator)
+    fc8.bias.zero_()

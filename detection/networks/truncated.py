@@ -8,6 +8,7 @@ Truncating the weights alone (Fast R-CNN, section 3.1) needs no windows, and err
 (docs/decisions.md).
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,17 +76,21 @@ class ResponseMoments:
 
 
 class TruncatedHead(nn.Module):
-    """A trained head whose fc6 and fc7 are products of two thin layers; for inference.
+    """A trained head whose fc6 and fc7 are products of two thin layers, which can learn on.
 
     Args:
         fc6: one layer, or two thin ones.
         fc7: likewise.
         fc8: the (K+1)-way layer.
+
+    Attributes:
+        dropout: of fc6's and fc7's units in training, as ``Head``'s.
     """
 
     def __init__(self, fc6: nn.Sequential, fc7: nn.Sequential, fc8: nn.Linear) -> None:
         super().__init__()
         self.fc6, self.fc7, self.fc8 = fc6, fc7, fc8
+        self.dropout: nn.Module = nn.Dropout(0.0)
 
     @classmethod
     def of(cls, head: Head, responses: Mapping[str, Responses], rank: int) -> "TruncatedHead":
@@ -139,12 +144,24 @@ class TruncatedHead(nn.Module):
         return int(next(self.fc6[0].parameters()).shape[0])
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
-        """fc6 ``(P, hidden)``, after ReLU, of pooled vectors ``(P, in_features)``."""
-        return torch.relu(self.fc6(pooled.to(next(self.fc6.parameters()).dtype)))
+        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
+        return self.dropout(torch.relu(self.fc6(pooled.to(next(self.fc6.parameters()).dtype))))
 
     def fc7_of(self, fc6: Tensor) -> Tensor:
-        """fc7 ``(P, hidden)``, after ReLU, of fc6."""
-        return torch.relu(self.fc7(fc6))
+        """fc7 ``(P, hidden)``, after ReLU and dropout, of fc6."""
+        return self.dropout(torch.relu(self.fc7(fc6)))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Class logits ``(P, K + 1)``, background last, of pooled vectors."""
+        return self.fc8(self.fc7_of(self.fc6_of(pooled)))
+
+    @torch.no_grad()
+    def shift_input(self, mean: Tensor) -> "TruncatedHead":
+        """As ``Head.shift_input``."""
+        first = self.fc6[0]
+        assert isinstance(first, nn.Linear)
+        first.bias.sub_(first.weight @ mean)
+        return self
 
 
 def head_from(state: Mapping[str, Tensor]) -> Head | TruncatedHead:
@@ -156,22 +173,20 @@ def head_from(state: Mapping[str, Tensor]) -> Head | TruncatedHead:
     return (Head if "fc6.weight" in state else TruncatedHead).from_state(state)
 
 
-@torch.no_grad()
-def whole_layers(head: Head | TruncatedHead) -> dict[str, Tensor]:
-    """``weight`` and ``bias`` of fc6 and fc7 on pooled vectors as they are, thin layers multiplied.
+def with_classes(
+    head: Head | TruncatedHead, num_classes: int, dropout: float
+) -> Head | TruncatedHead:
+    """A copy of a trained head that other classes are to be learned on.
 
-    Two thin layers are ``U (U'W x + a) + m``, a whole one is ``U U'W x + (U a + m)``.
+    Args:
+        head: left as it is; a truncated one gives a truncated one.
+        num_classes: K of the new (K+1)-way layer, which ``initialise_classes`` is to be called on.
+        dropout: share of fc6's and fc7's units dropped in training.
     """
-    found: dict[str, Tensor] = {}
-    for name in LAYERS:
-        layer = getattr(head, name)
-        weight, bias = (layer if isinstance(head, Head) else layer[0]).parameters()
-        for after in () if isinstance(head, Head) else layer[1:]:
-            weight, bias = after.weight @ weight, after.weight @ bias + after.bias
-        found |= {f"{name}.weight": weight.clone(), f"{name}.bias": bias.clone()}
-    if isinstance(head, Head):
-        found["fc6.weight"] *= head.input_scale
-    return found
+    made = copy.deepcopy(head)
+    made.fc8 = Linear(head.fc8.in_features, num_classes + 1)
+    made.dropout = nn.Dropout(dropout)
+    return made
 
 
 @torch.no_grad()

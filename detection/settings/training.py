@@ -51,7 +51,7 @@ class Finetune:
         train_from: the first layer that is trained, with all after it; 'fc' is the paper's fc6, fc7
             and (K+1)-way layer. From a convolution on, these train through the pyramid (as Fast
             R-CNN showed to pay) in a second phase, after the fc layers alone.
-        hidden: width of fc6 and fc7; a start detector brings its own.
+        hidden: width of fc6 and fc7; a start detector brings its own, and its rank.
         steps: batches of the first phase, which trains the fc layers alone; 0 takes those of the
             start detector (``Config.start``) as they are, and trains the linear parts only.
         batch: windows a batch.

@@ -63,6 +63,18 @@ def test_the_file_alone_in_whole_numbers_of_four_bytes(tool, run, tmp_path):
     assert "score differs" not in out
 
 
+def test_a_detector_that_is_of_low_rank(tool, run, tmp_path):
+    """As after a training from a small detector: the default rank is no lower."""
+    near, small = tmp_path / "near.safetensors", tmp_path / "small.safetensors"
+    assert tool(run, near, "--rank", "4", "--numbers", "float32")[0] == 0
+    status, _, err = tool(near, small)
+    assert status == 0, err
+    assert SPPDetector.load(small).features.head.rank == 4
+    status, _, err = tool(near, tmp_path / "smaller.safetensors", "--rank", "2")
+    assert status == 1
+    assert "--rank null takes them as they are" in err
+
+
 def test_windows_of_another_method(tool, run, tmp_path):
     small = tmp_path / "small.safetensors"
     status, _, err = tool(run, small, "--rank", "null", "--windows", "edge_boxes")

@@ -92,8 +92,9 @@ def test_neither_processes_nor_a_kill_change_a_byte(ended):
 def test_a_short_fine_tuning_of_a_small_detector(ended):
     short = detector_of(ended, "short")
     assert "softmax" in short.layers
-    # As wide as the start's.
-    assert short.features.head.fc7.out_features == 32
+    # As wide as the start's, and of its rank.
+    assert short.features.head.fc8.in_features == 32
+    assert short.features.head.rank == 8
     assert short.trained["train_from"] == "fc"
     assert short.trained["start"] == file_digest(ended.folder / "small.safetensors")
 

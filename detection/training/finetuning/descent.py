@@ -114,7 +114,7 @@ def learning_rate_at(step: int, settings: Finetune) -> float:
 
 def make_optimizer(network: PyramidNetwork, settings: Finetune) -> torch.optim.Optimizer:
     """Gradient descent with momentum, plain or scaled by AdamW; biases do not decay."""
-    fc = [network.head.fc6, network.head.fc7, network.head.fc8]
+    fc = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
     groups: list[dict[str, Any]] = []
     for layers, share in ((fc, 1.0), (network.convolutions, settings.conv_rate)):
         for kind, decay in (("weight", settings.weight_decay), ("bias", 0.0)):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead
 from detection.run import Progress, silent
 from detection.training.finetuning import checkpoint as checkpoints
 from detection.training.finetuning.batches import View, WindowBatches
@@ -33,7 +34,7 @@ def finetune_head(
     readers: int = 1,
     report: Callable[[Mapping[str, Any]], None] = lambda event: None,
     progress: Progress = silent,
-) -> Head:
+) -> Head | TruncatedHead:
     """Train a network's head and chosen convolutions; the head then takes windows as they are.
 
     The last step's weights are kept: nothing is selected on images held back. The first of several

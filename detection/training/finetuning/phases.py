@@ -12,8 +12,8 @@ from detection.data.records import Dataset, ImageRecord
 from detection.features.extractor import SPPExtractor
 from detection.features.scales import SCALES
 from detection.networks.backbone import Backbone
-from detection.networks.head import Head
-from detection.networks.truncated import whole_layers
+from detection.networks.head import Head, initialise_classes
+from detection.networks.truncated import TruncatedHead
 from detection.networks.weights import Weights, tensor_digest
 from detection.ranks import Ranks
 from detection.run import Run
@@ -75,7 +75,7 @@ class Phases:
         windows: Windows,
         weights: Weights,
         backbone: Backbone,
-        head: Head,
+        head: Head | TruncatedHead,
         ranks: Ranks,
     ) -> None:
         self.ranks = ranks
@@ -135,7 +135,7 @@ class Phases:
         relevant = asdict(settings)
         del relevant["checkpoint_every"]
         # Only where there is one, so that the keys of other trainings are what they were.
-        detector = {} if head is None else {"head": tensor_digest(head.state_dict())}
+        detector = {} if head is None else {"head": tensor_digest(head.state_dict()), "form": 2}
         return content_key(
             detector
             | {
@@ -190,20 +190,26 @@ class Phases:
         )
 
     def _start(self, network: PyramidNetwork, batches: WindowBatches, *, first: bool) -> None:
-        """Make the network one that learns from centred windows; initialise its head at first."""
+        """Make the network one that learns from centred windows; initialise its head at first.
+
+        Of a head that starts from a trained one's, the classes.
+        """
         mean, spread = input_moments(network, batches)
+        head = self.head
         if not first:
-            self.head.shift_input(-mean)
+            head.shift_input(-mean)
         else:
             generator = torch.Generator().manual_seed(self.run.config.seed)
-            self.head.cpu().initialise(generator, spread)
-            if self.weights.head is not None:
-                self.head.start_from_trained(whole_layers(self.weights.head))
-                self.head.shift_input(-mean.cpu())
-            elif self.weights.classifier is not None:
-                self.head.start_from_imagenet(self.weights.classifier, generator)
-                self.head.shift_input(-mean.cpu())
-            self.head.to(self.run.device)
+            head.cpu()
+            if isinstance(head, TruncatedHead) or self.weights.head is not None:
+                initialise_classes(head.fc8, generator)
+                head.shift_input(-mean.cpu())
+            else:
+                head.initialise(generator, spread)
+                if self.weights.classifier is not None:
+                    head.start_from_imagenet(self.weights.classifier, generator)
+                    head.shift_input(-mean.cpu())
+            head.to(self.run.device)
         network.mean.copy_(mean)
 
     def _batches(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detection.features.extractor import SPPExtractor
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
+from detection.networks.truncated import TruncatedHead
 from detection.training.finetuning.batches import View, WindowBatches
 
 # Images that the moments of pooled features are taken over.
@@ -32,7 +33,9 @@ class PyramidNetwork(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, extractor: SPPExtractor, head: Head, layers: str = "fc") -> None:
+    def __init__(
+        self, extractor: SPPExtractor, head: Head | TruncatedHead, layers: str = "fc"
+    ) -> None:
         super().__init__()
         self.extractor = extractor
         self.trunk = extractor.backbone.trunk

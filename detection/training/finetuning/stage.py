@@ -11,7 +11,7 @@ from typing import NamedTuple
 from detection.data.records import Dataset
 from detection.networks.backbone import Backbone
 from detection.networks.head import Head
-from detection.networks.truncated import TruncatedHead
+from detection.networks.truncated import TruncatedHead, with_classes
 from detection.networks.weights import Weights, tensor_digest
 from detection.ranks import ALONE, Ranks
 from detection.run import Run
@@ -76,7 +76,9 @@ def finetune_stage(
         if not settings.steps:
             return _as_it_is(run, weights.head)
         settings = replace(settings, hidden=weights.head.fc8.in_features)
-    head = Head(backbone.pooled_length, len(data.classes), settings.hidden, settings.dropout)
+        head = with_classes(weights.head, len(data.classes), settings.dropout)
+    else:
+        head = Head(backbone.pooled_length, len(data.classes), settings.hidden, settings.dropout)
     head.to(run.device)
     phases = Phases(run, data, held_back, windows, weights, backbone, head, ranks)
     key = phases.run_phase("fine-tuning", phase_of_fc(settings), "")

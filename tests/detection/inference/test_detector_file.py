@@ -288,6 +288,8 @@ def test_a_small_detector_is_not_made_smaller(detector, headless, saved):
     for made in (small, headless):
         with pytest.raises(ValueError, match="no whole fc layers to truncate"):
             compact(made, 2)
+    for rank in (4, 5):
+        assert compact(small, rank) is small
     small.save(saved)
     with pytest.raises(ValueError, match=r"of rank 4 already .* leave --detection.fc_rank out"):
         SPPDetector.load(saved, detection=Detection(fc_rank=2))

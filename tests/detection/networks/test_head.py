@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from detection.inference.layers import LayerFeatures
 from detection.networks.head import Head
 from detection.networks.pyramid import pool_pyramid
-from detection.networks.truncated import ResponseMoments, TruncatedHead, head_from, whole_layers
+from detection.networks.truncated import ResponseMoments, TruncatedHead, head_from, with_classes
 from files.artefacts import strip_prefix, write_artefact
 
 CHANNELS = 4
@@ -246,23 +246,29 @@ def truncated(head, rank):
 
 
 @pytest.mark.parametrize("rank", [None, 3, 8, 16])
-def test_whole_layers_by_hand(rank):
+def test_a_head_for_other_classes(rank):
     """Of a whole head, and of ranks with which fc6 and fc7 are thin, one of them, and neither."""
     head = made_head()
     given = head if rank is None else truncated(head, rank)
-    rows, layers = pooled_rows(7), whole_layers(given)
-    fc6 = (rows @ layers["fc6.weight"].T + layers["fc6.bias"]).relu()
-    fc7 = (fc6 @ layers["fc7.weight"].T + layers["fc7.bias"]).relu()
-    torch.testing.assert_close(fc6, given.fc6_of(rows).detach(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(fc7, given.fc7_of(given.fc6_of(rows)).detach(), rtol=1e-4, atol=1e-4)
-    # What comes back is nobody else's.
-    layers["fc7.weight"].zero_()
-    assert whole_layers(given)["fc7.weight"].abs().max() > 0
-    # A head with another scale of its input computes the same of them.
-    other = made_head(classes=5, mean_square=9.0, seed=3)
-    other.start_from_trained(whole_layers(given))
-    assert other.input_scale == pytest.approx(1 / 3)
-    torch.testing.assert_close(other.fc7_of(other.fc6_of(rows)), fc7, rtol=1e-4, atol=1e-4)
+    rows, shift = pooled_rows(7), pooled_rows(1)[0]
+    made = with_classes(given, 5, dropout=0.5).eval()
+    assert type(made) is type(given)
+    fc6 = given.fc6_of(rows)
+    torch.testing.assert_close(made.fc6_of(rows), fc6)
+    torch.testing.assert_close(made.fc7_of(fc6), given.fc7_of(fc6))
+    assert made(rows).shape == (7, 6)
+    torch.testing.assert_close(made(rows), made.fc8(given.fc7_of(fc6)))
+    # It can learn from shifted rows, and then takes rows as they are.
+    made.shift_input(-shift)
+    torch.testing.assert_close(made.fc6_of(rows - shift), fc6, rtol=1e-4, atol=1e-4)
+    made.shift_input(shift)
+    torch.testing.assert_close(made.fc6_of(rows), fc6, rtol=1e-4, atol=1e-4)
+    # Half of the units are dropped in training, and the given head is nobody else's.
+    dropped = (made.train().fc6_of(rows) == 0) & (fc6 > 0)
+    assert 0.2 < dropped.sum() / (fc6 > 0).sum() < 0.8
+    for parameter in made.parameters():
+        parameter.data.zero_()
+    torch.testing.assert_close(given.fc6_of(rows), fc6)
 
 
 @pytest.mark.parametrize("classes", [None, 3])
