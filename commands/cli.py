@@ -205,7 +205,7 @@ def end(skipped: Mapping[str, str]) -> None:
         logger.error("skipped %s: %s", name, reason.removeprefix(f"{name} "))
     if len(skipped) > SKIPPED_LINES:
         logger.error("and %d more", len(skipped) - SKIPPED_LINES)
-    logger.error("%d images were skipped: exit status %d", len(skipped), SKIPPED_STATUS)
+    logger.error("images skipped: %d; exit status %d", len(skipped), SKIPPED_STATUS)
     sys.exit(SKIPPED_STATUS)
 
 

@@ -126,7 +126,7 @@ def main(
             found[result.image] = (result.found, result.size)
     files.write(found, names, known.classes)
     if drawings:
-        logger.info("%d images drawn in %s", searched, folder)
+        logger.info("images drawn: %d, in %s", searched, folder)
     end(skipped)
 
 
@@ -138,7 +138,7 @@ def timed(
     with closing(with_progress(results, "images", count)) as shown:
         yield from reported(shown, skipped, strict=strict)
     seconds = time.perf_counter() - start
-    logger.info("%d images in %.1f seconds, %.2f a second", count, seconds, count / seconds)
+    logger.info("images searched: %d, in %.1f seconds, %.2f a second", count, seconds, count / seconds)
 
 
 def reported(

@@ -181,7 +181,7 @@ def test_what_was_skipped_is_listed_at_the_end(cli, caplog):
     assert ended.value.code == 3
     assert caplog.messages[:2] == ["skipped p0: is damaged", "skipped p1: is damaged"]
     assert caplog.messages[-2] == "and 5 more"
-    assert caplog.messages[-1] == "25 images were skipped: exit status 3"
+    assert caplog.messages[-1] == "images skipped: 25; exit status 3"
     assert len(caplog.messages) == 22
 
 

@@ -108,7 +108,7 @@ def test_a_folder_is_searched_and_drawn(tool, detector, images):
         assert 0 <= x1 < x2 <= WIDTH
         assert 0 <= y1 < y2 <= HEIGHT
     drawing = detector.parent / "detected" / "square.png"
-    assert f"1 images drawn in {drawing.parent}" in done.err
+    assert f"images drawn: 1, in {drawing.parent}" in done.err
     assert f"{images}: 1 images, 1 other files passed over" in done.err
     with Image.open(drawing) as drawn, Image.open(images / "square.png") as image:
         assert drawn.size == image.size
@@ -139,7 +139,7 @@ def test_an_unreadable_image_does_not_stop_the_others(tool, detector, images, tm
     assert searched(done) == {str(images / "square.png")}
     assert f"skipped {broken}: is not a readable image (cannot identify" in done.err
     assert f"skipped {images / 'none.jpg'}: no image at" in done.err
-    assert "2 images were skipped" in done.err
+    assert "images skipped: 2" in done.err
     assert below(tmp_path / "out") == {"square.png"}
     strict = tool(*words, *flags, "--strict")
     assert (strict.status, strict.lines) == (1, [])

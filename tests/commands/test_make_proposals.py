@@ -175,7 +175,7 @@ def test_unreadable_images_are_left_out_and_listed(run, tmp_path, method):
         assert made in ended.err
         assert "train: 2 images, 2 objects" in ended.out
         assert "000001.png is not a readable image" in ended.err.split("skipped 000001: ")[1]
-        assert "1 images were skipped: exit status 3" in ended.err
+        assert "images skipped: 1; exit status 3" in ended.err
 
 
 def test_other_parameters_and_images_are_other_rows(run, tree, tmp_path):
