@@ -138,7 +138,8 @@ def timed(
     with closing(with_progress(results, "images", count)) as shown:
         yield from reported(shown, skipped, strict=strict)
     seconds = time.perf_counter() - start
-    logger.info("images searched: %d, in %.1f seconds, %.2f a second", count, seconds, count / seconds)
+    rate = count / seconds
+    logger.info("images searched: %d, in %.1f seconds, %.2f a second", count, seconds, rate)
 
 
 def reported(
