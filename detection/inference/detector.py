@@ -125,6 +125,7 @@ class SPPDetector:
         def values_of(
             windows: NDArray[np.float32], found: WindowFeatures
         ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+            """``score``'s of a view's windows ``(P, 4)``."""
             return self.score_features(windows, found, self.layer_features(found, layers), layers)
 
         return mean_values(views, windows, values_of)
