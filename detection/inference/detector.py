@@ -14,7 +14,7 @@ from detection.detections import Detections
 from detection.features.extractor import Extractor, WindowFeatures
 from detection.inference.detector_file import Numbers, write_detector
 from detection.inference.detector_parts import packed, read_parts
-from detection.inference.image_views import ImageView, mean_values, moved_again, views_of
+from detection.inference.image_views import ImageView, Values, mean_values, moved_again, views_of
 from detection.inference.layers import LayerFeatures
 from detection.inference.postprocess import (
     Candidates,
@@ -97,7 +97,7 @@ class SPPDetector:
         image: NDArray[np.uint8],
         windows: NDArray[np.float32],
         layers: Sequence[str] | None = None,
-    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    ) -> Values:
         """Scores ``(P, K)`` of each layer and regressed boxes ``(P, K, 4)`` of windows ``(P, 4)``.
 
         Args:
@@ -119,12 +119,10 @@ class SPPDetector:
         views: Sequence[ImageView],
         windows: NDArray[np.float32],
         layers: Sequence[str],
-    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    ) -> Values:
         """What ``score`` returns: the means over an image's views."""
 
-        def values_of(
-            windows: NDArray[np.float32], found: WindowFeatures
-        ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        def values_of(windows: NDArray[np.float32], found: WindowFeatures) -> Values:
             """``score``'s of a view's windows ``(P, 4)``."""
             return self.score_features(windows, found, self.layer_features(found, layers), layers)
 
@@ -143,7 +141,7 @@ class SPPDetector:
         found: WindowFeatures,
         features: Mapping[str, NDArray[np.float32]],
         layers: Sequence[str],
-    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    ) -> Values:
         """``score`` of windows ``(P, 4)`` whose pooled vectors and layers are there already.
 
         Args:

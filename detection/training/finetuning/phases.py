@@ -134,7 +134,8 @@ class Phases:
         config, classifier, head = self.run.config, self.weights.classifier, self.weights.head
         relevant = asdict(settings)
         del relevant["checkpoint_every"]
-        # Only where there is one, so that the keys of other trainings are what they were.
+        # Only where there is one, so that the keys of other trainings are what they were. Form 2 is
+        # the start's own; before, thin layers were multiplied out.
         detector = {} if head is None else {"head": tensor_digest(head.state_dict()), "form": 2}
         return content_key(
             detector
@@ -201,10 +202,11 @@ class Phases:
         else:
             generator = torch.Generator().manual_seed(self.run.config.seed)
             head.cpu()
-            if isinstance(head, TruncatedHead) or self.weights.head is not None:
+            if self.weights.head is not None:
                 initialise_classes(head.fc8, generator)
                 head.shift_input(-mean.cpu())
             else:
+                assert isinstance(head, Head)  # only a start's is truncated
                 head.initialise(generator, spread)
                 if self.weights.classifier is not None:
                     head.start_from_imagenet(self.weights.classifier, generator)
