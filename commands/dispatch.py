@@ -53,6 +53,9 @@ def run(name: str) -> None:
     # scale took 0.20 s of processor time instead of 0.23, with the same result. Torch looks at it
     # when it makes its first tensor; worker processes inherit it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # OpenMP's threads sleep between two pieces of work: awake they take the cores from NNPACK's,
+    # and from other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What imports make stays until the end: collecting it meanwhile, and once more at exit, cost a
     # tenth of the seconds from the command to the first image's detections.
     gc.disable()

@@ -79,6 +79,14 @@ def opened(browser):
         context.close()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _bfloat16_everywhere():
+    """Tests expect the same precision on every processor; PyTorch emulates what one lacks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before():
     """A tool called in this process takes all cores, which other tests are at work on."""

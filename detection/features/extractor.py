@@ -26,7 +26,7 @@ from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from files.names import content_key
 
 # Part of a feature's key: raised when the same image would give other numbers.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

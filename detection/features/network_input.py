@@ -10,6 +10,7 @@ from torch.fx.experimental.optimization import fuse
 
 from detection.machine import Precision
 from detection.networks.backbone import Backbone
+from detection.networks.nnpack import by_nnpack
 from detection.networks.receptive_field import TRACING
 
 
@@ -42,4 +43,5 @@ def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch
         trunk = copy.deepcopy(trunk)
     if backbone.reduction is not None:
         trunk = nn.Sequential(trunk, copy.deepcopy(backbone.reduction))
-    return trunk.to(dtype).to(memory_format=torch.channels_last).eval(), dtype
+    trunk = trunk.to(dtype).to(memory_format=torch.channels_last).eval()
+    return by_nnpack(trunk), dtype

@@ -1,0 +1,66 @@
+"""Convolutions by NNPACK, which comes with PyTorch, where these take less time.
+
+It multiplies in Winograd's and Fourier's domains, as PyTorch's own library on CPUs does not: two to
+three times fewer operations on large maps. Without instructions for bfloat16, as on most laptops,
+an image's maps take half the time (docs/decisions.md).
+"""
+
+import torch
+from torch import Tensor, nn
+
+# From measurements: below, transforming the weights takes longer than it saves.
+LEAST_CELLS = 32 * 32
+LEAST_CHANNELS = 64
+
+
+class NnpackConv2d(nn.Conv2d):
+    """A convolution, by NNPACK where it pays and no gradient is recorded; else as ever.
+
+    It pays for float32 on a CPU, stride 1, kernels above 1x1, many channels and a large map. The
+    sums are of float32 in another order: results differ by 1e-5 of the largest. Images of a batch
+    are computed one after the other, so a batch gives the bits of single images.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if isinstance(padding, str) or not (self._suits() and suits(input)):
+            return super()._conv_forward(input, weight, bias)
+        maps = [
+            torch._nnpack_spatial_convolution(image.contiguous(), weight, bias, padding)
+            for image in input.split(1)
+        ]
+        # Pooling takes a tenth of the time with channels last.
+        return torch.cat(maps).contiguous(memory_format=torch.channels_last)
+
+    def _suits(self) -> bool:
+        """Whether NNPACK has this layer, and is faster for large maps."""
+        return (
+            self.stride == (1, 1)
+            and self.dilation == (1, 1)
+            and self.groups == 1
+            and self.padding_mode == "zeros"
+            and min(self.kernel_size) > 1
+            and max(self.kernel_size) <= 16
+            and min(self.in_channels, self.out_channels) >= LEAST_CHANNELS
+        )
+
+
+def suits(input: Tensor) -> bool:
+    """Whether NNPACK may and should convolve images ``(B, C, h, w)``."""
+    return (
+        not torch.is_grad_enabled()
+        and input.device.type == "cpu"
+        and input.dtype == torch.float32
+        and input.shape[0] > 0
+        and input.shape[2] * input.shape[3] >= LEAST_CELLS
+        # The question also starts NNPACK, which fails without it.
+        and torch.backends.nnpack.is_available()
+    )
+
+
+def by_nnpack(trunk: nn.Module) -> nn.Module:
+    """The same trunk, its convolutions made such that NNPACK may compute them."""
+    for layer in trunk.modules():
+        if type(layer) is nn.Conv2d:
+            layer.__class__ = NnpackConv2d
+    return trunk
