@@ -40,6 +40,7 @@ from detection.inference.testing import (
     seen_in_training,
     stage_name,
 )
+from detection.leftovers import sweep
 from detection.machine import environment, fixed_threads
 from detection.pages.detection_report import NAME, shown_by, write_report
 from detection.run import Run, log_to
@@ -75,7 +76,7 @@ def main(config: Config) -> None:
         kept=run.folder,
     )
     log_to(run.folder / "log.txt")
-    run.sweep()
+    sweep(run.folder, run.cache)
     check_objects(data.records, data.classes)
     if seen := seen_in_training(run, data):
         logger.warning(

@@ -35,6 +35,7 @@ from commands.cli import end, run_tool, with_progress
 from commands.transfer_rows import Asked, Rows, values_of
 from detection.config import Config
 from detection.evaluation.report import NO_AP
+from detection.leftovers import sweep
 from detection.machine import Precision, environment, fixed_threads, native_precision
 from detection.run import Run
 from detection.settings.data import Data
@@ -141,7 +142,7 @@ def run_of(cache: str, device: Device, workers: int, cluster: str | None, strict
     )
     fixed_threads()
     run = Run(config, " ".join(sys.argv), with_progress)
-    run.sweep()
+    sweep(run.folder, run.cache)
     return run
 
 

@@ -1,15 +1,11 @@
-"""The machine: what it is, its threads, and what killed processes leave in its memory."""
+"""The machine: what it is, what it can compute with, and its threads."""
 
-import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,10 +17,6 @@ from threadpoolctl import threadpool_limits
 Precision = Literal["float32", "bfloat16"]
 A = TypeVar("A")
 B = TypeVar("B")
-
-SHARED_MEMORY = Path("/dev/shm")
-# What joblib and its semaphores leave there, with the id of the process that made it.
-NAMES = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_]")
 
 
 def fixed_threads() -> None:
@@ -133,26 +125,6 @@ def side_by_side(beside: Callable[[], A], here: Callable[[], B]) -> tuple[A, B]:
         other = executor.submit(beside)
         mine = here()
         return other.result(), mine
-
-
-def remove_dead_names(older_than: float = 3600.0) -> list[Path]:
-    """Delete what killed processes of this user left in Linux's shared memory; returns it.
-
-    Args:
-        older_than: seconds since a name was made; a younger one stays.
-    """
-    deleted = []
-    newest = time.time() - older_than
-    for path in SHARED_MEMORY.glob("*"):
-        maker = NAMES.match(path.name)
-        if maker is None or Path("/proc", maker[1]).exists():
-            continue
-        with suppress(OSError):  # another program may be deleting it
-            status = path.lstat()
-            if status.st_uid == os.getuid() and status.st_mtime < newest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                deleted.append(path)
-    return deleted
 
 
 def peak_memory_mb() -> int:

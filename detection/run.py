@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,16 +16,16 @@ from filelock import FileLock, Timeout
 from joblib import cpu_count
 
 from detection.config import Config
+from detection.leftovers import sweep
 from detection.machine import (
     device_named,
     environment,
     native_precision,
     peak_memory_mb,
-    remove_dead_names,
 )
 from detection.pool import Order, Pool, shared_out, worker_count, works_here
 from files.names import content_key
-from files.writing import bytes_below, path_in_errors, remove_leftovers, save_text
+from files.writing import path_in_errors, save_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +37,6 @@ ELSEWHERE = ("run", "device", "workers", "cluster", "strict", "detection", "repo
 
 # Seconds between the events that tell how far a stage is.
 PROGRESS_INTERVAL_S = 30
-
-# The size of a cache above this is logged: it grows with every set of images and of settings.
-LARGE_CACHE_BYTES = 10**9
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -174,7 +170,7 @@ class Run:
         logger.info("run %s: %s", self.folder, self.command)
         logger.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
         self.event("start", command=self.command, settings=self._settings_key(), **facts)
-        self.sweep()
+        sweep(self.folder, self.cache)
 
     def save_settings(self) -> None:
         """Write config.yaml, when the product of these settings is about to be in the folder."""
@@ -184,24 +180,6 @@ class Run:
         """Changes when another training is asked for, not when the same one is run elsewhere."""
         settings = asdict(self.config)
         return content_key({name: one for name, one in settings.items() if name not in ELSEWHERE})
-
-    def sweep(self) -> None:
-        """Delete what killed programs left: half-written files here and in the cache, and names.
-
-        The files may be gigabytes. What was written to within the last hour stays. The size of a
-        large cache is logged.
-        """
-        for folder in (self.folder, self.cache):
-            for path in remove_leftovers(folder):
-                logger.info("deleted %s, left by a program that was killed", path)
-        remove_dead_names()
-        size = bytes_below(self.cache)
-        if size >= LARGE_CACHE_BYTES:
-            logger.info(
-                "the cache %s holds %.1f GB, %.1f GB of its disk are free; it can be deleted while "
-                "nothing runs",
-                *(self.cache, size / 1e9, shutil.disk_usage(self.cache).free / 1e9),
-            )
 
     def artefact(self, stage: str, key: str) -> Path:
         """The file a stage leaves, named by the key of what made it."""

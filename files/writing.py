@@ -142,31 +142,26 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def remove_leftovers(folder: str | Path, older_than: float = 3600.0) -> list[Path]:
-    """Delete what killed writers left in a folder and below it; returns what was deleted.
+def remove_leftovers(folder: str | Path) -> tuple[list[Path], int]:
+    """Delete what killed writers left in a folder and below it, where ``write_atomic`` wrote.
 
-    Args:
-        folder: where ``write_atomic`` wrote; need not exist.
-        older_than: seconds since a temporary file was last written to. A younger one may still be
-            in another process's hands and stays.
+    A temporary file written to within the last hour may still be in another process's hands and
+    stays.
+
+    Returns:
+        What was deleted, and the bytes of all else; none and 0 where there is no such folder.
     """
-    newest = time.time() - older_than
-    deleted = []
-    for path in Path(folder).rglob(LEFTOVER):
-        with suppress(OSError):  # its writer may just be done, or another user's
-            if path.stat().st_mtime < newest:
+    newest = time.time() - 3600
+    deleted, size = [], 0
+    for path in Path(folder).rglob("*"):
+        with suppress(OSError):  # deleted meanwhile, or another user's
+            status = path.lstat()
+            if path.match(LEFTOVER) and status.st_mtime < newest:
                 path.unlink()
                 deleted.append(path)
-    return deleted
-
-
-def bytes_below(folder: str | Path) -> int:
-    """Size of all files in a folder and below it; 0 where there is none."""
-    total = 0
-    for path in Path(folder).rglob("*"):
-        with suppress(OSError):  # deleted meanwhile
-            total += path.lstat().st_size
-    return total
+            else:
+                size += status.st_size
+    return deleted, size
 
 
 def save_text(path: str | Path, text: str) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from classification.transfer.extractor_spec import VERSION, ExtractorSpec, extractor_of_process
 from classification.transfer.view import View
-from detection.run import LARGE_CACHE_BYTES, Run
+from detection.leftovers import LARGE_CACHE_BYTES
+from detection.run import Run
 from files.artefacts import Artefact, read_artefact, write_artefact
 from files.images import UnreadableImage, read_image
 from files.names import content_key

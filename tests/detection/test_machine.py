@@ -1,18 +1,16 @@
-"""The machine: its description and threads, and what killed ones leave."""
+"""The machine: its description, devices and threads."""
 
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 
 import joblib
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from detection import machine
 from detection.machine import (
     device_in_keys,
     device_named,
@@ -22,7 +20,6 @@ from detection.machine import (
     one_thread,
     peak_memory_mb,
     ready,
-    remove_dead_names,
     side_by_side,
     version_of,
 )
@@ -115,37 +112,6 @@ def test_side_by_side_either_may_fail(threads, count):
     for two in ((fail, counts), (counts, fail)):
         with pytest.raises(KeyError):
             side_by_side(*two)
-
-
-def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    of_dead = [f"sem.loky-{dead.pid}-0u_myukm", f"joblib_memmapping_folder_{dead.pid}_ab_cd"]
-    stay = [
-        f"sem.loky-{os.getpid()}-0u_myukm",
-        f"joblib_memmapping_folder_{os.getpid()}_ab_cd",
-        f"sem.other-{dead.pid}-ab",
-        f"joblib_memmapping_folder_{dead.pid}",
-        f"sem.loky-{dead.pid}-young",
-    ]
-    for name in (*of_dead, *stay):
-        if name.startswith("joblib"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "array.pkl").write_bytes(b"numbers")
-        else:
-            (tmp_path / name).write_bytes(b"")
-        if "young" not in name:
-            os.utime(tmp_path / name, (time.time() - 4000,) * 2)
-    assert {path.name for path in remove_dead_names()} == set(of_dead)
-    assert {path.name for path in tmp_path.iterdir()} == set(stay)
-    assert {path.name for path in remove_dead_names(older_than=-10)} == {stay[-1]}
-    monkeypatch.setattr(os, "getuid", lambda: -1)
-    os.utime(tmp_path / stay[2], (0, 0))
-    (tmp_path / of_dead[0]).write_bytes(b"")
-    assert remove_dead_names(older_than=-10) == []  # another user's
-    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "none")
-    assert remove_dead_names() == []
 
 
 def test_fixed_threads_in_this_process(threads):

@@ -80,22 +80,6 @@ def test_stages_of_another_training_in_the_folder_do_not_count(run):
     }
 
 
-def test_the_size_of_a_large_cache_is_logged(run, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    cache = tmp_path / "cache"
-    run = Run(replace(run.config, data=Data(cache=str(cache))))
-    run.sweep()  # no cache yet
-    (cache / "bank").mkdir(parents=True)
-    (cache / "bank/small").write_bytes(b"1" * 9)
-    run.sweep()
-    assert not caplog.records
-    with (cache / "bank/large").open("wb") as file:
-        file.truncate(2_300_000_000)
-    run.sweep()
-    assert f"the cache {cache} holds 2.3 GB" in caplog.text
-    assert "it can be deleted while nothing runs" in caplog.text
-
-
 def test_small_numbers_are_read_back_as_numbers(tmp_path):
     config = Config(run=str(tmp_path), finetune=Finetune(learning_rate=1e-5, weight_decay=1e-10))
     Run(config).describe()
@@ -203,29 +187,6 @@ def test_a_run_makes_its_folder_when_it_writes(run):
     assert not run.folder.parent.exists()
     run.event("start")
     assert [path.name for path in run.folder.iterdir()] == ["metrics.jsonl"]
-
-
-def test_a_training_deletes_what_killed_ones_left(run, caplog, tmp_path):
-    """In its folder, the folders of tests in it and the cache; once, as it starts."""
-    caplog.set_level(logging.INFO)
-    run = Run(replace(run.config, data=Data(cache=str(tmp_path / "cache"))))
-    old = [
-        run.folder / ".sppnet-one.part",
-        run.folder / "stages/.sppnet-two.part",
-        run.folder / "test_minival_5scales/candidates-fc7-ab/.sppnet-three.part",
-        run.cache / "windows/edge_boxes-ab/.sppnet-four.part",
-    ]
-    stay = [run.folder / "stages/.sppnet-young.part", run.folder / "stages/svms.checkpoint"]
-    for path in (*old, *stay):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"half")
-        if path in old:
-            os.utime(path, (0, 0))
-    run.describe()
-    assert not any(path.exists() for path in old)
-    assert all(path.exists() for path in stay)
-    assert f"deleted {old[1]}, left by a program that was killed" in caplog.text
-    assert sum("left by a program" in line for line in caplog.messages) == len(old)
 
 
 def test_half_a_line_of_events_is_passed_over(run, caplog):

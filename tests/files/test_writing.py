@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from files.writing import (
-    bytes_below,
     file_digest,
     kept_by_content,
     path_in_errors,
@@ -156,20 +155,15 @@ def test_only_what_was_left_long_ago_is_deleted(tmp_path):
     other = tmp_path / "download.tar.part"  # other programs' names are theirs
     other.touch()
     os.utime(other, (0, 0))
-    assert set(remove_leftovers(tmp_path)) == {left["old"], left["below/deep/old"]}
+    deleted, size = remove_leftovers(tmp_path)
+    assert set(deleted) == {left["old"], left["below/deep/old"]}
+    stays = sum(each.lstat().st_size for each in tmp_path.rglob("*"))
+    assert size == stays >= 3 * len(b"whole") + len(b"half")
     assert left["young"].exists()
     assert other.exists()
     assert (tmp_path / "below/deep/old").read_bytes() == b"whole"
-    assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / "nowhere") == []
-
-
-def test_size_of_a_folder(tmp_path):
-    (tmp_path / "below/deep").mkdir(parents=True)
-    (tmp_path / "some").write_bytes(b"12345")
-    assert bytes_below(tmp_path / "nowhere") == 0
-    before = bytes_below(tmp_path)
-    (tmp_path / "below/deep/other").write_bytes(b"123")
-    assert bytes_below(tmp_path) == before + 3
+    assert remove_leftovers(tmp_path) == ([], size)
+    assert remove_leftovers(tmp_path / "nowhere") == ([], 0)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from paths import ROOT
 ORDER = (
     ("files",),
     (
-        *("networks", "boxes", "detections", "config", "settings", "run", "events", "machine"),
-        *("jobs", "cluster", "pool", "ranks", "proposals"),
+        *("networks", "boxes", "detections", "config", "settings", "run", "leftovers", "events"),
+        *("machine", "jobs", "cluster", "pool", "ranks", "proposals"),
     ),
     ("features", "learners", "data"),
     ("inference", "evaluation", "pages"),
