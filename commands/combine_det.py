@@ -26,10 +26,11 @@ from detection import config
 from detection.data.reading import LISTS, read_dataset
 from detection.data.records import Dataset
 from detection.detections import Detections
+from detection.evaluation.average_precision import VOCResult
 from detection.evaluation.coco_map import coco_ap50
 from detection.evaluation.comp4 import from_images, write_comp4
 from detection.evaluation.report import ap_columns, format_table, put_row, save_result
-from detection.evaluation.voc_ap import ClassDetections, VOCResult, evaluate_voc
+from detection.evaluation.voc_ap import ClassDetections, evaluate_voc
 from detection.inference.combination import combine, same_classes
 from detection.inference.postprocess import Suppression
 from detection.inference.testing import load_candidates

@@ -8,9 +8,10 @@ from pathlib import Path
 from detection.config import Config
 from detection.data.records import Dataset
 from detection.detections import Detections
+from detection.evaluation.average_precision import VOCResult
 from detection.evaluation.comp4 import from_images
 from detection.evaluation.report import ap_columns, put_row
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import split_detections
 

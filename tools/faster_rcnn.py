@@ -21,8 +21,9 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from commands.cli import with_progress
 from detection.data.records import Dataset, ImageRecord
 from detection.detections import Detections
+from detection.evaluation.average_precision import VOCResult
 from detection.evaluation.comp4 import from_images
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.evaluation.voc_ap import evaluate_voc
 from detection.networks.backbone import Backbone
 from files.images import read_image
 

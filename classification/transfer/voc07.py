@@ -17,7 +17,7 @@ from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.task import Outcome
 from detection.data.records import ImageRecord
 from detection.data.voc import read_voc
-from detection.evaluation.voc_ap import eleven_point_ap, recall_precision
+from detection.evaluation.average_precision import eleven_point_ap, recall_precision
 
 REPLICATES = 1000
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from detection.evaluation.average_precision import RECALLS
 from detection.evaluation.error_kinds import ERRORS, Explained, Kind, average_precisions
 from detection.evaluation.report import columns_of
-from detection.evaluation.voc_ap import RECALLS
 
 DRAWS = 4000
 # Drawn at a time, for memory.

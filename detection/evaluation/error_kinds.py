@@ -22,12 +22,8 @@ from numpy.typing import NDArray
 
 from detection.boxes import iou
 from detection.data.records import ImageRecord
-from detection.evaluation.voc_ap import (
-    MIN_OVERLAP,
-    ClassDetections,
-    eleven_point_ap,
-    recall_precision,
-)
+from detection.evaluation.average_precision import eleven_point_ap, recall_precision
+from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections
 
 # Below this overlap a detection has nothing to do with an object (TIDE's and Hoiem's).
 NO_OVERLAP = 0.1

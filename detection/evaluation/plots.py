@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from detection.evaluation.average_precision import RECALLS, ClassResult, VOCResult
 from detection.evaluation.fonts import fonts_of
 from detection.evaluation.report import NO_AP, classes_of_mean
-from detection.evaluation.voc_ap import RECALLS, ClassResult, VOCResult
 from files.writing import write_atomic
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detection.evaluation.voc_ap import VOCResult
+from detection.evaluation.average_precision import VOCResult
 from files.text import read_text
 from files.writing import save_text
 

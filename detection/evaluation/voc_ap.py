@@ -1,27 +1,17 @@
-"""Average precision by the rule of the VOC 2007 development kit (``VOCevaldet.m``, ``xVOCap.m``).
+"""True and false positives by the rule of the VOC 2007 development kit (``VOCevaldet.m``).
 
 The rule, one class at a time. Detections of all images are sorted by falling score, ties in the
 order given. Each looks at the object of its image and class that it overlaps most (the first on
 ties; difficult and already claimed objects take part). At an overlap >= 0.5 it is ignored if that
 object is difficult, a true positive if it is the first to claim it, and a false positive otherwise;
 there is no second-best match. Below 0.5 it is a false positive. Recall is over the objects that are
-not difficult.
-
-Two averages come of it. ``ap`` is VOC 2007's: the mean over the 11 recalls ``k * 0.1`` of the
-highest precision at that recall or above. These are the recalls that GNU Octave makes of the
-devkit's ``0:0.1:1``, so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold.
-MATLAB makes the upper half as ``1 - k * 0.1`` (docs/differences.md), where 6/10 and 7/10 would.
-``ap_area`` is the rule since VOC 2010: the area under the precision made monotone.
-
-Where no detection of a class counts, the devkit gives NaN; here the average is 0. A class without
-an object that counts has no average and no part in the mean: in a small split it would pull the
-mean down, though no detector can find what is not there. VOC's own splits have every class.
+not difficult; ``average_precision.py`` has the averages.
 
 Nothing is rounded and everything is float64.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +19,15 @@ from numpy.typing import NDArray
 
 from detection.boxes import iou
 from detection.data.records import ImageRecord
+from detection.evaluation.average_precision import (
+    ClassResult,
+    VOCResult,
+    area_ap,
+    eleven_point_ap,
+    recall_precision,
+)
 
 MIN_OVERLAP = 0.5
-RECALLS = np.arange(11) * 0.1
 
 Truth = dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]
 NOTHING = (np.zeros((0, 4)), np.zeros(0, dtype=bool))
@@ -66,78 +62,6 @@ class ClassDetections:
 
     def __len__(self) -> int:
         return len(self.scores)
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """How one class fared; vectors have one entry a detection, by falling score.
-
-    Attributes:
-        npos: objects that are not difficult.
-        scores: ``(n,)`` float64, falling.
-        tp: ``(n,)`` int64, true positives so far; an ignored detection repeats the count before it.
-        fp: ``(n,)`` int64, false positives so far.
-        ap: 11-point average precision, 0..1; None where ``npos`` is 0.
-        ap_area: area under the monotone precision, 0..1; None where ``npos`` is 0.
-    """
-
-    npos: int
-    scores: NDArray[np.float64]
-    tp: NDArray[np.int64]
-    fp: NDArray[np.int64]
-    ap: float | None
-    ap_area: float | None
-
-    @property
-    def ntp(self) -> int:
-        """True positives among all detections."""
-        return int(self.tp[-1]) if len(self.tp) else 0
-
-    @property
-    def nfp(self) -> int:
-        """False positives among all detections."""
-        return int(self.fp[-1]) if len(self.fp) else 0
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """``(n,)`` recall so far; NaN, as in the devkit, where ``npos`` is 0."""
-        return recall_precision(self.tp, self.fp, self.npos)[0]
-
-    @property
-    def precision(self) -> NDArray[np.float64]:
-        """``(n,)`` precision so far; NaN, as in the devkit, while only ignored ones were seen."""
-        return recall_precision(self.tp, self.fp, self.npos)[1]
-
-
-@dataclass(frozen=True)
-class VOCResult:
-    """The result of every class, in the order of the class list."""
-
-    per_class: Mapping[str, ClassResult]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the K classes."""
-        return tuple(self.per_class)
-
-    @property
-    def without_objects(self) -> tuple[str, ...]:
-        """Names of the classes without an object that counts; no mean is over them."""
-        return tuple(name for name, result in self.per_class.items() if result.ap is None)
-
-    @property
-    def map(self) -> float:
-        """Mean over the classes with objects of the 11-point average: VOC 2007's mAP, 0..1."""
-        return _mean(result.ap for result in self.per_class.values())
-
-    @property
-    def map_area(self) -> float:
-        """Mean over the classes with objects of the area average precision, 0..1."""
-        return _mean(result.ap_area for result in self.per_class.values())
-
-
-def _mean(averages: Iterable[float | None]) -> float:
-    return float(np.mean([one for one in averages if one is not None]))
 
 
 def evaluate_voc(
@@ -265,28 +189,3 @@ def match_image(
     _, first = np.unique(best[claims], return_index=True)
     is_tp[claims[first]] = True
     return is_tp, ~(is_tp | ignored)
-
-
-def recall_precision(
-    tp: NDArray[np.int64], fp: NDArray[np.int64], npos: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Recall and precision, ``(n,)`` each, of running counts ``(n,)``; 0/0 is NaN."""
-    with np.errstate(invalid="ignore"):
-        return tp / np.float64(npos), tp / (tp + fp).astype(np.float64)
-
-
-def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """VOC 2007's average precision of a curve ``(n,)``; NaN entries do not take part."""
-    total = 0.0
-    for threshold in RECALLS:
-        reached = precision[(recall >= threshold) & ~np.isnan(precision)]
-        total += reached.max(initial=0.0) / len(RECALLS)
-    return float(total)
-
-
-def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the precision made monotone, of a curve ``(n,)``; NaN precisions count as 0."""
-    steps = np.concatenate(([0.0], recall, [1.0]))
-    heights = np.concatenate(([0.0], np.nan_to_num(precision), [0.0]))
-    envelope = np.maximum.accumulate(heights[::-1])[::-1]
-    return float((np.diff(steps) * envelope[1:]).sum())

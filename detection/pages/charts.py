@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from detection.evaluation.voc_ap import RECALLS, ClassResult
+from detection.evaluation.average_precision import RECALLS, ClassResult
 
 BLUE, ORANGE, GREEN, PINK = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 COLOURS = (BLUE, ORANGE, GREEN, PINK)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from detection.data.records import ImageRecord
 from detection.detections import Detections
+from detection.evaluation.average_precision import VOCResult
 from detection.evaluation.comp4 import from_images
 from detection.evaluation.error_kinds import ERRORS, Kind, explain, gains
 from detection.evaluation.report import classes_of_mean
-from detection.evaluation.voc_ap import VOCResult
 from detection.inference.detector import SPPDetector
 from detection.pages.charts import (
     PANEL,

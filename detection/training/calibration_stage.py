@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.data.records import Dataset
+from detection.evaluation.average_precision import VOCResult
 from detection.evaluation.comp4 import from_images
-from detection.evaluation.voc_ap import VOCResult, evaluate_voc
+from detection.evaluation.voc_ap import evaluate_voc
 from detection.events import events_of_training, stage_seconds
 from detection.inference.detector import SPPDetector
 from detection.inference.testing import score_images, scored, split_detections

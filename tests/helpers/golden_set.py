@@ -30,6 +30,11 @@ PARTS = {"whole_class": (WHOLE_CLASS,), "images": VOC_CLASSES}
 COLUMNS = ("image", "height", "width", "class", "difficult", "xmin", "ymin", "xmax", "ymax")
 
 
+def toy_cases():
+    """Small made cases by name, with the devkit's answers."""
+    return json.loads((GOLDEN / "toy_cases.json").read_text())["cases"]
+
+
 def read_part(part):
     """Records, detections by class and answers by class of a part of ``tests/golden``."""
     classes = PARTS[part]

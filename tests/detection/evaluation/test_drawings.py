@@ -13,9 +13,9 @@ from PIL import Image
 from detection.data.records import ImageRecord
 from detection.detections import Detections
 from detection.evaluation import fonts
+from detection.evaluation.average_precision import ClassResult, VOCResult
 from detection.evaluation.drawings import class_colour, draw_detections
 from detection.evaluation.plots import plot_precision_recall
-from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 CLASSES = ("cat", "dog")
 LETTER = "\u2315"  # not in DejaVu Sans

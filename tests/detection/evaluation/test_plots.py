@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detection.evaluation.average_precision import ClassResult, VOCResult
 from detection.evaluation.plots import plot_precision_recall, plot_recall
-from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
 @pytest.mark.parametrize("count", [1, 4, 20])

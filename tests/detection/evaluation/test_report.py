@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from detection.evaluation.average_precision import ClassResult, VOCResult
 from detection.evaluation.report import (
     ap_columns,
     format_stages,
@@ -13,7 +14,6 @@ from detection.evaluation.report import (
     put_rows,
     save_result,
 )
-from detection.evaluation.voc_ap import ClassResult, VOCResult
 
 
 @pytest.fixture
