@@ -12,48 +12,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detection.learners.class_svms import ClassSVMs
-from detection.learners.scores import linear_scores
 from detection.learners.svm import RELEASED, HingeLoss, LinearSVM, fit_svm
+from detection.training.mining.models import Model
 from detection.training.mining.negative_cache import NegativeCache
 
 # Part of an artefact's key: raised when the same inputs would give other SVMs.
 VERSION = 4
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Model:
-    """What tells whether a window is hard, at one moment of the mining.
-
-    Attributes:
-        weights: ``(K, D)`` of the SVMs.
-        bias: ``(K,)``.
-        fitted: ``(K,)`` bool; a class without an SVM finds every window hard.
-        threshold: strict.
-    """
-
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    fitted: NDArray[np.bool_]
-    threshold: float
-
-    def hard(self, features: NDArray) -> NDArray[np.bool_]:
-        """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``.
-
-        Raises:
-            ValueError: a feature is not finite.
-        """
-        scores = linear_scores(features, self.weights, self.bias)
-        if not np.isfinite(scores).all():
-            raise ValueError("features are not finite")
-        return (scores > self.threshold) | ~self.fitted
 
 
 class HardNegativeMiner:
@@ -123,7 +94,7 @@ class HardNegativeMiner:
                 )
         count = len(self.classes)
         self._positives = list(positives)
-        self._cache = NegativeCache(count, self.dimension)
+        self._cache = NegativeCache(self.dimension)
         self._coef = np.zeros((count, self.dimension), np.float32)
         self._intercept = np.zeros(count, np.float32)
         self._fitted = np.zeros(count, np.bool_)
@@ -261,7 +232,7 @@ class HardNegativeMiner:
                 "this state of the hard-negative miner was made with other classes, settings or "
                 "positives; delete it and mine again"
             )
-        self._cache = NegativeCache(len(self.classes), self.dimension)
+        self._cache = NegativeCache(self.dimension)
         self._cache.load(state)
         self._coef = state["coef"].copy()
         self._intercept = state["intercept"].copy()
@@ -269,10 +240,6 @@ class HardNegativeMiner:
         self._new = state["new"].copy()
         self._visited = set(state["visited"].tolist())
         return self
-
-    def visited(self) -> set[int]:
-        """Numbers of the images mined so far."""
-        return set(self._visited)
 
     def _digest(self) -> NDArray[np.uint8]:
         """SHA-256, 32 bytes, of what a state depends on: settings and positives."""

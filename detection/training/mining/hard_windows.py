@@ -15,8 +15,7 @@ from detection.features.extractor import Extractor
 from detection.inference.layers import LayerFeatures
 from detection.machine import Precision
 from detection.training.labels import label_windows
-from detection.training.mining.hard_negatives import Model
-from detection.training.mining.models_file import ModelsFile, models_of_process
+from detection.training.mining.models import Model, ModelsFile, models_of_process
 
 
 class Hard(NamedTuple):

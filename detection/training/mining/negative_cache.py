@@ -23,12 +23,10 @@ class NegativeCache:
     """Negatives of K classes, each window's features once, in the order they came.
 
     Args:
-        num_classes: K.
         dimension: D.
     """
 
-    def __init__(self, num_classes: int, dimension: int) -> None:
-        self.num_classes = num_classes
+    def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self._blocks: list[_Block] = []
 
@@ -37,14 +35,6 @@ class NegativeCache:
         held = members.any(axis=1)
         if held.any():
             self._blocks.append(_Block(features[held], members[held]))
-
-    def counts(self) -> NDArray[np.int64]:
-        """Negatives of each class, ``(K,)``."""
-        return self._members().sum(axis=0)
-
-    def rows(self) -> int:
-        """Windows held."""
-        return sum(len(block.features) for block in self._blocks)
 
     def gather(self, label: int) -> NDArray[np.float16]:
         """Features ``(m, D)`` of a class's negatives; a copy."""
@@ -87,7 +77,3 @@ class NegativeCache:
         while (name := f"features.{len(self._blocks)}") in state:
             members = state[f"members.{len(self._blocks)}"]
             self._blocks.append(_Block(state[name], members.copy()))
-
-    def _members(self) -> NDArray[np.bool_]:
-        parts = [block.members for block in self._blocks]
-        return np.concatenate(parts) if parts else np.zeros((0, self.num_classes), np.bool_)

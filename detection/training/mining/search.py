@@ -26,7 +26,7 @@ from detection.settings.training import Svm
 from detection.training.extractors import extractor_spec
 from detection.training.feature_cache import CachedWindows
 from detection.training.mining import checkpoint
-from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from detection.training.mining.hard_negatives import HardNegativeMiner
 from detection.training.mining.hard_windows import (
     FeatureSource,
     Hard,
@@ -35,7 +35,7 @@ from detection.training.mining.hard_windows import (
     hard_windows,
     hard_windows_in_process,
 )
-from detection.training.mining.models_file import ModelsFile
+from detection.training.mining.models import Model, ModelsFile
 from proposals.store import Windows
 
 # The first SVMs find nearly every window hard, so blocks begin at one image and double.

@@ -8,8 +8,9 @@ import torch
 from made_mining import made_mining, made_mining_world
 from made_world import CLASSES, GRID, LAYERS, LENGTH, FakeExtractor, cells_of, events_of, feature_of
 
-from detection.training.mining.hard_negatives import HardNegativeMiner, Model
+from detection.training.mining.hard_negatives import HardNegativeMiner
 from detection.training.mining.hard_windows import MiningJob, hard_windows
+from detection.training.mining.models import Model
 from detection.training.mining.search import object_features
 
 # Images 0 to 12 in their blocks.

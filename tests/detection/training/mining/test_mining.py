@@ -219,10 +219,10 @@ def test_resuming_the_miners(tmp_path):
 
     others = made_miners()
     assert checkpoint.resume(path, "another key", others) == 0
-    assert all(other.visited() == set() for other in others.values())
+    assert not any(len(other.state()["visited"]) for other in others.values())
     assert checkpoint.resume(path, "key", others) == 1
     for layer, other in others.items():
-        assert other.visited() == {0}
+        assert other.state()["visited"].tolist() == [0]
         np.testing.assert_array_equal(other.finish().coef_, miners[layer].finish().coef_)
     message = rf"{path} cannot be resumed: .* other classes, settings or positives; delete it"
     with pytest.raises(ValueError, match=message):

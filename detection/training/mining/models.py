@@ -1,16 +1,49 @@
-"""The SVMs of a block of images as other processes find them: in a file, read once by each."""
+"""The SVMs at one moment of the mining, by which windows are hard; their file for other processes.
+
+The processes that search a block of images read the file once each.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from detection.learners.scores import linear_scores
 from detection.networks.weights import tensor_digest
-from detection.training.mining.hard_negatives import Model
 from files.artefacts import read_artefact, strip_prefix, write_artefact
+
+
+@dataclass(frozen=True)
+class Model:
+    """What tells whether a window is hard, at one moment of the mining.
+
+    Attributes:
+        weights: ``(K, D)`` of the SVMs.
+        bias: ``(K,)``.
+        fitted: ``(K,)`` bool; a class without an SVM finds every window hard.
+        threshold: strict.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    fitted: NDArray[np.bool_]
+    threshold: float
+
+    def hard(self, features: NDArray) -> NDArray[np.bool_]:
+        """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``.
+
+        Raises:
+            ValueError: a feature is not finite.
+        """
+        scores = linear_scores(features, self.weights, self.bias)
+        if not np.isfinite(scores).all():
+            raise ValueError("features are not finite")
+        return (scores > self.threshold) | ~self.fitted
 
 
 class ModelsFile(NamedTuple):
