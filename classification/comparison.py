@@ -79,12 +79,11 @@ def compare(first: NDArray, second: NDArray, seed: int = 0) -> Comparison:
     )
 
 
-def shares_right(paths: Sequence[str | Path], top: int = 1) -> NDArray[np.float64]:
+def shares_right(paths: Sequence[str | Path]) -> NDArray[np.float64]:
     """The share of some tests, such as of three seeds, that has each image right.
 
     Args:
         paths: of predictions.csv.
-        top: an image is right whose class is among so many.
 
     Returns:
         ``(N,)``, the images sorted by name.
@@ -101,7 +100,7 @@ def shares_right(paths: Sequence[str | Path], top: int = 1) -> NDArray[np.float6
                 f"{path} and {paths[0]} are tests of other images: {others} are only in one of "
                 "them; compare tests of the same split"
             )
-    right = np.array([[ranks[image] <= top for image in images] for ranks in tests])
+    right = np.array([[ranks[image] == 1 for image in images] for ranks in tests])
     return right.mean(axis=0)
 
 

@@ -30,6 +30,8 @@ VOID = 255
 AGREED = 0.3
 SCALES = (0.6, 1.5)
 TURN = 20.0
+# Of descent, its highest.
+LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,6 @@ def train_edges(
     steps: int,
     batch: int = 4,
     side: int = 288,
-    learning_rate: float = 1e-3,
     seed: int = 0,
     progress: Callable[[Iterable[int], str, int], Iterable[int]],
     report: Callable[[dict[str, Any]], None] = lambda event: None,
@@ -190,7 +191,6 @@ def train_edges(
         steps: of descent (AdamW; the rate rises over 100 steps and falls by a cosine to 0).
         batch: crops a step.
         side: of a crop.
-        learning_rate: its highest.
         seed: of weights and crops.
         progress: wraps the steps.
         report: called every 100 steps with the mean loss.
@@ -203,7 +203,7 @@ def train_edges(
     for step in progress(range(steps), "edges", steps):
         rate = min(1, (step + 1) / 100) * (1 + np.cos(np.pi * step / steps)) / 2
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * rate
+            group["lr"] = LEARNING_RATE * rate
         crops = [
             draw_crop(images[number], side, rng) for number in rng.integers(len(images), size=batch)
         ]

@@ -72,7 +72,6 @@ class LinearSVM:
         objective: at these weights.
         negative_scores: ``(m,)`` float64, the scores of the negatives it was fitted on, in order.
         support_vectors: samples on or inside the margin, ``y * score <= 1.001``.
-        iterations: passes of the solver; below its limit, so it converged.
         seconds: time of the fit.
     """
 
@@ -81,7 +80,6 @@ class LinearSVM:
     objective: SVMObjective
     negative_scores: NDArray[np.float64]
     support_vectors: int
-    iterations: int
     seconds: float
 
 
@@ -199,6 +197,5 @@ def fit_svm(
         svm_objective(weights, intercept, of_positives, of_negatives, loss),
         of_negatives,
         int((targets * scores <= 1.0 + ON_MARGIN).sum()),
-        int(solver.n_iter_),
         time.perf_counter() - start,
     )

@@ -58,7 +58,6 @@ class Backbone(nn.Module):
         reduction: brings the map to fewer channels (``reduction.py``), or None.
         standard_cells: side of the conv5 map of a 224-pixel image; times the stride it is the
             side the released scale rule aims at.
-        field_size: pixels one cell sees.
         stride: pixels between cells.
         centre: 0-based pixel at the centre of what cell 0 sees.
     """
@@ -85,7 +84,6 @@ class Backbone(nn.Module):
         self.trunk = trunk
         self.preprocessing = preprocessing
         self.reduction: Reduction | None = None
-        self.field_size = field.size
         self.stride = field.stride
         self.centre = field.centre
         self.shrink = shrink

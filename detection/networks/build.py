@@ -1,30 +1,23 @@
 """A network by name, with its weights."""
 
-from pathlib import Path
-
 from detection.networks.backbone import Backbone
 from detection.networks.weight_sources import load_weights
 from detection.networks.weights import Weights
 from detection.networks.zoo.catalogue import network_named
 
 
-def build_backbone(
-    name: str,
-    weights: str | Weights = "auto",
-    folder: Path = Path("data/weights"),
-) -> Backbone:
+def build_backbone(name: str, weights: str | Weights = "auto") -> Backbone:
     """The convolutional part of a network, in evaluation mode, on the CPU, channels last.
 
     Args:
         name: of the network.
         weights: a source as ``load_weights`` takes it, or weights it has returned (whose
             ``classifier`` may start the head).
-        folder: where weights are looked for and kept.
 
     Raises:
         ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
     """
-    found = load_weights(name, weights, folder) if isinstance(weights, str) else weights
+    found = load_weights(name, weights) if isinstance(weights, str) else weights
     network = network_named(name)
     trunk = network.empty_trunk()
     backbone = Backbone(

@@ -38,7 +38,7 @@ def test_what_a_backbone_states(alexnet, zf5):
     # offset0 of the released mapping is 1-based: 16 and 21.
     assert (alexnet.channels, alexnet.stride, alexnet.centre) == (256, 16, 15)
     assert (zf5.channels, zf5.stride, zf5.centre) == (256, 16, 20)
-    assert zf5.field_size == 139
+    assert receptive_field(zf5.trunk).size == 139
     for network in (alexnet, zf5):
         assert (network.shrink, network.standard_cells) == (6.5, 13)
         assert network.pooled_length == 12800
@@ -48,7 +48,8 @@ def test_what_a_backbone_states(alexnet, zf5):
 def test_what_vgg16_states():
     network = build_backbone("vgg16", "random")
     assert (network.channels, network.stride, network.centre) == (512, 16, 7.5)
-    assert (network.field_size, network.standard_cells, network.shrink) == (196, 14, 6)
+    assert (network.standard_cells, network.shrink) == (14, 6)
+    assert receptive_field(network.trunk).size == 196
     assert network.pooled_length == 25600
     convolutions = [key for key, layer in network.trunk.named_modules() if hasattr(layer, "groups")]
     assert [convolutions[number] for number in network.stages] == ["0", "5", "10", "17", "24"]
