@@ -83,24 +83,24 @@ def test_coco(
         read(tmp_path)
 
 
-def test_coco_relative_boxes(drawn: list[Drawn], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "box", "message"),
+    [
+        (None, [0.1, 0.2, 0.5, 0.25], r"relative coordinates .*; expected pixels"),
+        (3, [0.1, 0.2, 0.900001, 0.5], r"image 'b00\.rf\.1\.jpg' has .* relative coordinates"),
+    ],
+    ids=["of all images", "of one image among others"],
+)
+def test_coco_relative_boxes(
+    image: int | None, box: list[float], message: str, drawn: list[Drawn], tmp_path: Path
+) -> None:
     write_coco(tmp_path, drawn)
     content = coco_of(drawn)
     for each in content["annotations"]:
-        each["bbox"] = [0.1, 0.2, 0.5, 0.25]
+        if image in (None, each["image_id"]):
+            each["bbox"] = box
     write(tmp_path / "annotations.json", json.dumps(content))
-    with pytest.raises(ValueError, match=r"relative coordinates .*; expected pixels"):
-        read(tmp_path)
-
-
-def test_coco_one_relative_image_among_others(drawn: list[Drawn], tmp_path: Path) -> None:
-    write_coco(tmp_path, drawn)
-    content = coco_of(drawn)
-    for each in content["annotations"]:
-        if each["image_id"] == 3:
-            each["bbox"] = [0.1, 0.2, 0.900001, 0.5]
-    write(tmp_path / "annotations.json", json.dumps(content))
-    with pytest.raises(ValueError, match=r"image 'b00\.rf\.1\.jpg' has .* relative coordinates"):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path)
 
 
