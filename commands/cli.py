@@ -1,30 +1,30 @@
 """What every tool shares: flags from types, logs on stderr, an expected error said in one line."""
 
-import argparse
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import asdict
 from io import TextIOWrapper
 from itertools import chain, compress, pairwise
 from operator import not_
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import auto_cli
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from commands.flags import FlagsParser
+from commands.settings_files import (
+    DEFAULT_CONFIG,
+    check_settings_files,
+    default_config,
+    packaged_configs,
+    trained_settings,
+)
 from commands.stopping import stoppable
 from detection.config import Config
 
-DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
-# Where configs/ is, too, when a tool is called from another folder: the repository, or the folder
-# that the package is installed in.
-HOME = Path(__file__).resolve().parents[1]
 # Exit status of a tool that did its work on all images but some, which could not be read.
 SKIPPED_STATUS = 3
 SKIPPED_LINES = 20
@@ -112,77 +112,6 @@ def _parted(words: list[str]) -> tuple[list[str], list[str]]:
     return list(compress(words, of_config)), list(compress(words, map(not_, of_config)))
 
 
-def default_config(name: Path = DEFAULT_CONFIG) -> Path | None:
-    """A default configuration of the working folder, or else the one that belongs to the tools.
-
-    None, with a warning, where neither is there.
-    """
-    for path in (name, HOME / name):
-        if path.is_file():
-            return path
-    logger.warning(
-        "no %s in %s or %s: settings have the defaults of --help", name, Path.cwd(), HOME
-    )
-    return None
-
-
-def trained_settings(arguments: list[str]) -> dict[str, Any]:
-    """The settings in config.yaml of the run that the arguments name, as flat dotted keys.
-
-    Raises:
-        ValueError: they are of another version of this project.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--run")
-    known, _ = parser.parse_known_args(arguments)
-    folder = known.run
-    if folder is None:
-        path = known.config or default_config()
-        folder = read_settings(path).get("run") if path and path.is_file() else None
-    trained = Path(folder or Config.run) / "config.yaml"
-    if not trained.is_file():
-        return {}
-    settings = _flat(read_settings(trained)) | {"run": str(trained.parent)}
-    for name in ("limit", "cluster"):
-        settings.pop(name, None)
-    if unknown := settings.keys() - _flat(asdict(Config())):
-        raise ValueError(
-            f"{trained} is of another version, whose settings {', '.join(sorted(unknown))} do not "
-            "exist here; train the run again"
-        )
-    return settings
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a file of settings holds; nothing, if it is empty.
-
-    Raises:
-        ValueError: the file is no YAML, or not of names and values.
-    """
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path.absolute()} is not valid YAML in UTF-8 ({reason})") from error
-    if not isinstance(settings, dict | None):
-        raise ValueError(
-            f"{path.absolute()} holds no settings: expected lines such as 'seed: 3', got a "
-            f"{type(settings).__name__}"
-        )
-    return settings or {}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 def with_progress(items: Iterable[Any], what: str, total: int) -> Generator[Any, None, None]:
     """A progress bar with the time left, on stderr; in a file a line a minute."""
     every = 0.1 if sys.stderr.isatty() else 60.0
@@ -209,22 +138,6 @@ def end(skipped: Mapping[str, str]) -> None:
     sys.exit(SKIPPED_STATUS)
 
 
-def packaged_configs(words: list[str]) -> list[str]:
-    """The command line with a ``configs/NAME.yaml`` that is not in the working folder found.
-
-    The configurations come with the package, so that the documented commands work in any folder.
-    """
-    found = list(words)
-    for place, (before, word) in enumerate(pairwise(["", *words])):
-        path = word if before == "--config" else word.partition("--config=")[2]
-        packaged = HOME / path
-        known = Path(path).parent == DEFAULT_CONFIG.parent and packaged.is_file()
-        if known and not Path(path).exists():
-            logger.info("%s is not in %s: %s is read", path, Path.cwd(), packaged)
-            found[place] = word.removesuffix(path) + str(packaged)
-    return found
-
-
 def _guarded(call: Callable[[list[str]], Any]) -> None:
     """Call a tool with its words; what is expected to go wrong ends it with one sentence."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -236,24 +149,10 @@ def _guarded(call: Callable[[list[str]], Any]) -> None:
     try:
         with stoppable():
             words = packaged_configs(sys.argv[1:])
-            _check_settings_files(words)
+            check_settings_files(words)
             call(words)
     except (ValueError, RuntimeError, OSError) as error:
         said = str(error)
     if said is not None:  # here, where no error holds on to progress bars, they have ended
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
-
-
-def _check_settings_files(arguments: list[str]) -> None:
-    """Read the files of settings that the arguments name, for a better sentence than a parser's.
-
-    Raises:
-        ValueError: as ``read_settings``.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", action="append", default=[], nargs="?", const="")
-    known, _ = parser.parse_known_args(arguments)
-    for path in map(Path, known.config):
-        if path.is_file():
-            read_settings(path)

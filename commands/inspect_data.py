@@ -13,8 +13,9 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from commands.cli import default_config, end, parse_config, run_tool
+from commands.cli import end, parse_config, run_tool
 from commands.make_proposals import measure, windows_of
+from commands.settings_files import default_config
 from detection.data.overview import (
     count_classes,
     duplicates,

@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,8 @@ from classification.run import ClassifierRun
 from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
 from classification.views import ViewKind
-from commands.cli import end, read_settings, run_tool, with_progress
+from commands.cli import end, run_tool, with_progress
+from commands.settings_files import read_settings
 from commands.tested_classifiers import (
     PREDICTIONS,
     RESULTS,
@@ -115,20 +116,30 @@ def main(
         check_same_images(facts, known, other)
     found.save(folder / PREDICTIONS)
     plot_confusion(found, folder / "confusion.png")
-    compared = {
-        other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
-        for other in others
-    }
+    compared = compared_to(others, folder)
     facts |= results(found, compared)
     save_text(folder / RESULTS, json.dumps(facts, indent=2) + "\n")
     report(folder, trained, found, facts)
     if csv is not None:
         put_rows(csv, rows_of(facts), SAME)
+    tell(folder, found, compared)
+    end(skipped)
+
+
+def compared_to(others: Iterable[str], folder: Path) -> dict[str, Comparison]:
+    """The test in a folder beside each of other tests, by their folders."""
+    return {
+        other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
+        for other in others
+    }
+
+
+def tell(folder: Path, found: Predictions, compared: Mapping[str, Comparison]) -> None:
+    """Print where the results are, and the measures."""
     print(f"{PREDICTIONS}, results.json, confusion.png and {NAME} are in {folder}")
     for other, one in compared.items():
         print(f"top-1 less that of {other}: {one}")
     print(format_measures(found))
-    end(skipped)
 
 
 def report(

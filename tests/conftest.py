@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 from paths import ROOT
 from threadpoolctl import threadpool_limits
+
+from commands import cli as shared_cli
+from commands import settings_files
 
 
 @pytest.fixture
@@ -42,6 +46,45 @@ def voc07_golden() -> Path:
     if not folder.is_dir():
         pytest.skip("no full golden set in ../shared/voc07/golden")
     return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path):
+    """The tools' shared module, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    handlers = list(logging.getLogger().handlers)
+    monkeypatch.setattr(settings_files, "HOME", tmp_path / "home")
+    yield shared_cli
+    logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def configured(cli, monkeypatch):
+    """Settings that a line of flags gives; on_trained takes a run's as test_det does."""
+
+    def call(*flags, on_trained=False):
+        monkeypatch.setattr(sys, "argv", ["tool.py", *map(str, flags)])
+        found = []
+        (cli.run_on_trained if on_trained else cli.run_configured)(found.append)
+        return found[0]
+
+    return call
+
+
+@pytest.fixture
+def refused(configured, capsys):
+    """What a line of flags is refused with, after the usage."""
+
+    def call(*flags):
+        with pytest.raises(SystemExit) as ended:
+            configured(*flags)
+        printed = capsys.readouterr()
+        assert ended.value.code in (1, 2)
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+        return printed.err.rpartition("error: ")[2]
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What every tool does alike: flags, files of settings, being stopped, and the end."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -31,15 +30,6 @@ def _signals_are_heard():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture
-def cli(monkeypatch, tmp_path):
-    """The tools' shared module, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    handlers = list(logging.getLogger().handlers)
-    yield shared_cli
-    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture
@@ -130,48 +120,27 @@ def test_a_bool_needs_no_value(cli, monkeypatch):
     assert found[2].data.difficult
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"seed: [3\nrun: x", "is not valid YAML in UTF-8 (while parsing a flow sequence"),
-        (b"run: \xff", "is not valid YAML in UTF-8 ('utf-8' codec can't decode byte 0xff"),
-        (b"\xff\xfes\0e\0e\0d\0", "is not valid YAML in UTF-8"),
-        (b"hello", "holds no settings: expected lines such as 'seed: 3', got a str"),
-        (b"- a\n- b\n", "holds no settings: expected lines such as 'seed: 3', got a list"),
-    ],
-    ids=["half", "bytes", "UTF-16", "word", "list"],
-)
-def test_a_file_of_settings_that_cannot_be_read_is_one_sentence(
-    cli, monkeypatch, capsys, tmp_path, content, words
-):
-    (tmp_path / "runs").mkdir()
-    for path in (tmp_path / "mine.yaml", tmp_path / "runs/config.yaml"):
-        path.write_bytes(content)
-    for name, call, flags in (
-        ("mine.yaml", cli.run_configured, ["--config", "mine.yaml"]),
-        ("mine.yaml", cli.run_configured, ["--seed", "3", "--config=mine.yaml"]),
-        ("mine.yaml", cli.run_on_trained, ["--config", "mine.yaml"]),
-        ("mine.yaml", cli.run_tool, ["--config", "mine.yaml"]),
-        ("runs/config.yaml", cli.run_on_trained, ["--run", "runs"]),
-    ):
-        monkeypatch.setattr(sys, "argv", ["tool.py", *flags])
-        with pytest.raises(SystemExit) as ended:
-            call(lambda config: None)
-        assert ended.value.code == 1
-        err = capsys.readouterr().err
-        assert err.startswith(
-            f"error: {tmp_path / name} {words}"
-        )  # the whole path of a relative one
-        assert err.count("\n") == 1
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, FileNotFoundError, OSError])
+def test_expected_errors_are_one_line(cli, monkeypatch, capsys, error):
+    def main():
+        raise error("this is wrong")
+
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_tool(main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: this is wrong\n"
 
 
-def test_a_byte_order_mark_is_passed_over(cli, monkeypatch, tmp_path):
-    (tmp_path / "mine.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
-    found = []
-    for call in (cli.run_configured, cli.run_on_trained):
-        monkeypatch.setattr(sys, "argv", ["tool.py", "--config", "mine.yaml"])
-        call(found.append)
-    assert [config.seed for config in found] == [3, 3]
+def test_interruption(cli, monkeypatch, capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run_tool(main)
+    assert ended.value.code == 130
+    assert "the same command resumes here" in capsys.readouterr().err
 
 
 def test_what_was_skipped_is_listed_at_the_end(cli, caplog):

@@ -1,8 +1,6 @@
 """Settings: their ranges, and how YAML, flags and a trained run give them."""
 
-import logging
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,50 +8,9 @@ import pytest
 import yaml
 from paths import ROOT
 
-from commands import cli as shared_cli
 from detection.config import COMMON, Config
-from detection.run import Run
 from detection.settings.testing import Detection, Report
 from detection.settings.training import BoxRegression, Finetune, Network, Svm
-
-
-@pytest.fixture
-def cli(monkeypatch, tmp_path):
-    """The tools' shared module, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    handlers = list(logging.getLogger().handlers)
-    monkeypatch.setattr(shared_cli, "HOME", tmp_path / "home")
-    yield shared_cli
-    logging.getLogger().handlers[:] = handlers
-
-
-@pytest.fixture
-def configured(cli, monkeypatch):
-    """Settings that a line of flags gives; on_trained takes a run's as test_det does."""
-
-    def call(*flags, on_trained=False):
-        monkeypatch.setattr(sys, "argv", ["tool.py", *map(str, flags)])
-        found = []
-        (cli.run_on_trained if on_trained else cli.run_configured)(found.append)
-        return found[0]
-
-    return call
-
-
-@pytest.fixture
-def refused(configured, capsys):
-    """What a line of flags is refused with, after the usage."""
-
-    def call(*flags):
-        with pytest.raises(SystemExit) as ended:
-            configured(*flags)
-        printed = capsys.readouterr()
-        assert ended.value.code in (1, 2)
-        assert printed.out == ""
-        assert "Traceback" not in printed.err
-        return printed.err.rpartition("error: ")[2]
-
-    return call
 
 
 def test_defaults_are_the_papers():
@@ -185,37 +142,6 @@ def test_batches_are_shared_out_evenly():
             Finetune(batch=batch, images=images)
 
 
-def test_the_default_file_is_read(configured, tmp_path):
-    """The one of the tools' own folder, so that they work from any; one that is here is before."""
-    for folder, seed in (("home/configs", 4), ("configs", 5)):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "voc07_alexnet.yaml").write_text(f"seed: {seed}\n")
-        assert configured() == Config(seed=seed)
-    # Another file stands alone: nothing of the default one is below it.
-    (tmp_path / "mine.yaml").write_text("scales: 1\n")
-    for words in (("--config", "mine.yaml"), ("--config=mine.yaml",)):
-        assert configured(*words) == Config(scales=1)
-
-
-def test_a_file_of_the_package_is_found_in_any_folder(configured, refused, cli, tmp_path, caplog):
-    caplog.set_level("INFO")
-    packaged = tmp_path / "home/configs/small.yaml"
-    packaged.parent.mkdir(parents=True)
-    packaged.write_text("seed: 4\nrun: runs/small\n")
-    assert cli.packaged_configs(["--seed", "configs/small.yaml"]) == [
-        "--seed",
-        "configs/small.yaml",
-    ]
-    for words in (("--config", "configs/small.yaml"), ("--config=configs/small.yaml",)):
-        caplog.clear()
-        assert configured(*words) == Config(seed=4, run="runs/small")
-        assert f"configs/small.yaml is not in {tmp_path}: {packaged} is read" in caplog.text
-    assert "configs/other.yaml" in refused("--config", "configs/other.yaml")
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/small.yaml").write_text("seed: 5\n")
-    assert configured("--config", "configs/small.yaml") == Config(seed=5)
-
-
 @pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "0.001", ".001"])
 def test_numbers_with_an_exponent(configured, tmp_path, number):
     path = tmp_path / "mine.yaml"
@@ -336,107 +262,8 @@ def test_the_dry_run(configured, capsys):
     assert yaml.safe_load(capsys.readouterr().out)["finetune"]["steps"] == 7
 
 
-TRAINED = Config(
-    run="runs/mine",
-    seed=4,
-    scales=1,
-    limit=10,
-    finetune=Finetune(train_from="conv4", steps=7, learning_rate=1e-5),
-    svm=Svm(layers=("pool5", "fc7")),
-    detection=Detection(top_k=20),
-)
-
-
-def test_a_trained_runs_settings_are_taken_over_but_for_its_limit(configured, cli):
-    Run(TRAINED).describe()
-    expected = replace(TRAINED, limit=None)
-    assert configured("--run", "runs/mine", on_trained=True) == expected
-    assert configured("--run=runs/mine", on_trained=True) == expected
-    settings = cli.trained_settings(["--run", "runs/mine", "--seed", "9"])
-    assert settings["seed"] == 4
-    assert settings["finetune.learning_rate"] == 1e-5
-    assert "limit" not in settings
-
-
-def test_flags_change_a_trained_runs_settings(configured):
-    Run(TRAINED).describe()
-    flags = ("--run", "runs/mine", "--scales", 5, "--limit", 2, "--detection.nms_iou", 0.5)
-    config = configured(*flags, on_trained=True)
-    changed = replace(TRAINED.detection, nms_iou=0.5)
-    assert config == replace(TRAINED, scales=5, limit=2, detection=changed)
-    flags = ("--run", "runs/mine", "--detection.layer", "pool5", "--detection.bbox=false")
-    changed = replace(TRAINED.detection, layer="pool5", bbox=False)
-    assert configured(*flags, on_trained=True) == replace(TRAINED, limit=None, detection=changed)
-
-
-def test_the_run_that_a_file_names(configured, tmp_path):
-    Run(TRAINED).describe()
-    (tmp_path / "mine.yaml").write_text("run: runs/mine\n")
-    assert configured("--config", tmp_path / "mine.yaml", on_trained=True).finetune.steps == 7
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/voc07_alexnet.yaml").write_text("run: runs/mine\n")
-    assert configured(on_trained=True).finetune.steps == 7
-
-
-def test_a_file_that_names_a_run_does_not_change_its_settings(configured, tmp_path):
-    """As configs/own_images.yaml does, where the training had flags."""
-    Run(TRAINED).describe()
-    (tmp_path / "mine.yaml").write_text("run: runs/mine\nseed: 1\nfinetune:\n  steps: 600\n")
-    named = configured("--config", "mine.yaml", "--limit", 2, on_trained=True)
-    assert named == replace(TRAINED, limit=2)
-    (tmp_path / "runs/mine").rename(tmp_path / "runs/moved")
-    both = configured("--config=mine.yaml", "--run", "runs/moved", on_trained=True)
-    assert both == replace(TRAINED, limit=None, run="runs/moved")
-    (tmp_path / "mine.yaml").write_text("run: runs/moved\n")
-    moved = configured("--config", "mine.yaml", on_trained=True)
-    assert moved == replace(TRAINED, limit=None, run="runs/moved")
-
-
 @pytest.mark.parametrize("on_trained", [False, True])
 def test_flags_before_the_file_count_too(configured, tmp_path, on_trained):
     (tmp_path / "mine.yaml").write_text("run: runs/new\nseed: 1\nscales: 1\n")
     words = ("--seed", 7, "--config", "mine.yaml", "--run=runs/other")
     assert configured(*words, on_trained=on_trained) == Config(run="runs/other", seed=7, scales=1)
-
-
-def test_a_run_that_was_not_trained(configured, cli, tmp_path):
-    assert cli.trained_settings([]) == {}
-    assert cli.trained_settings(["--run", "nowhere"]) == {}
-    assert configured("--run", "nowhere", on_trained=True) == Config(run="nowhere")
-    (tmp_path / "empty.yaml").write_text("")
-    assert cli.trained_settings(["--config", "empty.yaml"]) == {}
-
-
-def test_settings_of_an_older_run_are_one_sentence(tmp_path, cli, monkeypatch, capsys):
-    (tmp_path / "config.yaml").write_text("seed: 3\nfinetune:\n  layers: fc\n")
-    monkeypatch.setattr(sys, "argv", ["tool.py", "--run", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        cli.run_on_trained(lambda config: None)
-    assert ended.value.code == 1
-    assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'config.yaml'} is of another version, whose settings finetune.layers "
-        "do not exist here; train the run again\n"
-    )
-
-
-@pytest.mark.parametrize("error", [ValueError, RuntimeError, FileNotFoundError, OSError])
-def test_expected_errors_are_one_line(cli, monkeypatch, capsys, error):
-    def main():
-        raise error("this is wrong")
-
-    monkeypatch.setattr(sys, "argv", ["tool.py"])
-    with pytest.raises(SystemExit) as ended:
-        cli.run_tool(main)
-    assert ended.value.code == 1
-    assert capsys.readouterr().err == "error: this is wrong\n"
-
-
-def test_interruption(cli, monkeypatch, capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "argv", ["tool.py"])
-    with pytest.raises(SystemExit) as ended:
-        cli.run_tool(main)
-    assert ended.value.code == 130
-    assert "the same command resumes here" in capsys.readouterr().err

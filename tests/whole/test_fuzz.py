@@ -16,7 +16,7 @@ from made_detector import made_detector
 from made_formats import draw, write_coco, write_csv, write_voc, write_yolo
 from PIL import Image
 
-from commands.cli import read_settings
+from commands.settings_files import read_settings
 from detection.data.reading import read_dataset
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
