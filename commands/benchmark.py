@@ -78,11 +78,7 @@ def main(
         out: file for the results.
     """
     records = some_images(data, limit)
-    windows, seconds = [], []
-    for record in with_progress(records, "windows", len(records)):
-        start = time.perf_counter()
-        windows.append(proposals(read_image(record.path)))
-        seconds.append(time.perf_counter() - start)
+    windows, seconds = timed_windows(proposals, records)
     place = Run(Config(device=device)).device
     detectors = {name: make(name, hidden, place) for name in METHODS}
     times = measure(detectors, records, windows)
@@ -126,6 +122,18 @@ def some_images(data: Split, count: int) -> list[ImageRecord]:
         if not Path(data.root).exists():
             write_synthetic_voc(Path(data.root), train=48, test=24, seed=0)
     return list(read_dataset(data, data.split, limit=count).records)
+
+
+def timed_windows(
+    proposals: Proposals, records: list[ImageRecord]
+) -> tuple[list[NDArray[np.float32]], list[float]]:
+    """Windows ``(P, 4)`` of each image, and the seconds that they took."""
+    windows, seconds = [], []
+    for record in with_progress(records, "windows", len(records)):
+        start = time.perf_counter()
+        windows.append(proposals(read_image(record.path)))
+        seconds.append(time.perf_counter() - start)
+    return windows, seconds
 
 
 def measure(

@@ -93,13 +93,11 @@ def main(
         strict: stop at the first image that cannot be read.
     """
     path = Path(run) / "detector.safetensors" if run else shipped(detector)
-    beside = Path() if path.parent == SHIPPED else path.parent
-    folder = Path(out) if out else beside / "detected"
+    folder = Path(out) if out else folder_beside(path)
     names = find_images(images, folder)
     places = plan_drawings(names, folder)
     files = ResultFiles(json, csv, yolo)
-    written = [*(places.values() if drawings else ()), *filter(None, (json, csv))]
-    refuse_inputs(written, places)
+    refuse_inputs([*(places.values() if drawings else ()), *filter(None, (json, csv))], places)
     source = DetectorSource(
         path,
         file_digest(path) if path.is_file() else "",
@@ -118,16 +116,27 @@ def main(
     useful = workers_for(len(jobs), workers or cpu_count())
     results = detect_files(source, jobs, useful, draw, cluster)
     skipped: dict[str, str] = {}
-    found: dict[Path, Found] = {}
-    searched = 0
-    for result in timed(results, len(jobs), skipped, strict=strict):
-        searched += 1
-        if files.wanted:  # else memory does not grow with the number of images
-            found[result.image] = (result.found, result.size)
+    searched, found = counted(timed(results, len(jobs), skipped, strict=strict), keep=files.wanted)
     files.write(found, names, known.classes)
     if drawings:
         logger.info("images drawn: %d, in %s", searched, folder)
     end(skipped)
+
+
+def folder_beside(detector: Path) -> Path:
+    """Where images are drawn: beside the detector, or here for one that comes with the package."""
+    return (Path() if detector.parent == SHIPPED else detector.parent) / "detected"
+
+
+def counted(results: Iterable[ImageResult], *, keep: bool) -> tuple[int, dict[Path, Found]]:
+    """How many results there are, and with ``keep`` what was found in each image."""
+    found: dict[Path, Found] = {}
+    count = 0
+    for result in results:
+        count += 1
+        if keep:  # else memory does not grow with the number of images
+            found[result.image] = (result.found, result.size)
+    return count, found
 
 
 def timed(

@@ -58,9 +58,24 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
         digest: {name for each in same for name in each.annotation.names}
         for digest, same in sorted(copies.items())
     }
+    held = _held_back(names, {digest: len(same) for digest, same in copies.items()})
+    ids = {each.image_id for digest in held for each in copies[digest]}
+    return {
+        "train": [each.image_id for each in labelled if each.image_id not in ids],
+        "test": [each.image_id for each in labelled if each.image_id in ids],
+    }
+
+
+def _held_back(names: Mapping[str, set[str]], copies: Mapping[str, int]) -> set[str]:
+    """The images that ``content_split`` has in test, by digest.
+
+    Args:
+        names: of each image, in the order of digests, the classes it has.
+        copies: how often each image is there.
+    """
     left = Counter(name for found in names.values() for name in found)
     rarest = sorted(left, key=lambda name: (left[name], name))
-    wanted = round(HELD_BACK * len(labelled))
+    wanted = round(HELD_BACK * sum(copies.values()))
     held: set[str] = set()
     covered: set[str] = set()
 
@@ -79,11 +94,11 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
         chosen = None if name in covered else next(having, None)
         if chosen is not None:
             hold(chosen)
-    count = sum(len(copies[digest]) for digest in held)
+    count = sum(copies[digest] for digest in held)
     for digest in names:
-        if count + len(copies[digest]) <= wanted and may_go(digest):
+        if count + copies[digest] <= wanted and may_go(digest):
             hold(digest)
-            count += len(copies[digest])
+            count += copies[digest]
     if not held and len(names) > 1:
         hold(min(names, key=lambda each: (sum(left[name] == 1 for name in names[each]), each)))
         gone = sorted(name for name in covered if left[name] == 0)
@@ -93,11 +108,7 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
                 "lacks: %s; label more images of them",
                 ", ".join(gone),
             )
-    ids = {each.image_id for digest in held for each in copies[digest]}
-    return {
-        "train": [each.image_id for each in labelled if each.image_id not in ids],
-        "test": [each.image_id for each in labelled if each.image_id in ids],
-    }
+    return held
 
 
 def make_lists(folder: Path, labelled: Sequence[Labelled]) -> bool:
