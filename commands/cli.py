@@ -122,6 +122,17 @@ def with_progress(items: Iterable[Any], what: str, total: int) -> Generator[Any,
         yield from tqdm(items, desc=what, total=total, dynamic_ncols=True, mininterval=every)
 
 
+def log_to(path: Path) -> None:
+    """Append this process's log to a file, in more detail than on the screen and with times."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for screen in logging.getLogger().handlers:
+        screen.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("detection").setLevel(logging.DEBUG)
+
+
 def end(skipped: Mapping[str, str]) -> None:
     """End a tool that had to skip images: they are listed, and the exit status is 3.
 

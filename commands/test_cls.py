@@ -31,7 +31,7 @@ from classification.run import ClassifierRun
 from classification.scorer import ViewScorer
 from classification.testing import Predictions, format_measures, predict
 from classification.views import ViewKind
-from commands.cli import end, run_tool, with_progress
+from commands.cli import end, log_to, run_tool, with_progress
 from commands.settings_files import read_settings
 from commands.tested_classifiers import (
     PREDICTIONS,
@@ -44,7 +44,6 @@ from commands.tested_classifiers import (
 from detection.evaluation.report import put_rows
 from detection.events import read_events
 from detection.machine import environment, fixed_threads, peak_memory_mb
-from detection.run import log_to
 from files.names import check_file_name, content_key, short_name
 from files.text import read_text
 from files.writing import refuse_inputs, save_text

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from commands.cli import end, run_on_trained, with_progress
+from commands.cli import end, log_to, run_on_trained, with_progress
 from commands.table_rows import fill_table, measure
 from detection.config import Config
 from detection.data.reading import read_dataset
@@ -43,7 +43,7 @@ from detection.inference.testing import (
 from detection.leftovers import sweep
 from detection.machine import environment, fixed_threads
 from detection.pages.detection_report import NAME, shown_by, write_report
-from detection.run import Run, log_to
+from detection.run import Run
 from detection.settings.data import Split
 from files.images import read_image
 from files.writing import file_digest, refuse_inputs

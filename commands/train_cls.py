@@ -21,10 +21,9 @@ from classification.folder import LabelledImages, read_folder
 from classification.leaks import find_copies
 from classification.run import ClassifierRun
 from classification.training import train_classifier
-from commands.cli import end, run_configured, with_progress
+from commands.cli import end, log_to, run_configured, with_progress
 from detection.machine import fixed_threads
 from detection.ranks import joined
-from detection.run import log_to
 from files.writing import file_digest
 
 DEFAULT_CONFIG = Path("configs/imagenet_zf5.yaml")

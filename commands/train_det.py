@@ -13,7 +13,7 @@ keep it from taking --run for a flag of its own.
 import logging
 import sys
 
-from commands.cli import end, run_configured, with_progress
+from commands.cli import end, log_to, run_configured, with_progress
 from commands.dispatch import command_of
 from detection.config import Config
 from detection.data.reading import read_dataset
@@ -22,7 +22,7 @@ from detection.events import stage_seconds
 from detection.machine import fixed_threads
 from detection.pages.detection_report import NAME
 from detection.ranks import rank_of_process
-from detection.run import Run, log_to
+from detection.run import Run
 from detection.training.labels import check_classes, few_objects
 from detection.training.pipeline import train_detector
 from detection.training.time_left import expected_seconds, remember

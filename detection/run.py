@@ -252,14 +252,3 @@ class Run:
         logger.info("%s: reused %s", name, path)
         self.expected.pop(name, None)
         self.event("reused", stage=name, artefact=path.name)
-
-
-def log_to(path: Path) -> None:
-    """Append this process's log to a file, in more detail than on the screen and with times."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    for screen in logging.getLogger().handlers:
-        screen.setLevel(logging.INFO)
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("detection").setLevel(logging.DEBUG)

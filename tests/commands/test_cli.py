@@ -1,5 +1,7 @@
 """What every tool does alike: flags, files of settings, being stopped, and the end."""
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -159,6 +161,41 @@ def test_the_status_of_skipped_images_leaves_a_tool(cli, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.run_tool(lambda: cli.end({"a": "is damaged"}))
     assert ended.value.code == 3
+
+
+@pytest.fixture
+def logs():
+    """The root logger without handlers; everything about logging is put back."""
+    root, ours = logging.getLogger(), logging.getLogger("detection")
+    before, levels = root.handlers, (root.level, ours.level)
+    root.handlers = []
+    root.setLevel(logging.INFO)
+    yield root
+    for handler in root.handlers:
+        handler.close()
+    root.handlers = before
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+def test_the_log_is_appended_to_a_file(logs, tmp_path):
+    for word in ("one", "two"):
+        shared_cli.log_to(tmp_path / "new/log.txt")
+        logging.getLogger("any").info("word %s", word)
+        logs.handlers.pop().close()
+    lines = (tmp_path / "new/log.txt").read_text().splitlines()
+    assert [line[19:] for line in lines] == [" word one", " word two"]
+    assert lines[0][4] == "-"
+
+
+def test_the_file_has_more_than_the_screen(logs, tmp_path):
+    screen = io.StringIO()
+    logs.addHandler(logging.StreamHandler(screen))
+    shared_cli.log_to(tmp_path / "log.txt")
+    logging.getLogger("detection.run").debug("detail")
+    logging.getLogger("detection.run").info("word")
+    assert screen.getvalue() == "word\n"
+    assert "detail" in (tmp_path / "log.txt").read_text()
 
 
 def started(command, **settings):

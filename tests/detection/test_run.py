@@ -1,6 +1,5 @@
 """The run folder: what it records, and what can be read back from it."""
 
-import io
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import yaml
 from detection.config import Config
 from detection.events import stage_seconds
 from detection.machine import environment, peak_memory_mb
-from detection.run import Run, log_to, silent
+from detection.run import Run, silent
 from detection.settings.data import Data
 from detection.settings.training import Finetune
 
@@ -296,41 +295,6 @@ def test_paths_and_workers(run, tmp_path):
     assert Run(config).workers == 3
     assert Run(config).cache == tmp_path / "cache"
     assert list(run.progress([1, 2], "words", 2)) == list(silent([1, 2], "", 2)) == [1, 2]
-
-
-@pytest.fixture
-def logs():
-    """The root logger without handlers; everything about logging is put back."""
-    root, ours = logging.getLogger(), logging.getLogger("detection")
-    before, levels = root.handlers, (root.level, ours.level)
-    root.handlers = []
-    root.setLevel(logging.INFO)
-    yield root
-    for handler in root.handlers:
-        handler.close()
-    root.handlers = before
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-
-
-def test_the_log_is_appended_to_a_file(logs, tmp_path):
-    for word in ("one", "two"):
-        log_to(tmp_path / "new/log.txt")
-        logging.getLogger("any").info("word %s", word)
-        logs.handlers.pop().close()
-    lines = (tmp_path / "new/log.txt").read_text().splitlines()
-    assert [line[19:] for line in lines] == [" word one", " word two"]
-    assert lines[0][4] == "-"
-
-
-def test_the_file_has_more_than_the_screen(logs, tmp_path):
-    screen = io.StringIO()
-    logs.addHandler(logging.StreamHandler(screen))
-    log_to(tmp_path / "log.txt")
-    logging.getLogger("detection.run").debug("detail")
-    logging.getLogger("detection.run").info("word")
-    assert screen.getvalue() == "word\n"
-    assert "detail" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("native", [False, True])
