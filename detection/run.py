@@ -17,12 +17,7 @@ from joblib import cpu_count
 
 from detection.config import Config
 from detection.leftovers import sweep
-from detection.machine import (
-    device_named,
-    environment,
-    native_precision,
-    peak_memory_mb,
-)
+from detection.machine import device_named, environment, native_precision, peak_memory_mb
 from detection.pool import Order, Pool, shared_out, worker_count, works_here
 from files.names import content_key
 from files.writing import path_in_errors, save_text
