@@ -116,7 +116,9 @@ def main(
     useful = workers_for(len(jobs), workers or cpu_count())
     results = detect_files(source, jobs, useful, draw, cluster)
     skipped: dict[str, str] = {}
-    searched, found = counted(timed(results, len(jobs), skipped, strict=strict), keep=files.wanted)
+    searched, found = counted(
+        timed(results, len(jobs), skipped, strict=strict), keep=bool(files.wanted)
+    )
     files.write(found, names, known.classes)
     if drawings:
         logger.info("images drawn: %d, in %s", searched, folder)
