@@ -1,6 +1,6 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -240,6 +240,14 @@ class SPPDetector:
             taken, views = boxes_of(windows, "windows"), self._views(image)
         (candidates,) = self._candidates(views, image.shape[:2], taken).values()
         return self.shown(self.finish(candidates, image.shape[:2]), score_threshold)
+
+    def detect_each(
+        self,
+        images: Iterable[NDArray[np.uint8] | str | Path],
+        score_threshold: float | None = None,
+    ) -> Iterator[Detections]:
+        """``detect`` of many images, one after the other: a list, or anything that yields them."""
+        return (self.detect(image, score_threshold=score_threshold) for image in images)
 
     def shown(self, found: Detections, threshold: float | None = None) -> Detections:
         """What of ``finish``'s detections is shown to people; arguments and result as ``detect``.

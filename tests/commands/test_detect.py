@@ -286,6 +286,15 @@ def test_all_detections_go_to_files(tool, detector, square, tmp_path):
     assert written["1"]["yolo/classes.txt"] == b"nothing\nthing\n"
 
 
+def test_many_images_in_python(detector, square, images):
+    loaded = SPPDetector.load(detector)
+    one = loaded.detect(images / "square.png")
+    each = list(loaded.detect_each(iter([images / "square.png", np.asarray(square)])))
+    assert len(each) == 2
+    for found in each:
+        np.testing.assert_array_equal(found.boxes, one.boxes)
+
+
 def test_beside_a_gpu_windows_are_made_by_processes(detector, square, tmp_path, monkeypatch):
     """The network runs in this process, here on the CPU in place of the GPU."""
     square.save(tmp_path / "a.png")
