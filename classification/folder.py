@@ -33,8 +33,9 @@ class LabelledImages:
         return self.root / self.names[row]
 
     def sizes(self) -> list[int]:
-        """Bytes of the images' files."""
-        return [self.path(row).stat().st_size for row in range(len(self.names))]
+        """Bytes of the images' files; 0 of a link that leads nowhere."""
+        paths = map(self.path, range(len(self.names)))
+        return [path.stat().st_size if path.is_file() else 0 for path in paths]
 
 
 def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> LabelledImages:
@@ -85,6 +86,11 @@ def images_key(root: Path, names: Sequence[str]) -> str:
 
     Args:
         root: folder that the names are below.
-        names: of files that are there.
+        names: of files.
     """
-    return content_key({name: content_digest(root / name) for name in names})
+    return content_key({name: image_digest(root / name) for name in names})
+
+
+def image_digest(path: Path) -> str:
+    """``content_digest`` of an image; empty of a link that leads nowhere."""
+    return content_digest(path) if path.is_file() else ""

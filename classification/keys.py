@@ -1,10 +1,11 @@
 """What determines a classifier, as keys."""
 
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from classification.config import Config
-from classification.folder import LabelledImages
+from classification.folder import LabelledImages, images_key
+from classification.leaks import MOST_BYTES
 from files.names import content_key
 
 VERSION = 1
@@ -28,9 +29,16 @@ def training_keys(config: Config, train: LabelledImages, val: LabelledImages) ->
     for name in ("run", "device", "workers", "strict"):
         del settings[name]
     del settings["data"]["root"], settings["data"]["keep_gb"]
-    sizes = [images.sizes() for images in (train, val)]
-    parts = {"version": VERSION, "settings": settings, "classes": train.classes, "sizes": sizes}
-    parts |= {"train": train.names, "val": val.names}
+    parts = {"version": VERSION, "settings": settings, "classes": train.classes}
+    parts |= {"train": _content(train), "val": _content(val)}
     key = content_key(parts)
     del settings["seed"]
     return TrainingKeys(key, content_key(parts))
+
+
+def _content(images: LabelledImages) -> Any:
+    """What tells images from others: their bytes, or their names and sizes where they are many."""
+    sizes = images.sizes()
+    if sum(sizes) > MOST_BYTES:
+        return [images.names, sizes]
+    return images_key(images.root, images.names)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from classification.folder import LabelledImages
 from files.writing import content_digest
 
-# Of files that may be copies, no more are read than this: a set of ImageNet's size would take
-# minutes, with the other processes of a training waiting.
+# No more than this is read to tell files from others: a set of ImageNet's size would take minutes,
+# with the other processes of a training waiting.
 MOST_BYTES = 4 << 30
 
 
@@ -40,7 +40,7 @@ def find_copies(train: LabelledImages, val: LabelledImages) -> list[tuple[str, s
         The pairs in the order of ``val``; None where more than MOST_BYTES would have to be read.
     """
     sizes = train.sizes(), val.sizes()
-    both = set(sizes[0]) & set(sizes[1])
+    both = (set(sizes[0]) & set(sizes[1])) - {0}
     if sum(size for size in (*sizes[0], *sizes[1]) if size in both) > MOST_BYTES:
         return None
     known: dict[str, str] = {}

@@ -51,3 +51,10 @@ def test_a_very_large_set_is_not_read(root, monkeypatch):
     shutil.copy(root / "train/red/1.png", root / "val/red/9.png")
     monkeypatch.setattr(leaks, "MOST_BYTES", 100)
     assert find_copies(*sets(root)) is None
+
+
+def test_files_without_bytes_are_no_copies(root):
+    for split in SPLITS:
+        (root / split / "red/empty.png").write_bytes(b"")
+        (root / split / "red/away.png").symlink_to(root / "nowhere.png")
+    assert find_copies(*sets(root)) == []

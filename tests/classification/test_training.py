@@ -1,13 +1,16 @@
 """A small training: what it learns, what decides its bytes, and what it does with bad input."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from made_classes import write_classes
+from PIL import Image
 
+from classification import keys
 from classification.config import Config, Data, Network, Training
 from classification.epochs import learning_rate_at, means, scores
 from classification.folder import read_folder
@@ -141,17 +144,45 @@ def test_seeds_share_the_key_of_settings(root):
     assert len({one.settings, other.settings, images.settings}) == 3
 
 
+def test_images_are_told_apart_by_their_bytes_in_a_large_set_by_sizes(root, tmp_path, monkeypatch):
+    shutil.copytree(root, tmp_path / "data")
+    red, blue = (tmp_path / "data" / "train" / name / "0.bmp" for name in ("red", "blue"))
+    for path in (red, blue):  # in which files of images of one size have one size
+        Image.open(path.with_suffix(".png")).resize((30, 30)).save(path)
+
+    def key():
+        data = (read_folder(tmp_path / "data", split) for split in ("train", "val"))
+        return training_keys(config_of(tmp_path, "a"), *data).key
+
+    def swap():
+        content = red.read_bytes(), blue.read_bytes()
+        for path, other in zip((blue, red), content, strict=True):
+            path.write_bytes(other)
+
+    before = key()
+    assert key() == before
+    swap()
+    assert key() != before
+    monkeypatch.setattr(keys, "MOST_BYTES", 100)
+    before = key()
+    swap()
+    assert key() == before
+    red.write_bytes(b"no image")
+    assert key() != before
+
+
 @pytest.fixture
 def broken(tmp_path):
     root = write_classes(tmp_path / "data")
     (root / "train" / "red" / "5.png").write_bytes(b"no image")
     (root / "val" / "blue" / "0.png").write_bytes(b"")
+    (root / "val" / "red" / "away.png").symlink_to(tmp_path / "nowhere.png")
     return root
 
 
 def test_unreadable_images_are_skipped_and_listed(broken, tmp_path):
     run, facts = train(config_of(broken, tmp_path / "run", replace(SMALL, epochs=1)))
-    assert sorted(facts["skipped"]) == ["train/red/5.png", "val/blue/0.png"]
+    assert sorted(facts["skipped"]) == ["train/red/5.png", "val/blue/0.png", "val/red/away.png"]
     assert "is not a readable image" in facts["skipped"]["train/red/5.png"]
     assert load_classifier(run.classifier_path)[2]["skipped"] == facts["skipped"]
 
