@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files.image_folders import images_below
-from files.names import check_class_name, content_key
+from files.names import check_class_name, check_image_id, content_key, folded
 from files.writing import content_digest
 
 
@@ -48,8 +48,8 @@ def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> La
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no class, a class without images or with a name that cannot be used, or one
-            that ``classes`` lacks.
+        ValueError: no class, a class without images, one that ``classes`` lacks, or a name that
+            cannot be used, of a class or an image.
     """
     root = Path(root)
     folder = root / split
@@ -65,20 +65,35 @@ def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> La
         raise ValueError(f"{folder} holds no folder; expected one a class, with its images")
     classes = tuple(classes) or tuple(found)
     if unknown := set(found) - set(classes):
+        name = min(unknown)
+        alike = [repr(other) for other in classes if folded(other) == folded(name)]
         raise ValueError(
-            f"{folder} has the class {min(unknown)}, which the training lacks; remove it, or give "
-            f"it images in {root / 'train'} and train again"
+            f"{folder} has the class {name}, which the training lacks; remove it, or give it "
+            f"images in {root / 'train'} and train again"
+            + (f"; or is it {' or '.join(alike)}?" if alike else "")
         )
     names: list[str] = []
     labels: list[int] = []
     for name in found:
-        check_class_name(name, str(folder))
-        images = [path.relative_to(root).as_posix() for path in images_below(folder / name)[0]]
-        if not images:
-            raise ValueError(f"{folder / name} holds no image; put some there or remove the folder")
-        names += images
+        images = images_of_class(folder / name)
+        names += [path.relative_to(root).as_posix() for path in images]
         labels += [classes.index(name)] * len(images)
     return LabelledImages(root, tuple(names), np.array(labels, np.int64), classes)
+
+
+def images_of_class(folder: Path) -> list[Path]:
+    """The images in a class's folder and its subfolders.
+
+    Raises:
+        ValueError: there is none, or a name cannot be used, of the class or of an image.
+    """
+    check_class_name(folder.name, str(folder.parent))
+    images = images_below(folder)[0]
+    if not images:
+        raise ValueError(f"{folder} holds no image; put some there or remove the folder")
+    for path in images:
+        check_image_id(path.relative_to(folder).as_posix(), str(folder))
+    return images
 
 
 def images_key(root: Path, names: Sequence[str]) -> str:

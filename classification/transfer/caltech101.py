@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classification.folder import images_of_class
 from classification.transfer.judged import JudgedImages, named_by_best
 from classification.transfer.svms import best_C, svm_scores
 from classification.transfer.task import Outcome
 from detection.settings.ranges import require
-from files.image_folders import images_below
-from files.names import check_class_name
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def read_class_folders(root: str | Path) -> ClassFolders:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: fewer than two classes, or a class without images.
+        ValueError: fewer than two classes; or as ``images_of_class``.
     """
     root = Path(root)
     inner = root / "101_ObjectCategories"
@@ -161,10 +160,7 @@ def read_class_folders(root: str | Path) -> ClassFolders:
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        check_class_name(folder.name, str(root))
-        found = images_below(folder)[0]
-        if not found:
-            raise ValueError(f"{folder} holds no image; put some there or remove the folder")
+        found = images_of_class(folder)
         paths += found
         labels += [label] * len(found)
     return ClassFolders(tuple(paths), np.array(labels), tuple(each.name for each in folders))

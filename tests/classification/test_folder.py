@@ -1,8 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 from made_classes import write_classes
 
 from classification.folder import read_folder
+from classification.transfer.caltech101 import read_class_folders
 
 
 @pytest.fixture
@@ -52,11 +55,21 @@ def test_an_empty_class(root):
 
 
 def test_a_class_that_training_lacks(root):
-    with pytest.raises(ValueError, match="has the class green, which the training lacks"):
+    with pytest.raises(ValueError, match=r"has the class green, which the training lacks.* again$"):
         read_folder(root, "val", ("blue", "red"))
+    with pytest.raises(ValueError, match=r"has the class green.*; or is it 'Green'"):
+        read_folder(root, "val", ("Green", "blue", "red"))
 
 
 def test_a_name_that_no_table_takes(root):
     (root / "train" / " red").mkdir()
     with pytest.raises(ValueError, match="names the class"):
         read_folder(root, "train")
+
+
+def test_an_image_whose_name_no_table_takes(root):
+    path = root / "train/red/0.png"
+    path.rename(path.with_name(os.fsdecode(b"caf\xe9.png")))  # from a zip that is not UTF-8
+    for read in (lambda: read_folder(root, "train"), lambda: read_class_folders(root / "train")):
+        with pytest.raises(ValueError, match=r"red names the image 'caf.*9\.png', which holds"):
+            read()
