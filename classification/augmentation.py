@@ -15,6 +15,10 @@ COLOUR_AXES = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )
 
+# An image longer than so many times its shorter side counts with its middle: resized, one of
+# 12,000 x 40 pixels would take 100 million.
+LONGEST_ASPECT = 8
+
 
 class View(NamedTuple):
     """What is drawn for an image.
@@ -35,8 +39,12 @@ class View(NamedTuple):
 def resize_shorter(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """An image ``(H, W, 3)`` whose shorter side has so many pixels, its aspect kept.
 
-    Bilinear over all pixels that a new one covers; a smaller image is made larger.
+    Bilinear over all pixels that a new one covers; a smaller image is made larger. Of an image
+    longer than LONGEST_ASPECT times its shorter side only the middle is left.
     """
+    limit = LONGEST_ASPECT * min(pixels.shape[:2])
+    top, left = (max(each - limit, 0) // 2 for each in pixels.shape[:2])
+    pixels = pixels[top : top + limit, left : left + limit]
     height, width = pixels.shape[:2]
     scale = side / min(height, width)
     return resize(pixels, max(side, round(height * scale)), max(side, round(width * scale)))

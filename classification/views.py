@@ -20,10 +20,6 @@ ViewKind = Literal["centre", "ten", "full", "full+flip", "multi", "multi+full"]
 PAPER_SIZE = 224
 PAPER_SCALES = (224, 256, 300, 360, 448, 560)
 
-# An image longer than so many times its shorter side counts with its middle: resized, one of
-# 12,000 x 40 pixels would take 100 million.
-LONGEST_ASPECT = 8
-
 Corner = tuple[int, int]
 
 
@@ -84,9 +80,9 @@ def inputs_of(image: NDArray[np.uint8], views: ViewKind, crop: int, size: int) -
         return [
             Input(pixels, views == "multi+full" and scale == size, found)
             for scale, cropped in scales.items()
-            for pixels, found in _mirrored(resized(image, scale), crop, cropped)
+            for pixels, found in _mirrored(resize_shorter(image, scale), crop, cropped)
         ]
-    pixels = resized(image, size)
+    pixels = resize_shorter(image, size)
     if views.startswith("full"):
         return [Input(each) for each in (pixels, pixels[:, ::-1])][: 1 + (views == "full+flip")]
     corners = corners_of(pixels.shape[:2], crop, 1 if views == "centre" else 5)
@@ -103,13 +99,3 @@ def _mirrored(
     corners = corners_of((height, width), crop, 9) if cropped else ()
     yield pixels, corners
     yield pixels[:, ::-1], tuple((top, width - crop - left) for top, left in corners)
-
-
-def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """An image ``(H, W, 3)`` uint8 whose shorter side has ``side`` pixels, the aspect kept.
-
-    Of an image longer than LONGEST_ASPECT times its shorter side only the middle is left.
-    """
-    limit = LONGEST_ASPECT * min(image.shape[:2])
-    top, left = (max(each - limit, 0) // 2 for each in image.shape[:2])
-    return resize_shorter(image[top : top + limit, left : left + limit], side)

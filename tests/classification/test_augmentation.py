@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from classification.augmentation import centre_view, cut, draw_view, resize_shorter
+from classification.augmentation import (
+    LONGEST_ASPECT,
+    centre_view,
+    cut,
+    draw_view,
+    resize_shorter,
+)
 from classification.config import Training
 
 SETTINGS = Training(crop=30, small=20)
@@ -26,6 +32,16 @@ def test_shorter_side(height, width):
 def test_an_image_of_that_size_stays():
     image = random_image(32, 50)
     assert np.array_equal(resize_shorter(image, 32), image)
+
+
+@pytest.mark.parametrize("shape", [(4, 4000), (4000, 4)])
+def test_of_a_very_long_image_the_middle_counts(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    image[1900 if shape[0] > 4 else 0 :, 1900 if shape[1] > 4 else 0 :] = 255
+    found = resize_shorter(image, 16)
+    assert max(found.shape) == 16 * LONGEST_ASPECT
+    assert min(found.shape[:2]) == 16
+    assert found.min() == 255  # the middle 32 pixels are 1984 to 2016
 
 
 def test_five_positions_are_corners_and_centre_of_the_whole_image():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from classification.views import LONGEST_ASPECT, corners_of, inputs_of, resized
+from classification.views import corners_of, inputs_of
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,5 @@ def test_kinds_of_crops_and_full_images(image):
 
 
 def test_a_small_image_is_made_larger(image):
-    assert resized(image[:3, :4], 30).shape == (30, 40, 3)
-
-
-@pytest.mark.parametrize("shape", [(4, 4000), (4000, 4)])
-def test_of_a_very_long_image_the_middle_counts(shape):
-    image = np.zeros((*shape, 3), np.uint8)
-    image[1900 if shape[0] > 4 else 0 :, 1900 if shape[1] > 4 else 0 :] = 255
-    found = resized(image, 16)
-    assert max(found.shape) == 16 * LONGEST_ASPECT
-    assert min(found.shape[:2]) == 16
-    assert found.min() == 255  # the middle 32 pixels are 1984 to 2016
+    (found,) = inputs_of(image[:3, :4], "full", 30, 30)
+    assert found.pixels.shape == (30, 40, 3)
