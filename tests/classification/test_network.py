@@ -51,6 +51,17 @@ def test_the_seed_decides_the_weights():
     assert not torch.equal(logits(one, images), logits(other, images))
 
 
+@pytest.mark.parametrize("name", ["alexnet", "resnet18/layer4"])
+def test_fc6_begins_with_inputs_of_mean_square_1(name):
+    network = build_network(name, 3, hidden=8)
+    before = {n: value.clone() for n, value in network.trunk.named_buffers()}
+    assert all(value.unique().tolist() in ([0], [1]) for value in before.values())
+    with torch.no_grad():
+        maps = network.train().trunk(network.preprocess(pixels(112)))
+    inputs = network.head.input_scale * network.pooling(maps)
+    assert 0.5 < inputs.square().mean() < 2
+
+
 @pytest.mark.parametrize("levels", [(), (1, 3)])
 def test_files(tmp_path, levels):
     network = build_network("alexnet", 3, levels=levels, hidden=8, crop=120, pool="mean")
