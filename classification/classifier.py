@@ -12,8 +12,8 @@ from PIL import Image
 from classification.network import PyramidClassifier, load_classifier
 from classification.scorer import ViewScorer
 from classification.views import ViewKind
-from files.images import read_image
-from files.rgb import to_rgb
+from detection.machine import ready
+from files.images import read_image, upright_rgb
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Classifier:
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is damaged, or no classifier of this version.
+            RuntimeError: the device cannot be used.
         """
         network, classes, trained = load_classifier(path)
-        return cls(network.to(device), tuple(classes), trained)
+        return cls(network.to(ready(device)), tuple(classes), trained)
 
     @property
     def crop(self) -> int:
@@ -88,7 +89,7 @@ class Classifier:
                 as ``scorer``.
         """
         if isinstance(image, Image.Image):
-            image = np.asarray(to_rgb(image))
+            image = upright_rgb(image)
         elif not isinstance(image, np.ndarray):
             image = read_image(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:

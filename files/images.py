@@ -172,11 +172,16 @@ def _too_large(path: Path) -> str:
 def _upright(image: Image.Image, path: Path) -> tuple[NDArray[np.uint8], bool]:
     """The decoded image, upright, and whether it is cut short."""
     image, cut = _decoded(image, path)
-    orientation = _orientation(image)  # where Pillow turned it, it took the tag away
+    return upright_rgb(image), cut
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """An image of Pillow's as RGB uint8 ``(H, W, 3)``, turned as its EXIF tag says."""
     pixels = to_rgb(image)
+    orientation = _orientation(image)  # where Pillow turned it, it took the tag away
     if orientation in UPRIGHT:
         pixels = pixels.transpose(UPRIGHT[orientation])
-    return np.asarray(pixels), cut
+    return np.asarray(pixels)
 
 
 def _orientation(image: Image.Image) -> int:

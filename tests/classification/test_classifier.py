@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from classification.classifier import Classifier
@@ -46,6 +47,13 @@ def test_arrays_files_and_pillows_images_are_alike(path, image, tmp_path):
     assert classifier.classify(str(tmp_path / "a.png")) == expected
     assert classifier.classify(Image.fromarray(image)) == expected
     assert classifier.classify(Image.fromarray(image).convert("RGBA")) == expected
+    lying = Image.Exif()
+    lying[0x112] = 6  # a quarter turn
+    turned = Image.fromarray(np.rot90(image))
+    turned.save(tmp_path / "lying.png", exif=lying)
+    assert classifier.classify(tmp_path / "lying.png") == expected
+    with Image.open(tmp_path / "lying.png") as opened:
+        assert classifier.classify(opened) == expected
 
 
 def test_views_and_size_default_to_the_full_image_at_the_size_of_training(path, image, tmp_path):
@@ -63,6 +71,12 @@ def test_views_and_size_default_to_the_full_image_at_the_size_of_training(path, 
 def test_other_arrays_are_refused(path, wrong):
     with pytest.raises(ValueError, match="must be uint8"):
         Classifier.load(path).classify(wrong)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_named(path):
+    with pytest.raises(RuntimeError, match="the device cuda cannot be used"):
+        Classifier.load(path, device="cuda")
 
 
 def test_a_missing_image_or_classifier_is_named(path, tmp_path):
