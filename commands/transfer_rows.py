@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classification.folder import image_digest
 from classification.transfer.extractor_spec import ExtractorSpec, FixedNetwork
 from classification.transfer.layers import Layer
 from classification.transfer.report import Measured
@@ -15,7 +16,6 @@ from detection.evaluation.report import put_rows
 from detection.machine import Precision
 from files.artefacts import write_artefact
 from files.names import content_key
-from files.writing import content_digest
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Rows:
     @classmethod
     def of(cls, task: Task, spec: ExtractorSpec, asked: Asked) -> "Rows":
         """The rows of a call, before images are left out of the task."""
-        images = [content_digest(path) for path in task.paths]
+        images = [image_digest(path) for path in task.paths]
         parts = {"spec": spec.facts, "C": asked.C, "images": images, "labels": task.labels.tolist()}
         facts = {
             **{"task": task.name, "network": asked.network.name, **task.facts},

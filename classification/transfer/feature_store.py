@@ -18,6 +18,7 @@ import numpy as np
 from joblib import delayed
 from numpy.typing import NDArray
 
+from classification.folder import image_digest
 from classification.transfer.extractor_spec import VERSION, ExtractorSpec, extractor_of_process
 from classification.transfer.view import View
 from detection.leftovers import LARGE_CACHE_BYTES
@@ -25,7 +26,6 @@ from detection.run import Run
 from files.artefacts import Artefact, read_artefact, write_artefact
 from files.images import UnreadableImage, read_image
 from files.names import content_key
-from files.writing import content_digest
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class FeatureStore:
         """The shards of images, there or not, in the images' order."""
         found = []
         for part in _parts(paths):
-            images = [content_digest(path) for path in part]
+            images = [image_digest(path) for path in part]
             key = content_key(
                 {**self.spec.facts, "view": str(view), "layer": layer, "images": images}
             )
@@ -207,17 +207,17 @@ def _fill(
     for number, path in enumerate(paths):
         try:
             image = read_image(path)
-        except UnreadableImage as error:
+        except (UnreadableImage, FileNotFoundError) as error:
             if strict:
                 raise
             unreadable[str(number)] = str(error)
             continue
         for layer, vector in extractor.features(image, view, list(shards)).items():
             rows[layer][number] = vector.astype(np.float16)
-    if not rows[next(iter(shards))]:
-        raise UnreadableImage(f"none of {len(paths)} images can be read; {unreadable['0']}")
+    # Of an image that is none: as long as all others.
+    blank = extractor.features(np.zeros((view.size, view.size, 3), np.uint8), view, list(shards))
     for layer, shard in shards.items():
-        length = len(next(iter(rows[layer].values())))
+        length = len(blank[layer])
         features = np.zeros((len(paths), length), np.float16)
         for number, vector in rows[layer].items():
             features[number] = vector

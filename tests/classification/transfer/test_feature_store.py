@@ -100,6 +100,16 @@ def test_an_image_that_cannot_be_read_is_told_of(tmp_path, spec, paths):
     assert np.diag(gram)[[0, 1, 2, 3, 5, 6]] == pytest.approx(1, abs=1e-3)
 
 
+def test_a_shard_without_a_readable_image(tmp_path, spec, paths):
+    paths[6].unlink()
+    paths[6].symlink_to(tmp_path / "nowhere.png")
+    store = store_of(tmp_path, spec)
+    store.make(paths, VIEW, LAYERS)
+    gram, unreadable = store.gram(paths, VIEW, LAYERS[0])
+    assert list(unreadable) == [6]
+    assert not gram[6].any()
+
+
 def test_a_damaged_file_is_refused(tmp_path, spec, paths):
     store = store_of(tmp_path, spec)
     store.make(paths, VIEW, LAYERS)
