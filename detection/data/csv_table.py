@@ -89,7 +89,13 @@ def _read_table(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
 
 def _rows(table: "csv.DictReader[str]", where: Path) -> Iterator[Row]:
     try:
-        yield from table
+        for row in table:
+            if any(field.strip() for field in row.pop(None, None) or ()):
+                raise ValueError(
+                    f"{where} line {table.line_num} has more fields than the header; put quotation "
+                    "marks around a name with a comma, and write numbers with decimal points"
+                )
+            yield row
     except csv.Error as error:
         raise ValueError(
             f"{where} line {table.line_num} is no row of a table ({error}); look for a quotation "

@@ -105,6 +105,8 @@ HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
         (HEADER, "IMAGE,W,9,ball,1,1,9,9", r"line 2 says height 9, .*; the boxes were drawn on"),
         (HEADER, "IMAGE,W,H,ball,0.1,0.1,0.9,0.9", r"relative coordinates .*; expected pixels"),
         (HEADER, "IMAGE,W,H,ball,1,1,9,9\nIMAGE,1,1,ball,1,1,9,9", r"line 2 and .* line 3 give"),
+        (HEADER, "IMAGE,W,H,ball,11,5,6,2,20,1,15,3", r"line 2 has more fields than the header"),
+        (HEADER, "IMAGE,W,H,a, b,1,1,9,9", r"line 2 has more fields than the header"),
         (HEADER, "", r"holds no labelled image: a CSV table"),
     ],
 )
