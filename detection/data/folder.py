@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from detection.data.pairing import below, match_length, may_belong, shared_start, unlike
 from detection.data.split_names import split_folders, split_word
 from files.image_folders import images_below
-from files.names import check_image_id
+from files.names import check_image_id, folded
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 # The folders of masks, which are images of no scene: VOC's and those that tools make beside them.
@@ -21,6 +21,8 @@ MASKS = {
     "segmentation",
     *(f"segmentation{what}{how}" for what in ("class", "object") for how in ("", "raw", "aug")),
 }
+# Photographs that Pillow does not open.
+UNREAD = (".heic", ".heif", ".dng")
 # What tells a run's folder.
 RUN_FILES = {"config.yaml", "metrics.jsonl"}
 
@@ -120,8 +122,18 @@ class DataFolder:
         last = PurePath(check_image_id(plain, source))
         others = self._named.get(last.name) or self._stems.get(last.stem)
         hint = f"there is {self.root / others[0]}: write its name so" if others else ""
-        hint = hint or "add the image, or take what names it out"
+        hint = hint or self.hint(last.stem) or "add the image, or take what names it out"
         raise FileNotFoundError(f"{what} is not below {self.root}; {hint}")
+
+    def hint(self, stem: str) -> str:
+        """What helps where no image has a name: one is written otherwise, or of another format."""
+        for path in (*self.images, *self.ending(*UNREAD)):
+            if folded(path.stem) == folded(stem):
+                what = "is of a format that is not read: save it as JPEG or PNG"
+                if path.suffix.lower() not in UNREAD:
+                    what = "has other capitals, or letters of another Unicode form: rename it"
+                return f"{self.root / path} {what}"
+        return ""
 
     def image_of(self, annotation: PurePath) -> Path | None:
         """The image, relative to the root, that an annotation file of its own is of, by its name.
@@ -172,10 +184,11 @@ class DataFolder:
     def _by_end(self, written: str, near: PurePath) -> list[Path]:
         """The images on which most of the end of a path of another place fits."""
         last = written.rpartition("/")[2]
+        above = Path(os.path.abspath(self.root)).parts
         fits: dict[int, list[Path]] = defaultdict(list)
         for path in self._named.get(last, ()):
             shared = max(self._shared, shared_start(path.parts[:-1], near.parts[:-1]))
-            fits[match_length(written, path, shared)].append(path)
+            fits[match_length(written, path, shared, above)].append(path)
         fits.pop(0, None)
         return fits[max(fits)] if fits else []
 

@@ -67,21 +67,23 @@ def plain_parts(written: str) -> list[str]:
     return parts[1:] if parts and parts[0].endswith(":") else parts
 
 
-def match_length(written: str, image: PurePath, shared: int) -> int:
+def match_length(written: str, image: PurePath, shared: int, above: Sequence[str]) -> int:
     """How many names at the end of a path of another place are those of an image; 0: it is none.
 
     The image's other folders must be KINDS; so must those of a path that is not foreign, or
-    numbers, as of Label Studio's uploads.
+    numbers, as of Label Studio's uploads, or the last of ``above``.
 
     Args:
         written: the path.
         image: relative to the root.
         shared: so many of the image's folders are passed over, as all images are in them.
+        above: the folders that lead to the root, which a name may begin with.
     """
     parts = plain_parts(written)
     count = shared_start(reversed(parts), reversed(image.parts))
     ours, theirs = parts[:-count], image.parts[shared:-count]
     named = is_foreign(written) or all(is_kind(part) or part.isdigit() for part in ours)
+    named = named or ours == [*above[-len(ours) :]]
     return count if count and len(parts) > 1 and named and all(map(is_kind, theirs)) else 0
 
 

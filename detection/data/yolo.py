@@ -80,8 +80,8 @@ def read_yolo(folder: DataFolder) -> Source:
         image = folder.image_of(path)
         if image is None:
             raise FileNotFoundError(
-                f"there is no image of the labels {folder.root / path} below {folder.root}; add "
-                "it, or take the labels away"
+                f"there is no image of the labels {folder.root / path} below {folder.root}; "
+                + (folder.hint(path.stem) or "add it, or take the labels away")
             )
         source.add(image, _annotation(folder.root / path, lines, *names[path.parent], folder.root))
     return source

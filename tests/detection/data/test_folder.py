@@ -142,11 +142,14 @@ def test_the_same_name_in_several_folders(tmp_path: Path) -> None:
         (r"C:\Users\me\fruit\images\day 1\a.jpg", "images/day 1/a.jpg"),
         ("http://localhost:8080/data/upload/4/my%20a.jpg", "images/my a.jpg"),
         ("/home/me/pictures/a.jpg", "export/images/a.jpg"),
+        ("my set/images/a.jpg", "images/a.jpg"),  # from the folder above
+        ("sets/my set/a.jpg", "a.jpg"),
     ],
 )
 def test_names_of_another_place(name: str, image: str, tmp_path: Path) -> None:
-    images(tmp_path, image)
-    folder = DataFolder(tmp_path)
+    root = tmp_path / "sets" / "my set"
+    images(root, image)
+    folder = DataFolder(root)
     assert folder.image_named(name, "x", Path("x.json")).as_posix() == image
     assert list(folder.guessed) == [("x", name)]
 
@@ -179,6 +182,25 @@ def test_names_that_are_refused(name: str, message: str, tmp_path: Path) -> None
     images(tmp_path, "secret.jpg")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         DataFolder(root).image_named(name, "x", Path("x.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "message"),
+    [
+        ("img_1.jpg", "IMG_1.JPG", r"IMG_1\.JPG has other capitals, or letters of another Unicode"),
+        ("\u00e4.jpg", "a\u0308.jpg", r"a\u0308\.jpg has other capitals, or letters of another"),
+        ("a.heic", "a.HEIC", r"a\.HEIC is of a format that is not read: save it as JPEG or PNG"),
+    ],
+)
+def test_an_image_of_nearly_the_name(name: str, there: str, message: str, tmp_path: Path) -> None:
+    images(tmp_path, "images/other.jpg")
+    (tmp_path / "images" / "other.jpg").rename(tmp_path / "images" / there)
+    with pytest.raises(FileNotFoundError, match=message):
+        DataFolder(tmp_path).image_named(name, "x", Path("x.json"))
+    write(tmp_path / "labels" / Path(name).with_suffix(".txt"), LINE)
+    write(tmp_path / "classes.txt", "cat\n")
+    with pytest.raises(FileNotFoundError, match=rf"no image of the labels .*{message}"):
+        read_dataset(Data(str(tmp_path)), "all")
 
 
 def test_masks_are_hidden_beside_their_images_only(tmp_path: Path) -> None:
