@@ -184,7 +184,7 @@ class DataFolder:
     def _by_end(self, written: str, near: PurePath) -> list[Path]:
         """The images on which most of the end of a path of another place fits."""
         last = written.rpartition("/")[2]
-        above = Path(os.path.abspath(self.root)).parts
+        above = self.root.absolute().parts
         fits: dict[int, list[Path]] = defaultdict(list)
         for path in self._named.get(last, ()):
             shared = max(self._shared, shared_start(path.parts[:-1], near.parts[:-1]))

@@ -139,7 +139,9 @@ def _by_content(
         name, how = resolve(split, made, f"{root}, split by content"), "split by content"
         parts = {each: [everything[key] for key in ids] for each, ids in made.items()}
         if not parts[name]:
-            raise ValueError(f"{root} has one image, so that '{name}' has none; label more")
+            raise ValueError(
+                f"{root} has one image, or copies of one, so that '{name}' has none; label more"
+            )
     else:
         how = f"by {lists}"
         if make_lists(lists, list(everything.values())):

@@ -11,8 +11,8 @@ from detection.data.csv_table import csv_files
 from detection.data.folder import DataFolder
 from detection.data.splits import ALL, STAND_INS
 from detection.data.voc_folder import find_voc_folder, lists_folder
+from detection.data.xml_folder import FEW, xml_files
 from detection.data.xml_folder import NAME as XML
-from detection.data.xml_folder import xml_files
 from detection.data.yolo import NAME as YOLO
 from detection.data.yolo import yolo_files
 from files.text import read_text
@@ -22,6 +22,9 @@ FOREIGN = {
     ".json": {
         "LabelMe's JSON": '"shapes"',
         "VIA's JSON": '"(_via_settings|shape_attributes|region_attributes)"',
+        "Label Studio's JSON": '"rectanglelabels"',
+        "Supervisely's JSON": '"classTitle"',
+        "VoTT's JSON": '(?s)"regions".*"boundingBox"',
         "CreateML's JSON": r'(?s)^\s*\[.*"annotations?".*"coordinates"',
     },
     ".xml": {"CVAT's own XML": "<annotations>"},
@@ -30,8 +33,7 @@ FOREIGN = {
         "makesense.ai's CSV": r"(?im)\A(label_name,bbox_x\b|.+(,-?\d+){4},.+\.\w+,\d+,\d+\s*$)",
     },
 }
-# So many files of an ending are looked at, and so many letters of each.
-FEW = 10
+# So many letters of a file are looked at.
 BEGINNING = 100_000
 
 Format = Literal["voc", "xml", "coco", "yolo", "csv"]
@@ -103,7 +105,8 @@ def _nothing_there(folder: DataFolder) -> str:
         said = f"data folder {root} has Annotations, but no XML in it"
     return (
         f"{said}. Read are VOC's layout, XML beside images or in a folder of its own, COCO's JSON, "
-        "YOLO (data.yaml or classes.txt) and CSV with a header"
+        "YOLO (data.yaml or classes.txt) and CSV with the columns filename, class, xmin, ymin, "
+        "xmax, ymax"
     )
 
 

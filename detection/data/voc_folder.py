@@ -24,6 +24,11 @@ def find_voc_folder(root: str | Path) -> Path:
     for folder in (root, root / "VOC2007"):
         if (folder / "Annotations").is_dir():
             return folder
+    if root.is_file():
+        raise FileNotFoundError(
+            f"{root} is a file; name by --data.root the folder of images and annotations (of an "
+            "archive, the folder that it is unpacked to)"
+        )
     if not root.is_dir():
         where = f" (it would be {root.absolute()}: {RELATIVE})" if not root.is_absolute() else ""
         raise FileNotFoundError(f"data folder {root} is not there{where}; {GET_DATA}")

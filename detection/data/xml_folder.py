@@ -8,17 +8,21 @@ from detection.data.voc_xml import read_annotation
 from files.text import read_xml
 
 NAME = "VOC's XML, one file an image"
+# So many files of an ending are looked at to know what they are.
+FEW = 10
 
 
 def xml_files(folder: DataFolder) -> list[Path]:
-    """The annotation files below a folder; none if the first XML is another thing."""
+    """The XML files below a folder; none if the first FEW are other things."""
     found = folder.ending(".xml")
+    return found if any(_is_annotation(folder.root / path) for path in found[:FEW]) else []
+
+
+def _is_annotation(path: Path) -> bool:
     try:
-        root = read_xml(folder.root / found[0]) if found else None
+        return read_xml(path).tag.rpartition("}")[2] == "annotation"
     except ValueError:
-        return found  # broken: reading it says so
-    is_annotation = root is not None and root.tag.rpartition("}")[2] == "annotation"
-    return found if is_annotation else []
+        return True  # broken: reading it says so
 
 
 def read_xml_folder(folder: DataFolder) -> Source:

@@ -88,6 +88,15 @@ def test_two_readings(tmp_path: Path) -> None:
         ("a.csv", "filename,file_size,region_count,region_shape_attributes\n", "VIA's CSV"),
         ("a.csv", "dog,48,240,195,371,a.jpg,500,375\n", r"makesense\.ai's CSV \(a\.csv\); export"),
         ("a.csv", "label_name,bbox_x,bbox_y,bbox_width\n", r"makesense\.ai's CSV"),
+        (
+            "a.json",
+            '[{"annotations": [{"result": [{"value": {"rectanglelabels": ["x"]}}]}]}]',
+            r"Label Studio's JSON \(a\.json\); export it as COCO, YOLO or Pascal VOC",
+        ),
+        ("a.json", '[{"image": "a.jpg", "label": [{"rectanglelabels": ["x"]}]}]', "Label Studio's"),
+        ("a.json", '{"objects": [{"classTitle": "x", "points": {}}]}', "Supervisely's JSON"),
+        ("a.json", '{"assets": {"1": {"regions": [{"boundingBox": {}}]}}}', "VoTT's JSON"),
+        ("a.csv", "path,label,x1,y1,x2,y2\n", "CSV with the columns filename, class, xmin, ymin"),
         ("a.csv", "name,1,2\n", "holds neither Annotations nor VOC2007"),
         ("a.xml", "<annotations><version>1.1</version></annotations>", "CVAT's own XML"),
         ("mine/ImageSets/Main/train.txt", "a\n", r"such as .*mine"),
@@ -103,6 +112,11 @@ def test_nothing_that_is_read(name: str, content: str, message: str, tmp_path: P
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
         read_dataset(Data(str(tmp_path / "no")), "train")
+    write(tmp_path / "labels.json", "{}")
+    with pytest.raises(
+        FileNotFoundError, match=r"labels\.json is a file; name by --data\.root the"
+    ):
+        read_dataset(Data(str(tmp_path / "labels.json")), "train")
 
 
 @pytest.mark.parametrize("form", WRITERS)

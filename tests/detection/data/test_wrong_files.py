@@ -155,6 +155,15 @@ def test_xml(name: str, content: str, message: str, drawn: list[Drawn], tmp_path
         read(tmp_path)
 
 
+def test_an_xml_of_something_else_before_the_annotations(
+    drawn: list[Drawn], tmp_path: Path
+) -> None:
+    write_xml(tmp_path, drawn)
+    write(tmp_path / "a settings.xml", "<settings/>")
+    with pytest.raises(ValueError, match=r"a settings\.xml begins with <settings>; expected VOC's"):
+        read(tmp_path)
+
+
 def test_an_image_of_two_xml_files(drawn: list[Drawn], tmp_path: Path) -> None:
     write_xml(tmp_path, drawn)
     source = tmp_path / "my labels" / f"{drawn[0].name}.xml"
