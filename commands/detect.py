@@ -109,7 +109,7 @@ def main(
     known = detector_of_process(source)
     if not known.calibrated:
         logger.warning("%s has no calibration: scores are raw, not probabilities", path)
-    files.refuse_labels(names, known.classes)
+    files.check(names, known.classes)
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
     ]

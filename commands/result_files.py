@@ -33,9 +33,23 @@ class ResultFiles:
         """Those that are asked for."""
         return [each for each in (self.json, self.csv, self.yolo) if each is not None]
 
-    def refuse_labels(self, names: Mapping[Path, Path], classes: Sequence[str]) -> None:
-        """Refuse to replace labels made by hand; arguments as ``write``, errors as exports'."""
+    def check(self, names: Mapping[Path, Path], classes: Sequence[str]) -> None:
+        """See to it, before any image is searched, that the files can be written.
+
+        Args:
+            names: as of ``write``.
+            classes: names of the K classes.
+
+        Raises:
+            ValueError: a file is a folder, or the other way round; or labels made by hand would be
+                replaced (``refuse_labels``).
+        """
+        for path in (self.json, self.csv):
+            if path is not None and path.is_dir():
+                raise ValueError(f"{path} is a folder; name a file for the detections")
         if self.yolo is not None:
+            if self.yolo.is_file():
+                raise ValueError(f"{self.yolo} is a file; name a folder for the labels")
             refuse_labels(label_files(names, self.yolo).values(), self.yolo, classes)
 
     def write(

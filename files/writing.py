@@ -165,6 +165,6 @@ def remove_leftovers(folder: str | Path) -> tuple[list[Path], int]:
 
 
 def save_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, whole or not at all; bytes of a file's name that are none are escaped."""
     with write_atomic(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))

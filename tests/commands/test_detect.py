@@ -286,6 +286,18 @@ def test_all_detections_go_to_files(tool, detector, square, tmp_path):
     assert written["1"]["yolo/classes.txt"] == b"nothing\nthing\n"
 
 
+def test_files_of_results_are_checked_before_the_search(tool, detector, images, tmp_path):
+    for flag, path, message in (
+        ("--csv", tmp_path / "out", "out is a folder; name a file for the detections"),
+        ("--json", tmp_path / "out", "out is a folder; name a file for the detections"),
+        ("--yolo", images / "notes.txt", "notes.txt is a file; name a folder for the labels"),
+    ):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        done = tool(images, "--detector", detector, "--drawings=false", flag, path)
+        assert (done.status, done.lines) == (1, [])
+        assert message in done.err
+
+
 def test_many_images_in_python(detector, square, images):
     loaded = SPPDetector.load(detector)
     one = loaded.detect(images / "square.png")

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_labels_made_by_hand_are_not_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"classes.txt has other classes than cat, "):
         write_labels(tmp_path, FOUND)
     assert [each.name for each in tmp_path.iterdir()] == ["classes.txt"]
+
+
+def test_names_in_no_unicode(tmp_path):
+    """As of an archive from an old Windows: the name's bytes are kept, escaped."""
+    name = os.fsdecode(b"stra\xdfe.jpg")
+    save_coco(tmp_path / "found.json", {name: FOUND["a.jpg"]}, CLASSES)
+    content = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert content["images"][0]["file_name"] == name
+    save_csv(tmp_path / "found.csv", {name: FOUND["a.jpg"]})
+    assert r"stra\udcdfe.jpg," in (tmp_path / "found.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("save", [save_csv, lambda path, found: save_coco(path, found, CLASSES)])
