@@ -53,8 +53,9 @@ def read_dataset(
         split: its name: a list of VOC's, or ``train``, ``val`` and ``test`` by folders or lists, or
             else ``train`` and ``test`` made by content. ``trainval`` is train and ``test`` is val
             where there are none (``voc_list``, ``resolve``); ``all`` has all images.
-        classes: class names that labels index. None: the names of the split's objects, in VOC's
-            order if all are among its 20, else sorted.
+        classes: class names that labels index; objects of others are left out, but in VOC's layout
+            refused. None: the names of the split's objects, in VOC's order if all are among its 20,
+            else sorted.
         limit: the first so many images only.
         images: False opens no image whose size the annotations give, and in VOC's layout looks for
             none, for scoring where there are none.
@@ -91,6 +92,8 @@ def read_dataset(
         *(how, name, len(labelled)),
     )
     labelled = labelled[:limit]
+    if classes is not None:
+        labelled = known_only(labelled, classes)
     annotations = [each.annotation for each in labelled]
     count_objects(annotations, name, needed=classes is None, expected="an object")
     known = class_names(annotations, classes)
@@ -152,7 +155,10 @@ def _by_content(
         wanted = {name, "train"} if name == "test" else {name}
         parts = {each: read_list(lists, each, everything) for each in wanted & {*lists_in(lists)}}
     chosen = parts[name]
-    return (known_only(chosen, parts.get("train", chosen)) if name == "test" else chosen), name, how
+    if name == "test":
+        train = parts.get("train", chosen)
+        chosen = known_only(chosen, {name for each in train for name in each.annotation.names})
+    return chosen, name, how
 
 
 def _warn_of_guesses(folder: DataFolder) -> None:

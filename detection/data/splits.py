@@ -133,12 +133,12 @@ def make_lists(folder: Path, labelled: Sequence[Labelled]) -> bool:
     return True
 
 
-def known_only(test: Sequence[Labelled], train: Sequence[Labelled]) -> list[Labelled]:
-    """The images of a test without objects of classes that are nowhere in train, counted.
+def known_only(test: Sequence[Labelled], classes: Iterable[str]) -> list[Labelled]:
+    """The images of a test without objects of classes that the training has none of, counted.
 
     A name that differs from a known one only in how it is written stays, to be refused.
     """
-    known = {folded(name) for each in train for name in each.annotation.names}
+    known = {folded(name) for name in classes}
     names = Counter(
         name for each in test for name in each.annotation.names if folded(name) not in known
     )

@@ -104,6 +104,24 @@ def test_three_images_of_classes_of_their_own(kept: bool, tmp_path: Path) -> Non
     assert test.labels.tolist() == [train.classes.index("common")]
 
 
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_class_that_only_the_test_has(
+    lists: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In splits of folders and of lists, as in one by content."""
+    drawn = draw(6)
+    drawn[5].objects[:] = [("ball", [1, 1, 20, 20]), ("rare", [5, 5, 30, 30])]
+    for split, images in (("train", drawn[:3]), ("valid", drawn[4:])):
+        write_xml(tmp_path / "data" / split, images)
+        write(tmp_path / f"lists/{split}.txt", "".join(f"{each.name}\n" for each in images))
+    data = Data(str(tmp_path / "data"), lists=str(tmp_path / "lists") if lists else None)
+    train = read_dataset(data, "train")
+    test = read_dataset(data, "valid", train.classes)
+    assert [len(record.boxes) for record in test.records if record.image_id == drawn[5].name] == [1]
+    assert "the training has none of, left out of the test: rare 1" in caplog.text
+    assert "rare" in read_dataset(data, "valid").classes
+
+
 def test_the_split_that_was_read_is_named(tmp_path: Path) -> None:
     write_xml(tmp_path, draw(10))
     for asked, read in (("trainval", "train"), ("test", "test"), ("all", "all")):
