@@ -1,8 +1,9 @@
 """Annotated images as the rest of the project sees them."""
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 
 from detection.boxes import flip_boxes
 from files.images import read_image
+from files.writing import content_digest
 
 logger = logging.getLogger(__name__)
+
+# What Roboflow calls the versions that it makes of an image.
+_VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}\.\w+")
 
 
 @dataclass(frozen=True)
@@ -96,3 +101,18 @@ class Dataset:
                 f"{next(iter(left_out.values()))}"
             )
         return replace(self, records=records, unreadable=left_out)
+
+
+def copies(paths: Sequence[Path]) -> list[str]:
+    """For each image a word that it shares with its copies: the digest of one of them.
+
+    Copies are files of the same bytes, and Roboflow's versions of an image, turned or darkened,
+    which are called ``NAME.rf.HASH.jpg``.
+    """
+    digests = [content_digest(path) for path in paths]
+    words: dict[str, str] = {}
+    for digest, path in sorted(zip(digests, paths, strict=True)):
+        version = _VERSION.fullmatch(path.name)
+        word = digest if version is None else words.setdefault(f"{version[1]}.rf.", digest)
+        words.setdefault(digest, word)
+    return [words[digest] for digest in digests]

@@ -1,7 +1,7 @@
 """Which images a split has: by the data's own folders or lists, by lists given, or by content.
 
-A split by content holds a fifth of the images back. It depends on the images' bytes alone: the same
-every time, whatever the files are called, and an image that is there twice is on one side.
+A split by content holds a fifth of the images back. It depends on the images' bytes: the same every
+time, whatever the files are called, but that copies of an image are on one side (``copies``).
 """
 
 import logging
@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from detection.data.assembly import Labelled
+from detection.data.records import copies
 from detection.data.split_names import SPLIT_WORDS
 from files.image_folders import image_suffixes
 from files.names import check_file_name, check_image_id, folded
 from files.text import read_lines, read_text
-from files.writing import content_digest, save_text
+from files.writing import save_text
 
 logger = logging.getLogger(__name__)
 
@@ -51,31 +52,31 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
     of no other image is none. If each image is such a one, that which takes the fewest classes
     from train is held back all the same: of two different images or more one is in test.
     """
-    copies: dict[str, list[Labelled]] = defaultdict(list)
-    for each in labelled:
-        copies[content_digest(each.path)].append(each)
+    alike: dict[str, list[Labelled]] = defaultdict(list)
+    for each, digest in zip(labelled, copies([each.path for each in labelled]), strict=True):
+        alike[digest].append(each)
     names = {
         digest: {name for each in same for name in each.annotation.names}
-        for digest, same in sorted(copies.items())
+        for digest, same in sorted(alike.items())
     }
-    held = _held_back(names, {digest: len(same) for digest, same in copies.items()})
-    ids = {each.image_id for digest in held for each in copies[digest]}
+    held = _held_back(names, {digest: len(same) for digest, same in alike.items()})
+    ids = {each.image_id for digest in held for each in alike[digest]}
     return {
         "train": [each.image_id for each in labelled if each.image_id not in ids],
         "test": [each.image_id for each in labelled if each.image_id in ids],
     }
 
 
-def _held_back(names: Mapping[str, set[str]], copies: Mapping[str, int]) -> set[str]:
+def _held_back(names: Mapping[str, set[str]], times: Mapping[str, int]) -> set[str]:
     """The images that ``content_split`` has in test, by digest.
 
     Args:
         names: of each image, in the order of digests, the classes it has.
-        copies: how often each image is there.
+        times: how often each image is there.
     """
     left = Counter(name for found in names.values() for name in found)
     rarest = sorted(left, key=lambda name: (left[name], name))
-    wanted = round(HELD_BACK * sum(copies.values()))
+    wanted = round(HELD_BACK * sum(times.values()))
     held: set[str] = set()
     covered: set[str] = set()
 
@@ -94,11 +95,11 @@ def _held_back(names: Mapping[str, set[str]], copies: Mapping[str, int]) -> set[
         chosen = None if name in covered else next(having, None)
         if chosen is not None:
             hold(chosen)
-    count = sum(copies[digest] for digest in held)
+    count = sum(times[digest] for digest in held)
     for digest in names:
-        if count + copies[digest] <= wanted and may_go(digest):
+        if count + times[digest] <= wanted and may_go(digest):
             hold(digest)
-            count += copies[digest]
+            count += times[digest]
     if not held and len(names) > 1:
         hold(min(names, key=lambda each: (sum(left[name] == 1 for name in names[each]), each)))
         gone = sorted(name for name in covered if left[name] == 0)

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from detection.data.records import Dataset
-from files.writing import content_digest
+from detection.data.records import Dataset, copies
 
 
 def split_held_back(
@@ -14,8 +13,8 @@ def split_held_back(
 ) -> tuple[Dataset, Dataset]:
     """The images to learn from and those held back, both in the order of ``data``.
 
-    Held back are about ``share`` of the images, drawn by seed, an image with its copies: files of
-    the same bytes are on one side. An image stays with the first where a class would lose more than
+    Held back are about ``share`` of the images, drawn by seed, an image with its copies, which
+    are on one side (``copies``). An image stays with the first where a class would lose more than
     twice that share of its objects by it, so that a class of few objects keeps them all; or where
     its copies are more than that of the images.
 
@@ -32,14 +31,14 @@ def split_held_back(
     left = 2 * share * objects.sum(axis=0)
     held: set[int] = set()
     wanted = round(count * share)
-    digests = [content_digest(record.path) for record in data.records if wanted]
-    copies: dict[str, list[int]] = defaultdict(list)
+    digests = copies([record.path for record in data.records if wanted])
+    alike: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
-        copies[digest].append(row)
+        alike[digest].append(row)
     for row in rng.permutation(count).tolist():
         if len(held) >= wanted:
             break
-        same = copies[digests[row]]
+        same = alike[digests[row]]
         lost = objects[same].sum(axis=0)
         fits = len(held) + len(same) <= 2 * wanted
         if row not in held and fits and (lost <= left).all():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.data.records import Dataset, ImageRecord
+from detection.data.records import Dataset, ImageRecord, copies
 from detection.training.feature_cache import image_key
 
 
@@ -42,6 +42,24 @@ def test_mirrored_images_have_their_own_keys(record):
     keys = {image_key(each) for one in (record, empty) for each in (one, one.mirror())}
     assert len(keys) == 4
     assert image_key(record.mirror().mirror()) == image_key(record)
+
+
+def test_copies_and_versions_of_an_image(tmp_path):
+    names = {
+        "one": "a_jpg.rf.0123456789abcdef0123456789abcdef.jpg",
+        "two": "a_jpg.rf.fedcba9876543210fedcba9876543210.jpg",
+        "three": "b_jpg.rf.0123456789abcdef0123456789abcdef.jpg",
+        "four": "street.rf.01.jpg",
+        "five": "street.rf.02.jpg",
+    }
+    paths = [tmp_path / folder / name for folder in ("x", "y") for name in names.values()]
+    for path, content in zip(paths, [*names, "six", *list(names)[1:]], strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    found = copies(paths)
+    groups = {word: {place for place, each in enumerate(found) if each == word} for word in found}
+    assert sorted(map(sorted, groups.values())) == [[0, 1, 5, 6], [2, 7], [3, 8], [4, 9]]
+    assert copies(paths[::-1]) == found[::-1]
 
 
 def test_a_data_set_with_its_mirror_images(record):
