@@ -21,6 +21,7 @@ from classification.network import PyramidClassifier, save_classifier
 from classification.run import ClassifierRun
 from classification.sizes import size_of_epoch
 from classification.testing import TOP, top5_tells
+from detection.networks.finite import require_finite
 from detection.ranks import Ranks
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Epochs:
         self.shared: nn.Module = network
         if ranks.count > 1:
             self.shared = DistributedDataParallel(network)
-        readers = max(1, run.workers // ranks.count)
+        readers = max(1, run.workers // ranks.beside)
         self.readers = 0 if readers == 1 else readers
         self.skipped: dict[str, str] = {}
         self.tested: dict[str, float] = {}
@@ -126,6 +127,7 @@ class Epochs:
         sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
             sums += self._step(next(batches), step, size)
+        require_finite(self.network, f"training diverged in epoch {epoch + 1}", "training")
         event = {"epoch": epoch + 1, "size": size, "rate": rate} | self._means(sums)
         seconds = time.perf_counter() - start
         event |= {"seconds": round(seconds, 2), "images_per_second": round(count / seconds, 1)}

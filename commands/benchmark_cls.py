@@ -60,6 +60,10 @@ def main(
         workers: processes that read, 0 for one a core.
         out: file for the results.
     """
+    if epochs < 2:
+        raise ValueError(
+            f"--epochs must be 2 or more, as the first one is told apart, got {epochs}"
+        )
     fixed_threads()
     settings: Config = parse_config(["--config", str(config)], Config)
     settings = replace(
@@ -110,7 +114,8 @@ def torchvisions(config: Config) -> list[float]:
 
     settings = config.training
     network = _network(config, len(read_folder(config.data.root, "train").classes)).train()
-    preprocessing = network.preprocessing
+    seen = network.preprocessing  # of pixels 0..255, torchvision's are 0..1
+    mean, deviation = ([value / 255 for value in each] for each in (seen.mean, seen.std))
     data = ImageFolder(
         Path(config.data.root) / "train",
         transforms.Compose(
@@ -119,7 +124,7 @@ def torchvisions(config: Config) -> list[float]:
                 transforms.RandomCrop(settings.crop),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
-                transforms.Normalize(preprocessing.mean, preprocessing.std),
+                transforms.Normalize(mean, deviation),
             ]
         ),
     )

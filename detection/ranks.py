@@ -36,6 +36,11 @@ class Ranks:
     count: int
     device: torch.device
 
+    @property
+    def beside(self) -> int:
+        """How many of them are on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+
     def total(self, numbers: Tensor) -> Tensor:
         """The sum over all processes of a tensor on the device."""
         if self.count > 1:
@@ -63,8 +68,7 @@ class Ranks:
         """This machine's cores shared out to its processes, while they compute side by side."""
         before = torch.get_num_threads()
         if self.count > 1:
-            beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // beside))
+            torch.set_num_threads(max(1, cpu_count(only_physical_cores=True) // self.beside))
         try:
             yield
         finally:

@@ -213,6 +213,21 @@ def test_sizes_too_small_for_the_trunk(root, tmp_path):
         train(config)
 
 
+def test_a_last_step_that_diverges(root, tmp_path, monkeypatch):
+    """No loss tells what the last step did."""
+    step = torch.optim.SGD.step
+
+    def away(optimizer, *rest):
+        step(optimizer, *rest)
+        optimizer.param_groups[0]["params"][0].data.fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", away)
+    config = config_of(root, tmp_path / "run", replace(SMALL, batch=24, epochs=1))
+    with pytest.raises(RuntimeError, match=r"epoch 1: .* not finite; .* --training.learning_rate"):
+        train(config)
+    assert not (tmp_path / "run" / "classifier.safetensors").exists()
+
+
 def test_descent_that_diverges(root, tmp_path):
     config = config_of(root, tmp_path / "run", replace(SMALL, learning_rate=10.0, epochs=2))
     with pytest.raises(RuntimeError, match=r"diverged at step .* lower --training.learning_rate"):

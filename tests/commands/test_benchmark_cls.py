@@ -36,6 +36,11 @@ def test_both_loops_and_all_views(tmp_path, capsys):
     assert "96 views by crops one by one: " in said
 
 
+def test_one_epoch_tells_nothing(tmp_path):
+    with pytest.raises(ValueError, match="--epochs must be 2 or more"):
+        benchmark_cls.main(tmp_path, epochs=1)
+
+
 def test_crops_together_are_the_crops_one_by_one(rng):
     scorer = ViewScorer(build_network("alexnet", 3, levels=(1, 2), hidden=8), "multi", 64, 72)
     image = rng.integers(0, 256, (90, 110, 3), np.uint8)

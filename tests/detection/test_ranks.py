@@ -12,7 +12,7 @@ from made_cluster import PATHS
 from paths import ROOT
 from safetensors.torch import load_file
 
-from detection.ranks import ALONE, joined, rank_of_process
+from detection.ranks import ALONE, Ranks, joined, rank_of_process
 
 PROGRAM = ROOT / "tests/helpers/ranked_training.py"
 
@@ -80,3 +80,9 @@ def test_threads_come_back_after_an_error(threads):
     with pytest.raises(ZeroDivisionError):
         fails()
     assert torch.get_num_threads() == 2
+
+
+def test_how_many_processes_share_a_machine(monkeypatch):
+    assert ALONE.beside == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert Ranks(3, 16, torch.device("cpu")).beside == 8  # on two machines

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from detection.networks.finite import require_finite
 from detection.networks.head import Head
 from detection.networks.truncated import TruncatedHead
 from detection.run import Progress, silent
@@ -66,6 +67,7 @@ def finetune_head(
             losses = []
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             checkpoints.save(checkpoint, key, done, network, descent.optimizer)
+    require_finite(network, "fine-tuning diverged at its last step", "finetune")
     return network.head.shift_input(network.mean).eval()
 
 

@@ -48,7 +48,7 @@ def test_one_step_by_hand(records, train, optimizer, layers):
             if name.endswith("bias"):
                 value.fill_(0.2)
     network = train(settings, copy.deepcopy(start))
-    batches = window_batches(records)
+    batches = window_batches(records, settings)
     if layers == "fc":
         pooled, labels, _ = ShuffleBuffer(
             batches, batches.draw, start.pooled, batches.num_classes, start.extractor.length
@@ -89,6 +89,19 @@ def test_a_loss_that_is_not_finite(train):
     )
     with pytest.raises(RuntimeError, match=message):
         train(network=network)
+
+
+def test_a_last_step_that_diverges(train, monkeypatch):
+    """No loss tells what the last step did."""
+
+    def away(descent, step, batch):
+        descent.network.head.fc7.weight.data[0, 0] = torch.nan
+        return 0.1
+
+    monkeypatch.setattr(Descent, "step", away)
+    message = r"last step: head.fc7.weight is not finite; try a lower --finetune.learning_rate"
+    with pytest.raises(RuntimeError, match=message):
+        train(replace(SETTINGS, steps=1))
 
 
 def test_parts_of_a_loss_that_is_not_finite():
