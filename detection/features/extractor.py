@@ -175,16 +175,16 @@ class SPPExtractor:
         maps = [self._map(image, prepared, scale) for scale in self.scales]
         return Maps((image.shape[0], image.shape[1]), maps)
 
-    def features_at(self, image: NDArray[np.uint8], windows: NDArray, scale: int) -> Tensor:
-        """Pooled windows ``(P, D)``, a row each, all from scale number ``scale``.
+    def features_at(self, image: NDArray[np.uint8], windows: NDArray, side: int) -> Tensor:
+        """Pooled windows ``(P, D)``, a row each, of an image whose shorter side becomes ``side``.
 
         What fine-tuning learns from: differentiable with respect to the trunk's weights where
         these require gradients and the precision is ``float32``, whose trunk is the backbone's own,
         and where no maps are kept.
         """
         size = (image.shape[0], image.shape[1])
-        map = self._map(image, prepare(self.backbone, image), self.scales[scale])
-        cells = self._cells_at(windows, size, scale, map)
+        map = self._map(image, prepare(self.backbone, image), side)
+        cells = self._cells_at(windows, size, side, map)
         return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
     def _map(self, image: NDArray[np.uint8], prepared: Tensor, scale: int) -> Tensor:
@@ -218,19 +218,19 @@ class SPPExtractor:
         windows = np.asarray(windows, np.float64).reshape(-1, 4)
         places = np.empty((len(windows), 5), np.int64)
         places[:, 0] = self.choice.best_fit(windows, maps.image_size)
-        for number, map in enumerate(maps.maps):
+        for number, (side, map) in enumerate(zip(self.scales, maps.maps, strict=True)):
             here = places[:, 0] == number
-            places[here, 1:] = self._cells_at(windows[here], maps.image_size, number, map)
+            places[here, 1:] = self._cells_at(windows[here], maps.image_size, side, map)
         return places
 
     def _cells_at(
-        self, windows: NDArray, image_size: tuple[int, int], scale: int, map: Tensor
+        self, windows: NDArray, image_size: tuple[int, int], side: int, map: Tensor
     ) -> NDArray[np.int64]:
-        """Cells ``(P, 4)`` of windows on the map of scale number ``scale``."""
+        """Cells ``(P, 4)`` of windows on the map of an image whose shorter side is ``side``."""
         return window_to_cells(
             windows,
             image_size,
-            mapped_scale(image_size, self.scales[scale]),
+            mapped_scale(image_size, side),
             (map.shape[1], map.shape[2]),
             stride=self.backbone.stride,
             centre=self.backbone.centre,

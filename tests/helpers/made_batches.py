@@ -83,6 +83,6 @@ def same_views(one, other):
         np.array_equal(a.image, b.image)
         and np.array_equal(a.windows, b.windows)
         and np.array_equal(a.labels, b.labels)
-        and a.scale == b.scale
+        and a.side == b.side
         for a, b in zip(one, other, strict=True)
     )

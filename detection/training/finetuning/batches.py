@@ -11,6 +11,7 @@ from detection.boxes import flip_boxes
 from detection.data.records import ImageRecord
 from detection.features.scales import ScaleChoice
 from detection.settings.training import Finetune
+from detection.training.finetuning.chips import draw_chip, inside
 from detection.training.finetuning.jitter import jitter_light
 from detection.training.labels import WindowLabels, label_windows
 from files.images import read_image
@@ -22,17 +23,18 @@ class View:
     """An image, mirrored or not, with the windows that a batch takes from it.
 
     Attributes:
-        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so; ``(H, W, 0)``
-            where another process of the training computes its features.
+        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so, and then a chip
+            of it at fine scales; ``(H, W, 0)`` where another process of the training computes its
+            features.
         windows: ``(B, 4)`` half-open pixels of it.
         labels: ``(B,)`` int64 class of each, K for background.
-        scale: which of the scales all of them are pooled from.
+        side: pixels of the shorter side after resizing; all windows are pooled from this map.
     """
 
     image: NDArray[np.uint8]
     windows: NDArray[np.float32]
     labels: NDArray[np.int64]
-    scale: int
+    side: int
 
     @property
     def mine(self) -> bool:
@@ -114,31 +116,41 @@ class WindowBatches:
         labels = label_windows(
             record, self.store.load(record.path), self.num_classes, difficult=self.difficult
         )
-        rows, classes = draw_rows(labels, self._quota(), self.num_classes, rng)
-        windows = labels.windows[rows]
+        box = labels.boxes[rng.integers(len(labels.boxes))]
+        side = self._side(box, record.size, rng)
+        x1, y1, x2, y2 = chip = self._chip(box, record.size, side, rng)
+        shown = inside(labels.windows, chip)
+        rows, classes = draw_rows(labels, shown, self._quota(), self.num_classes, rng)
+        windows = labels.windows[rows] - np.array([x1, y1, x1, y1], np.float32)
         image = read_image(record.path) if mine else np.empty((*record.size, 0), np.uint8)
-        scale = self._scale(labels, record.size, rng)
+        image = image[y1:y2, x1:x2]
         if rng.random() < 0.5:
             image, windows = image[:, ::-1], flip_boxes(windows, image.shape[1])
         image = jitter_light(image, self.settings.jitter, rng)
-        return View(image, windows, classes, scale)
+        return View(image, windows, classes, round(side * min(image.shape[:2]) / min(record.size)))
 
     def _quota(self) -> tuple[int, int]:
         """Positives and windows in all that an image gives."""
         count = self.settings.batch // self.settings.images
         return max(1, round(count * self.settings.positive_share)), count
 
-    def _scale(
-        self, labels: WindowLabels, image_size: tuple[int, int], rng: np.random.Generator
-    ) -> int:
-        count = len(self.choice.scales)
+    def _side(self, box: NDArray, image_size: tuple[int, int], rng: np.random.Generator) -> int:
+        """The scale of a view in pixels, by one of its image's objects."""
+        scales = self.choice.scales
         if self.settings.scale == "random":
-            return int(rng.integers(count))
-        chosen = rng.integers(len(labels.boxes))
-        scale = int(self.choice.best_fit(labels.boxes[chosen : chosen + 1], image_size)[0])
+            return scales[rng.integers(len(scales))]
+        number = int(self.choice.best_fit(box[None], image_size)[0])
         if self.settings.scale == "near":
-            scale = min(max(scale + int(rng.choice((-1, 0, 0, 1))), 0), count - 1)
-        return scale
+            number = min(max(number + int(rng.choice((-1, 0, 0, 1))), 0), len(scales) - 1)
+        return scales[number]
+
+    def _chip(
+        self, box: NDArray, image_size: tuple[int, int], side: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int]:
+        """The part of an image that a view shows: without jitter all, whose map may be kept."""
+        if not self.settings.jitter:
+            return 0, 0, image_size[1], image_size[0]
+        return draw_chip(box, image_size, side, rng)
 
 
 def trainable(record: ImageRecord, difficult: bool) -> bool:
@@ -147,20 +159,27 @@ def trainable(record: ImageRecord, difficult: bool) -> bool:
 
 
 def draw_rows(
-    labels: WindowLabels, quota: tuple[int, int], num_classes: int, rng: np.random.Generator
+    labels: WindowLabels,
+    inside: NDArray[np.bool_],
+    quota: tuple[int, int],
+    num_classes: int,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Windows of one view: indices and labels ``(B,)``, K for background, no window twice.
 
     Args:
         labels: of an image with a trainable object.
+        inside: ``(P,)`` windows that may be drawn.
         quota: most positives (IoU in [0.5, 1]), and windows in all; background (IoU in [0.1, 0.5))
             fills up what is left.
         num_classes: K.
         rng: of the draw.
     """
     most, count = quota
-    positives = rng.permutation(np.flatnonzero(labels.positive))[:most]
-    negatives = rng.permutation(np.flatnonzero(labels.background))[: count - len(positives)]
+    positives = np.flatnonzero(labels.positive & inside)
+    positives = rng.permutation(positives)[:most]
+    negatives = np.flatnonzero(labels.background & inside)
+    negatives = rng.permutation(negatives)[: count - len(positives)]
     classes = np.full(len(positives) + len(negatives), num_classes, np.int64)
     classes[: len(positives)] = labels.labels[labels.nearest[positives]]
     return np.concatenate([positives, negatives]).astype(np.int64), classes

@@ -20,7 +20,7 @@ from detection.training.finetuning.prefetch import Prefetcher
 from detection.training.finetuning.pyramid_network import PyramidNetwork
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
 
-VERSION = 6
+VERSION = 7
 CURVE_EVERY = 100
 CURVE_BATCHES = 16
 

@@ -48,7 +48,7 @@ class PyramidNetwork(nn.Module):
 
     def pooled(self, view: View) -> Tensor:
         """Pooled windows ``(B, D)`` of a view."""
-        return self.extractor.features_at(view.image, view.windows, view.scale)
+        return self.extractor.features_at(view.image, view.windows, view.side)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Logits ``(B, K + 1)`` of pooled windows ``(B, D)``."""

@@ -159,7 +159,7 @@ def test_bad_input(backbone, extractor, maps, image):
         extractor.maps,
         lambda image: prepare(backbone, image),
         lambda image: extractor.features(image, window),
-        lambda image: extractor.features_at(image, window, 0),
+        lambda image: extractor.features_at(image, window, extractor.scales[0]),
     ):
         with pytest.raises(ValueError, match=r"got float64 of shape \(90, 130, 3\)"):
             call(image / 255)

@@ -86,8 +86,8 @@ def test_features_are_the_same_with_kept_maps(tmp_path, image, precision):
     keeping.trunk = None  # whatever comes now comes from the disk
     assert torch.equal(keeping.features(image, WINDOWS).pooled, wanted.pooled)
     with torch.no_grad():
-        at = plain.features_at(image, WINDOWS, 1)
-    assert torch.equal(keeping.features_at(image, WINDOWS, 1), at)
+        at = plain.features_at(image, WINDOWS, SCALES[1])
+    assert torch.equal(keeping.features_at(image, WINDOWS, SCALES[1]), at)
     assert keeping.facts == plain.facts
 
 

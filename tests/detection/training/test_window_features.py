@@ -128,14 +128,14 @@ def test_features_at_a_scale_equal_the_twins(backbone, extractor, maps, image, r
     windows = random_windows(rng, 20, SIZE)
     windows = np.concatenate([windows, windows[:3]])
     with torch.no_grad():
-        found = extractor.features_at(image, windows, number)
+        found = extractor.features_at(image, windows, SCALES[number])
         expected = twin_features_at(backbone, image, windows, SCALES[number])
     assert found.shape == (23, 12800)
     torch.testing.assert_close(found, expected)
     # Bit for bit the rows of an extractor that has this scale alone.
     alone = SPPExtractor(backbone, SCALES[number : number + 1]).features(image, windows)
     assert torch.equal(found, alone.pooled[alone.index])
-    assert extractor.features_at(image, windows[:0], number).shape == (0, 12800)
+    assert extractor.features_at(image, windows[:0], SCALES[number]).shape == (0, 12800)
 
 
 def test_features_at_a_scale_train_the_trunk(image, rng):
@@ -146,7 +146,7 @@ def test_features_at_a_scale_train_the_trunk(image, rng):
         for frozen in (0, 2):
             each.trunk[frozen].requires_grad_(False)
     extractor = SPPExtractor(backbone, (30, 60))
-    found = extractor.features_at(image, windows, 1)
+    found = extractor.features_at(image, windows, 60)
     (found * weights).sum().backward()
     (twin_features_at(twin, image, windows, 60) * weights).sum().backward()
     for (name, value), other in zip(backbone.named_parameters(), twin.parameters(), strict=True):
@@ -162,7 +162,7 @@ def test_training_changes_the_features(image, rng):
     backbone = tiny_backbone()
     extractor = SPPExtractor(backbone, (60,))
     before = extractor.features(image, windows).pooled
-    extractor.features_at(image, windows, 0).sum().backward()
+    extractor.features_at(image, windows, 60).sum().backward()
     with torch.no_grad():
         for value in backbone.parameters():
             value -= 1e-3 * value.grad
@@ -196,7 +196,7 @@ def test_bfloat16_features_are_maxima_of_bfloat16_maps(backbone, image, rng):
     for row, (number, *cells) in zip(found.index, places.tolist(), strict=True):
         expected = reference.adaptive_pyramid(maps.maps[number].float(), cells)
         assert torch.equal(found.pooled[row].float(), expected)
-    at = extractor.features_at(image, windows, 2)
+    at = extractor.features_at(image, windows, SCALES[2])
     here = places[:, 0] == 2
     assert here.sum() > 5
     assert at.dtype == torch.bfloat16

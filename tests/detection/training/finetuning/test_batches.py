@@ -1,5 +1,6 @@
 """Batches for fine-tuning: which images and windows, mirrored or not, at what scale."""
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,6 +22,7 @@ from overlaps import overlap
 
 from detection.features.scales import choose_scale_paper
 from detection.settings.training import Finetune
+from detection.training.finetuning import chips
 from detection.training.finetuning.batches import draw_rows
 from detection.training.labels import label_windows
 from files.images import read_image
@@ -49,6 +51,10 @@ def slow_label(window, record):
     if best >= Fraction(1, 2):
         return record.labels[overlaps.index(best)]
     return CLASSES if best >= Fraction(1, 10) else None
+
+
+def everywhere(labels):
+    return np.ones(len(labels.windows), bool)
 
 
 def test_windows_and_labels_of_views(tmp_path):
@@ -115,7 +121,7 @@ def test_draws_hold_to_the_numbers(tmp_path, rng):
     positives, backgrounds = int(labels.positive.sum()), int(labels.background.sum())
     assert min(positives, backgrounds) > 12
     for most, count in ((4, 9), (1, 1), (5, 5), (positives + 3, positives + 8), (999, 9999)):
-        rows, classes = draw_rows(labels, (most, count), CLASSES, rng)
+        rows, classes = draw_rows(labels, everywhere(labels), (most, count), CLASSES, rng)
         objects = min(most, positives)
         others = min(count - objects, backgrounds)
         assert len(rows) == len(set(rows.tolist())) == len(classes) == objects + others
@@ -131,14 +137,15 @@ def test_an_object_without_windows_gives_itself(tmp_path, rng):
     far = np.array([[0, 44, 3, 48]], np.float32)
     for proposals in (far, far[:0]):
         labels = label_windows(record, proposals, CLASSES)
-        rows, classes = draw_rows(labels, (3, 12), CLASSES, rng)
+        rows, classes = draw_rows(labels, everywhere(labels), (3, 12), CLASSES, rng)
         assert dict(zip(rows.tolist(), classes.tolist(), strict=True)) == {0: 2, 1: 0}
 
 
 def test_every_window_can_be_drawn(tmp_path, rng):
     record = made_record(tmp_path, 1)
     labels = label_windows(record, Windows().load(record.path), CLASSES)
-    rows = [draw_rows(labels, (4, 9), CLASSES, rng)[0] for _ in range(400)]
+    shown = everywhere(labels)
+    rows = [draw_rows(labels, shown, (4, 9), CLASSES, rng)[0] for _ in range(400)]
     expected = np.flatnonzero(labels.positive | labels.background)
     np.testing.assert_array_equal(np.unique(np.concatenate(rows)), expected)
 
@@ -222,9 +229,9 @@ def test_no_objects_at_all(tmp_path):
 
 def test_random_scales(tmp_path):
     batches = made_batches(made_records(tmp_path))
-    counts = np.bincount([view.scale for view, _, _ in drawn(batches, range(45))], minlength=3)
-    assert len(counts) == 3
-    assert (counts > 15).all()  # of 90
+    counts = Counter(view.side for view, _, _ in drawn(batches, range(45)))
+    assert counts.keys() == set(SCALES)
+    assert min(counts.values()) > 15  # of 90
 
 
 def test_best_fit_is_that_of_an_object(tmp_path):
@@ -234,24 +241,50 @@ def test_best_fit_is_that_of_an_object(tmp_path):
     # The whole image suits 200, as 200^2 * 44 * 44 / 48^2 = 183^2 (224^2 is wanted);
     # ten pixels suit the largest.
     assert choose_scale_paper(np.array(boxes), (HEIGHT, WIDTH), SCALES).tolist() == [2, 1, 2]
-    scales = [view.scale for view, _, _ in drawn(made_batches([record], settings), range(40))]
-    assert set(scales) == {1, 2}
-    assert 20 <= scales.count(1) <= 60  # of 80
+    sides = [view.side for view, _, _ in drawn(made_batches([record], settings), range(40))]
+    assert set(sides) == {200, 300}
+    assert 20 <= sides.count(200) <= 60  # of 80
     record = made_record(tmp_path, 2, boxes=boxes, difficult=[True, False, True])
     views = [view for view, _, _ in drawn(made_batches([record], settings), range(10))]
-    assert {view.scale for view in views} == {1}
-    assert all(type(view.scale) is int for view in views)
+    assert {view.side for view in views} == {200}
+    assert all(type(view.side) is int for view in views)
 
 
 def test_near_is_the_best_fit_or_a_scale_beside_it(tmp_path):
     settings = replace(SETTINGS, scale="near")
     # Only 200 suits the first, only 300, which has none above it, the second (as above).
-    for number, box, expected in ((1, (20, 2, 64, 46), (0, 1, 2)), (2, (8, 30, 18, 40), (1, 2))):
+    for number, box, expected in (
+        (1, (20, 2, 64, 46), {100, 200, 300}),
+        (2, (8, 30, 18, 40), {200, 300}),
+    ):
         batches = made_batches([made_record(tmp_path, number, boxes=(box,))], settings)
-        counts = np.bincount([view.scale for view, _, _ in drawn(batches, range(100))], minlength=3)
-        assert tuple(np.flatnonzero(counts)) == expected
-        assert 30 <= counts[1] <= 130  # a half or a quarter of 200
-        assert all(type(view.scale) is int for view in batches.draw(0))
+        counts = Counter(view.side for view, _, _ in drawn(batches, range(100)))
+        assert counts.keys() == expected
+        assert 30 <= counts[200] <= 130  # a half or a quarter of 200
+        assert all(type(view.side) is int for view in batches.draw(0))
+
+
+def test_fine_scales_show_a_chip_and_its_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(chips, "CHIP_SIDE", 200)
+    settings = replace(SETTINGS, scale="best_fit", jitter=0.01)
+    boxes = ((0, 0, 6, 7), (20, 2, 64, 46), (8, 30, 18, 40))  # whose scales are 300, 200 and 300
+    batches = made_batches([made_record(tmp_path, 1, boxes, [0, 1, 2])], settings)
+    shapes = Counter()
+    for step in range(30):
+        for view in batches.draw(step):
+            shapes[view.image.shape[:2]] += 1
+            assert view.side == 200
+            assert (view.windows >= 0).all()
+            assert (view.windows <= view.image.shape[1::-1] * 2).all()
+            for (x1, y1, x2, y2), label in zip(view.windows.astype(int), view.labels, strict=True):
+                if label < CLASSES and (x2 - x1, y2 - y1) in ((6, 7), (10, 10)):
+                    assert view.image[y1:y2, x1:x2].mean(axis=(0, 1)).argmax() == label
+    # Two thirds of the image, of its aspect: 48 x 64 pixels at 300 are 200 and a bit for 32 x 43.
+    assert shapes.keys() == {(HEIGHT, WIDTH), (32, 43)}
+    assert 20 <= shapes[32, 43] <= 55  # two thirds of 60
+    # Without jitter the map of the whole image may be kept.
+    plain = made_batches(batches.records, replace(settings, jitter=0)).draw(0)
+    assert {view.image.shape[:2] for view in plain} == {(HEIGHT, WIDTH)}
 
 
 def test_jitter_changes_light_and_nothing_else(tmp_path):

@@ -8,7 +8,6 @@ import torch
 from made_batches import BOXES, CLASSES, HEIGHT, WIDTH, Windows, made_records
 from made_network import (
     LAYERS,
-    SCALES,
     SETTINGS,
     changed,
     made_network,
@@ -52,15 +51,15 @@ def test_logits_are_those_of_the_views_one_after_the_other(records, layers):
     assert labels.dtype == torch.int64
     assert labels.tolist() == [label for view in views for label in view.labels]
     expected = [
-        network.head(network.extractor.features_at(view.image, view.windows, view.scale))
+        network.head(network.extractor.features_at(view.image, view.windows, view.side))
         for view in views
     ]
     torch.testing.assert_close(logits, torch.cat(expected))
     # features_at is the pooling of everything else, at one scale.
     for view in views:
-        alone = SPPExtractor(network.extractor.backbone, SCALES[view.scale : view.scale + 1])
+        alone = SPPExtractor(network.extractor.backbone, (view.side,))
         found = alone.features(view.image, view.windows)
-        pooled = network.extractor.features_at(view.image, view.windows, view.scale)
+        pooled = network.extractor.features_at(view.image, view.windows, view.side)
         assert torch.equal(pooled, found.pooled[found.index])
 
 
@@ -142,7 +141,7 @@ def test_the_curve_by_hand(held_back, monkeypatch, most, batches):
     network.head.eval()
     for step in range(batches):
         for view in held_back.draw(step):
-            pooled = network.extractor.features_at(view.image, view.windows, view.scale)
+            pooled = network.extractor.features_at(view.image, view.windows, view.side)
             for logits, label in zip(network.head(pooled).tolist(), view.labels, strict=True):
                 losses.append(np.log(np.exp(logits).sum()) - logits[label])
                 misses.append(np.argmax(logits) != label)
