@@ -24,6 +24,7 @@ from commands.settings_files import (
 )
 from commands.stopping import stoppable
 from detection.config import Config
+from files.writing import path_in_errors
 
 # Exit status of a tool that did its work on all images but some, which could not be read.
 SKIPPED_STATUS = 3
@@ -124,8 +125,11 @@ def with_progress(items: Iterable[Any], what: str, total: int) -> Generator[Any,
 
 def log_to(path: Path) -> None:
     """Append this process's log to a file, in more detail than on the screen and with times."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    with path_in_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path)
+    # A full disk is told by who writes what matters, not in a traceback for each line.
+    logging.raiseExceptions = False
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     for screen in logging.getLogger().handlers:
         screen.setLevel(logging.INFO)

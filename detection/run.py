@@ -138,6 +138,7 @@ class Run:
 
         Raises:
             RuntimeError: another process trains in the folder.
+        OSError: its file system has no locks.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock", timeout=0)
@@ -147,6 +148,12 @@ class Run:
             raise RuntimeError(
                 f"another training is at work in {self.folder.absolute()}; wait until it is done, "
                 "or name another folder by --run"
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"{self.folder.absolute()} cannot be locked against a second training "
+                f"({error.strerror or error}); name a folder by --run whose file system has locks "
+                "(NFS has them with the option local_lock=flock), or look at its disk"
             ) from error
         try:
             yield

@@ -1,6 +1,8 @@
 """Files that cannot be read though nothing may be wrong with them."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REMEDIES = {
@@ -20,3 +22,18 @@ def unread(path: str | Path, error: OSError) -> OSError:
         f"{path} could not be read ({error.strerror or error}), which need not be its fault: "
         f"keep it, {remedy} and run the same command again"
     )
+
+
+@contextmanager
+def path_in_read_errors(path: str | Path) -> Iterator[None]:
+    """Where the system fails in the middle of a file, and names none, the error names it.
+
+    Raises:
+        OSError: in place of one that names no file, or that a disk or network gave.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and error.errno not in REMEDIES:
+            raise
+        raise unread(path, error) from error

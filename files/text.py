@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+from files.reading import path_in_read_errors
+
 # UTF-32's little-endian mark begins with UTF-16's.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -30,7 +32,8 @@ def read_text(path: str | Path) -> str:
         ValueError: the file is neither UTF-8 nor marked as UTF-16 or UTF-32.
     """
     path = Path(path)
-    content = path.read_bytes()
+    with path_in_read_errors(path):
+        content = path.read_bytes()
     encoding = _by_mark(content) or "utf-8"
     try:
         text = content.decode(encoding)
@@ -67,8 +70,10 @@ def read_xml(path: str | Path) -> ET.Element:
         FileNotFoundError: no such file.
         ValueError: the file is not valid XML, or in an encoding that Python does not know.
     """
+    with path_in_read_errors(path):
+        content = Path(path).read_bytes()
     try:
-        return _parsed(Path(path).read_bytes())
+        return _parsed(content)
     except (ET.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{path} is not valid XML ({error})") from error
 

@@ -11,6 +11,8 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import IO, TypeVar
 
+from files.reading import path_in_read_errors
+
 T = TypeVar("T")
 
 LEFTOVER = ".sppnet-*.part"
@@ -29,7 +31,7 @@ REMEDIES = {
 
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with Path(path).open("rb") as file:
+    with path_in_read_errors(path), Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -103,7 +105,8 @@ def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # of a disk that is gone; what went wrong first is told
+                Path(temporary).unlink()
             raise
 
 

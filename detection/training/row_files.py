@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files.artefacts import data_offset
+from files.reading import unread
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,16 @@ class RowFile:
         return replace(self, first=self.first + first, count=count)
 
     def read(self, row: int = 0, count: int | None = None) -> NDArray[np.float16]:
-        """``(count, D)`` from one of these rows on; all of them by default."""
+        """``(count, D)`` from one of these rows on; all of them by default.
+
+        Raises:
+            OSError: the system does not give all of them.
+        """
         count = self.count if count is None else count
         start = self.offset + 2 * self.length * (self.first + row)
         numbers = np.fromfile(self.path, np.float16, count * self.length, offset=start)
+        if len(numbers) < count * self.length:  # all that NumPy tells of an error of the disk
+            raise unread(self.path, OSError("it was whole, and now ends early"))
         return numbers.reshape(count, self.length)
 
 

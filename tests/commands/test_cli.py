@@ -1,5 +1,6 @@
 """What every tool does alike: flags, files of settings, being stopped, and the end."""
 
+import contextlib
 import io
 import logging
 import os
@@ -186,6 +187,21 @@ def test_the_log_is_appended_to_a_file(logs, tmp_path):
     lines = (tmp_path / "new/log.txt").read_text().splitlines()
     assert [line[19:] for line in lines] == [" word one", " word two"]
     assert lines[0][4] == "-"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_that_cannot_be_written_is_passed_over(logs, tmp_path, capsys, monkeypatch):
+    """What matters tells of a full disk itself; the log would in a traceback for each line."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    shared_cli.log_to(tmp_path / "log.txt")
+    logging.getLogger("any").info("word")
+    assert capsys.readouterr().err == ""
+    with contextlib.suppress(OSError):
+        logs.handlers.pop().close()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/log\.txt cannot be written .* is a file and run"):
+        shared_cli.log_to(tmp_path / "file/log.txt")
 
 
 def test_the_file_has_more_than_the_screen(logs, tmp_path):

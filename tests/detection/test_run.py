@@ -1,5 +1,6 @@
 """The run folder: what it records, and what can be read back from it."""
 
+import errno
 import json
 import logging
 import os
@@ -225,6 +226,18 @@ def test_one_training_at_a_time(run):
     with pytest.raises(KeyError), run.locked():
         raise KeyError
     with run.locked():
+        pass
+
+
+def test_a_file_system_without_locks(run, monkeypatch):
+    """As NFS where its lock service does not answer."""
+
+    def fails(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fails)
+    said = r"runs/one cannot be locked .*\(No locks available\); .* local_lock=flock"
+    with pytest.raises(OSError, match=said), run.locked():
         pass
 
 

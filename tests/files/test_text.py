@@ -1,11 +1,13 @@
 """Text and XML in whatever encoding says itself what it is; all else is refused by name."""
 
 import codecs
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from files.text import read_lines, read_text, read_xml
+from files.writing import file_digest
 
 TEXT = "a b.1\r\n\n  straße 路口\nlast"
 MARKED = {
@@ -21,6 +23,19 @@ MARKED = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "list.txt"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file gives an input error")
+@pytest.mark.parametrize("read", [read_text, read_xml, file_digest])
+def test_an_error_of_the_disk_names_the_file(path: Path, read: Callable[[Path], object]) -> None:
+    """In the middle of a file Python does not: here where nothing of a process's memory lies."""
+    path.symlink_to("/proc/self/mem")
+    said = rf"{path} could not be read \(Input/output error\), .*: keep it, look at its disk"
+    with pytest.raises(OSError, match=said):
+        read(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        read(path)
 
 
 def xml(encoding: str | None, text: str) -> str:

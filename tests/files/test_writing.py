@@ -114,6 +114,24 @@ def test_remedies(number, remedy):
         raise OSError(number, os.strerror(number))
 
 
+def test_a_disk_that_is_gone_tells_what_went_wrong_first(tmp_path, monkeypatch):
+    """Not that the half-written file cannot be deleted either."""
+
+    def fails(number):
+        def call(*_, **__):
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr(Path, "unlink", fails(errno.EROFS))
+    for number in (errno.ESTALE, errno.EIO, errno.ENOSPC):
+        monkeypatch.setattr(Path, "replace", fails(number))
+        with pytest.raises(OSError, match=rf"cannot be written \({os.strerror(number)}\)"):
+            save_text(tmp_path / "a", "words")
+    with pytest.raises(KeyboardInterrupt), write_atomic(tmp_path / "a"):
+        raise KeyboardInterrupt
+
+
 def test_a_name_as_long_as_names_can_be_is_written(tmp_path):
     """The temporary name is no longer than the file's own."""
     path = tmp_path / ("a" * 255)

@@ -1,5 +1,6 @@
 """The files of the window bank: their keys, damage to them, and rows read from many."""
 
+import os
 import re
 import resource
 from dataclasses import replace
@@ -145,6 +146,14 @@ def test_parts_of_a_file_are_its_slices(tmp_path):
     np.testing.assert_array_equal(part.part(2, 3).read(), rows[5:8])
     np.testing.assert_array_equal(part.part(2, 3).read(1, 1), rows[6:7])
     assert part.part(4, 0).read().shape == (0, 5)
+
+
+def test_rows_that_the_disk_no_longer_gives(tmp_path):
+    (whole,), _ = row_files(tmp_path, [12])
+    os.truncate(whole.path, whole.path.stat().st_size - 1)
+    whole.read(0, 11)
+    with pytest.raises(OSError, match=r"0\.safetensors could not be read .*: keep it, "):
+        whole.read()
 
 
 def test_stacked_rows_are_the_concatenation(tmp_path, rng):
