@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -62,6 +63,17 @@ def connected(address: str) -> Any:
     return client
 
 
+def cluster_size(address: str) -> int:
+    """How many workers a Dask scheduler has now.
+
+    Raises:
+        RuntimeError: as ``connected``, or the scheduler is lost.
+    """
+    client = connected(address)
+    with _loss_told(client, address):
+        return sum(client.ncores().values())
+
+
 def on_cluster(address: str, ordered: bool, jobs: Iterable[Job]) -> Iterator[Any]:
     """By the workers of a Dask scheduler, each of which has few jobs at a time.
 
@@ -72,33 +84,59 @@ def on_cluster(address: str, ordered: bool, jobs: Iterable[Job]) -> Iterator[Any
         RuntimeError: the scheduler is lost.
     """
     client, jobs = connected(address), iter(jobs)
-    from distributed import CancelledError, KilledWorker, wait
+    from distributed import wait
 
     waiting: dict[Any, Job] = {}
     try:
         while True:
-            room = AHEAD * max(1, sum(client.ncores().values())) - len(waiting)
+            room = AHEAD * max(1, cluster_size(address)) - len(waiting)
             for job in islice(jobs, max(room, 0)):
                 call, words, _ = elsewhere(job)
-                waiting[client.submit(call, *words, pure=False)] = job
+                with _loss_told(client, address):
+                    waiting[client.submit(call, *words, pure=False)] = job
             if not waiting:
                 return
-            future = next(iter(waiting))
-            if not ordered:
-                with client.as_current():
-                    done = wait([*waiting], return_when="FIRST_COMPLETED").done
-                    future = next(iter(done))
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                logger.warning("%s; the image is done again, here", " ".join(str(error).split()))
-                result = with_one_thread(*waiting[future])
+            asked = [*islice(waiting, 1)] if ordered else [*waiting]
+            with _loss_told(client, address), client.as_current():
+                future = next(iter(wait(asked, return_when="FIRST_COMPLETED").done))
+                failed = future.status == "error"
+                result = None if failed else future.result()
+            if failed:
+                result = _done_again(future, waiting[future])
             del waiting[future]
             yield result
-    except CancelledError as error:
+    finally:
+        with suppress(Exception):  # of a scheduler that is lost
+            client.cancel(list(waiting))
+
+
+def _done_again(future: Any, job: Job) -> Any:
+    """A job that ended its workers, done here; one that failed raises its error."""
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        logger.warning("%s; the image is done again, here", " ".join(str(error).split()))
+        return with_one_thread(*job)
+
+
+@contextmanager
+def _loss_told(client: Any, address: str) -> Iterator[None]:
+    """Where only Dask is called, what it raises of a lost scheduler becomes one sentence.
+
+    Raises:
+        RuntimeError: the scheduler is lost; the next call makes a new client.
+    """
+    from distributed import CancelledError
+
+    try:
+        yield
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError | OSError):
+            raise
+        connected.cache_clear()
         raise RuntimeError(
             f"the Dask scheduler at {address} is lost; what is done is kept: start it again, with "
             "workers, and run the same command again"
         ) from error
-    finally:
-        client.cancel(list(waiting))

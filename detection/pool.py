@@ -18,7 +18,7 @@ from joblib import Parallel, effective_n_jobs, parallel_config
 from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
 from threadpoolctl import threadpool_limits
 
-from detection.cluster import connected, on_cluster
+from detection.cluster import cluster_size, on_cluster
 from detection.jobs import Job, elsewhere, with_one_thread
 
 Pool = Callable[[Iterable[Job]], Iterator[Any]]
@@ -72,7 +72,7 @@ def works_here(workers: int, *, cluster: str | None = None, gpu: bool = False) -
 def worker_count(workers: int, cluster: str | None = None) -> int:
     """How many workers such a pool has now."""
     if cluster is not None:
-        return sum(connected(cluster).ncores().values())
+        return cluster_size(cluster)
     return _asked_for(workers) if _chosen_backend() is None else effective_n_jobs(None)
 
 

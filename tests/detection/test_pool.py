@@ -223,6 +223,37 @@ print(sorted(pool("generator_unordered")(jobs)) == [*range(12)])
     assert "the image is done again, here" in err
 
 
+def test_a_cluster_whose_scheduler_is_killed(tmp_path):
+    """One sentence, while results are waited for as when Dask gave up long ago; then a new one."""
+    pytest.importorskip("distributed")
+    (tmp_path / "other").mkdir()
+    with made_cluster(tmp_path) as made, made_cluster(tmp_path / "other") as other:
+        said, _ = on_cluster(
+            """
+import detection.cluster, signal, time
+detection.cluster.CONNECT_S = 5
+def killed(number, jobs, seconds):
+    cluster, scheduler = words[2 * number : 2 * number + 2]
+    found = shared_out(2, "generator_unordered", cluster=cluster)(jobs)
+    next(found)
+    os.kill(int(scheduler), signal.SIGKILL)
+    time.sleep(seconds)
+    try: print(len(list(found)))
+    except RuntimeError as error: print(error)
+    try: worker_count(1, cluster)
+    except RuntimeError as error: print(error)
+killed(0, (delayed(process_of)(n, 0.5) for n in range(20)), 0)
+killed(1, (delayed(process_of)(n) for n in range(20)), 12)
+""",
+            *("", made.address, made.scheduler, other.address, other.scheduler),
+        )
+    first, first_again, second, second_again = said
+    for address, line in ((made.address, first), (other.address, second)):
+        assert line.startswith(f"the Dask scheduler at {address} is lost; what is done is kept")
+    for line in (first_again, second_again):
+        assert line.startswith("no Dask scheduler can be reached")
+
+
 def test_the_callers_own_cluster(cluster):
     said, _ = on_cluster(
         """

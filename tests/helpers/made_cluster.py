@@ -18,9 +18,10 @@ PATHS = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
 
 @dataclass(frozen=True)
 class Cluster:
-    """A scheduler's address, and what is needed to kill a worker."""
+    """A scheduler's address and process, and what is needed to kill a worker."""
 
     address: str
+    scheduler: int
 
     def pids(self):
         """Of the workers, each of which a nanny starts again when it is killed."""
@@ -56,10 +57,10 @@ def made_cluster(folder, workers=2, threads=1):
         start("scheduler", "--port", "0")
         for _ in range(workers):
             start("worker", "--nthreads", str(threads), "--local-directory", str(folder))
-        while not place.exists():
+        while not (place.exists() and place.read_text()):
             assert processes[0].poll() is None, (folder / "scheduler0.log").read_text()
             time.sleep(0.05)
-        yield Cluster(json.loads(place.read_text())["address"])
+        yield Cluster(json.loads(place.read_text())["address"], processes[0].pid)
     finally:
         for process in reversed(processes):
             os.killpg(process.pid, signal.SIGKILL)
