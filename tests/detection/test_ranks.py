@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,15 +18,15 @@ from detection.ranks import ALONE, Ranks, joined, rank_of_process
 PROGRAM = ROOT / "tests/helpers/ranked_training.py"
 
 
-def trained(folder, layers, processes, end=0):
-    """Losses and weights; None where it was ended on the way."""
+def trained(folder, layers, processes, end=0, dying=-1):
+    """Losses and weights; None where a process, or all, was killed on the way."""
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
         launcher += [str(processes)]
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
-        [*launcher, PROGRAM, folder, layers, str(end)],
+        [*launcher, PROGRAM, folder, layers, str(end), str(dying)],
         env=os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -59,6 +60,18 @@ def test_any_number_of_processes_goes_on(tmp_path):
     assert (mixed / "checkpoint").exists()
     assert trained(mixed, "conv4", 1, end=14) is None
     compare(one, trained(mixed, "conv4", 2), ["held_back_loss", "held_back_error"])
+
+
+def test_one_process_of_two_is_killed(tmp_path):
+    """The other ends, too; one resumes, or three, and learn what one does undisturbed."""
+    whole, one, three = (tmp_path / name for name in ("whole", "one", "three"))
+    assert trained(one, "fc", 2, end=14, dying=1) is None
+    assert (one / "checkpoint").exists()
+    shutil.copytree(one, three)
+    undisturbed = trained(whole, "fc", 1)
+    for folder, processes in ((one, 1), (three, 3)):
+        resumed = trained(folder, "fc", processes)
+        compare(undisturbed, resumed, ["held_back_loss", "held_back_error"])
 
 
 def test_one_process_is_alone(monkeypatch):

@@ -1,10 +1,12 @@
 """A tiny fine-tuning by the processes that torchrun starts: its losses, weights and curve.
 
-Called with a folder, the first layer that is trained, and the step at which to end; 0 for none.
+Called with a folder, the first layer that is trained, the step at which to end, 0 for none, and
+which process is killed there; -1 for all.
 """
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from detection.ranks import joined, rank_of_process
 from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 
-folder, layers, end = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+folder, layers = Path(sys.argv[1]), sys.argv[2]
+end, dying = map(int, sys.argv[3:])
 torch.set_num_threads(1)
 settings = replace(SETTINGS, train_from=layers, jitter=0.2, images=4, conv_images=4)
 if rank_of_process() == 0:
@@ -33,8 +36,8 @@ with joined(torch.device("cpu")) as ranks:
 
     def steps(items, what, total):
         for step in items:
-            if end and step == end:
-                os._exit(1)  # every process, as of a machine that goes
+            if end and step == end and dying in (-1, ranks.rank):
+                os.kill(os.getpid(), signal.SIGKILL)
             yield step
 
     finetune_head(
