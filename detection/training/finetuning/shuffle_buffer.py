@@ -53,8 +53,7 @@ class ShuffleBuffer:
         It holds the settings' share of objects, or as many as there are, no window twice. The
         features are of the windows at these places: all of them, or this process's.
         """
-        first = min(step, max(self.batches.settings.steps - STEPS_HELD, 0))
-        held = range(first, first + min(STEPS_HELD, self.batches.settings.steps))
+        held = range(step, step + STEPS_HELD)
         for gone in self._rows.keys() - set(held):
             del self._rows[gone], self._labels[gone], self._mine[gone]
         for each in held:
