@@ -24,7 +24,7 @@ quickstart_classify: .venv/installed
 test: lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/whole tests
 
-# Half an hour of kills, full disks, trainings at once and hostile files; counts at its end.
+# Half an hour of kills, full disks, cut links, trainings at once and hostile files; counts at its end.
 torture: .venv/installed
 	$(PY) tests/torture
 

@@ -1,4 +1,4 @@
-"""Kills, full disks and trainings at once: every attempt has to end with the same detector.
+"""Kills, full disks, cut links, trainings at once: every attempt has to end with the same detector.
 
     make torture                                    # half an hour
     python tests/torture --minutes 5 --images 8     # shorter
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import links
 from ground import ROOT, TRACE, Ground, children
 
 Counts = Counter[str]
@@ -124,6 +125,24 @@ def clock_set_back(ground: Ground, rng: random.Random, counts: Counts) -> None:
     same(ground, "clock", counts)
 
 
+def links_cut(ground: Ground, rng: random.Random, counts: Counts) -> None:
+    """A worker's link is cut, for 20 s or for good; the training is not stopped by it."""
+    with links.apart(ground.folder / "apart") as address:
+        process = ground.start("links", "--cluster", address)
+        try:
+            _, err = process.communicate(timeout=rng.uniform(0.2, 0.9) * ground.seconds)
+        except subprocess.TimeoutExpired:
+            name = rng.choice(links.WORKERS)
+            links.set_link(name, "down")
+            counts["links cut"] += 1
+            if rng.random() < 0.5:
+                time.sleep(20)
+                links.set_link(name, "up")
+            _, err = process.communicate()
+    check(process.returncode == 0, err, counts)
+    same(ground, "links", counts)
+
+
 def hostile_files(ground: Ground, rng: random.Random, counts: Counts) -> None:
     """Detectors, images and annotations made by a fuzzer: a sentence each, never a traceback."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -136,7 +155,7 @@ def hostile_files(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 TRIALS: list[Callable[[Ground, random.Random, Counts], None]] = [
     *(killed_anywhere, workers_killed, disk_full, two_at_one_cache, two_settings_in_one_run),
-    *(clock_set_back, hostile_files),
+    *(clock_set_back, links_cut, hostile_files),
 ]
 
 
@@ -165,8 +184,14 @@ def main() -> int:
     parser.add_argument("--only", choices=[trial.__name__ for trial in TRIALS])
     asked = parser.parse_args()
     rng, counts = random.Random(asked.seed), Counter[str]()
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
     trials = [trial for trial in TRIALS if asked.only in (None, trial.__name__)]
+    if links_cut in trials and (why := links.missing()):
+        print(why, flush=True)
+        trials.remove(links_cut)
+        if not trials:
+            return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was made is deleted
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
     try:
         ground = Ground(folder, asked.images)
         print(f"undisturbed: {ground.seconds:.0f} s, sha256 {ground.detector}", flush=True)
