@@ -25,11 +25,19 @@ class Cluster:
 
     def pids(self):
         """Of the workers, each of which a nanny starts again when it is killed."""
-        from distributed import Client
-
-        with Client(self.address, timeout=20, set_as_default=False) as client:
+        with self._client() as client:
             client.wait_for_workers(1, timeout=60)
             return sorted(client.run(os.getpid).values())
+
+    def wait(self, workers):
+        """Until so many workers are there."""
+        with self._client() as client:
+            client.wait_for_workers(workers, timeout=120)
+
+    def _client(self):
+        from distributed import Client
+
+        return Client(self.address, timeout=60, set_as_default=False)
 
     def kill_one(self, turn):
         """SIGKILL to one of the workers, another one each turn."""
@@ -60,7 +68,10 @@ def made_cluster(folder, workers=2, threads=1):
         while not (place.exists() and place.read_text()):
             assert processes[0].poll() is None, (folder / "scheduler0.log").read_text()
             time.sleep(0.05)
-        yield Cluster(json.loads(place.read_text())["address"], processes[0].pid)
+        made = Cluster(json.loads(place.read_text())["address"], processes[0].pid)
+        if workers:
+            made.wait(workers)
+        yield made
     finally:
         for process in reversed(processes):
             os.killpg(process.pid, signal.SIGKILL)
