@@ -13,7 +13,7 @@ from classification.network import PyramidClassifier, load_classifier
 from classification.scorer import ViewScorer
 from classification.views import ViewKind
 from detection.machine import ready
-from files.images import read_image, upright_rgb
+from files.images import given_image
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,9 @@ class Classifier:
         Raises:
             FileNotFoundError, ValueError: the image is missing or unreadable, or no RGB uint8; or
                 as ``scorer``.
+            TypeError: it is no image, such as a list.
         """
-        if isinstance(image, Image.Image):
-            image = upright_rgb(image)
-        elif not isinstance(image, np.ndarray):
-            image = read_image(image)
+        image = given_image(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(
                 f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"

@@ -175,6 +175,25 @@ def _upright(image: Image.Image, path: Path) -> tuple[NDArray[np.uint8], bool]:
     return upright_rgb(image), cut
 
 
+def given_image(image: NDArray[np.uint8] | Image.Image | str | Path) -> NDArray[np.uint8]:
+    """One image as a caller has it: an array as it is, one of Pillow's upright, or a path's.
+
+    Raises:
+        FileNotFoundError, UnreadableImage: as ``read_image``.
+        TypeError: it is something else, such as a list.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if isinstance(image, str | Path):
+        return read_image(image)
+    raise TypeError(
+        f"an image is an array (H, W, 3), one of Pillow's or a path, one at a time; got "
+        f"{type(image).__name__}"
+    )
+
+
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """An image of Pillow's as RGB uint8 ``(H, W, 3)``, turned as its EXIF tag says."""
     pixels = to_rgb(image)

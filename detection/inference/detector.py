@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from detection.boxes import boxes_of
 from detection.detections import Detections
@@ -28,7 +29,7 @@ from detection.learners.calibration import Calibration
 from detection.learners.class_svms import ClassSVMs
 from detection.machine import Precision, side_by_side
 from detection.settings.testing import Detection
-from files.images import read_image
+from files.images import given_image
 from proposals.methods import Proposals
 
 # Scores by the SVMs of two layers, which err differently; both see features of mean norm 20.
@@ -212,14 +213,14 @@ class SPPDetector:
 
     def detect(
         self,
-        image: NDArray[np.uint8] | str | Path,
+        image: NDArray[np.uint8] | Image.Image | str | Path,
         windows: NDArray[np.float32] | None = None,
         score_threshold: float | None = None,
     ) -> Detections:
         """Find objects in an image.
 
         Args:
-            image: RGB uint8 ``(H, W, 3)``, or an image's path.
+            image: RGB uint8 ``(H, W, 3)``, an image of Pillow's, or an image's path.
             windows: ``(P, 4)`` candidate regions, an array or rows; None proposes them.
             score_threshold: keep detections above this (strict): a probability where the detector
                 is calibrated, else a raw score. None takes ``display_threshold``.
@@ -231,9 +232,9 @@ class SPPDetector:
         Raises:
             FileNotFoundError, ValueError: the image is missing or unreadable.
             ValueError: the windows are not rows of four numbers.
+            TypeError: it is no image; ``detect_each`` takes lists.
         """
-        if not isinstance(image, np.ndarray):
-            image = read_image(image)
+        image = given_image(image)
         if windows is None:
             taken, views = side_by_side(lambda: self.proposals(image), lambda: self._views(image))
         else:
@@ -243,7 +244,7 @@ class SPPDetector:
 
     def detect_each(
         self,
-        images: Iterable[NDArray[np.uint8] | str | Path],
+        images: Iterable[NDArray[np.uint8] | Image.Image | str | Path],
         score_threshold: float | None = None,
     ) -> Iterator[Detections]:
         """``detect`` of many images, one after the other: a list, or anything that yields them."""

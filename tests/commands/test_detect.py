@@ -301,10 +301,12 @@ def test_files_of_results_are_checked_before_the_search(tool, detector, images, 
 def test_many_images_in_python(detector, square, images):
     loaded = SPPDetector.load(detector)
     one = loaded.detect(images / "square.png")
-    each = list(loaded.detect_each(iter([images / "square.png", np.asarray(square)])))
-    assert len(each) == 2
+    each = list(loaded.detect_each(iter([images / "square.png", np.asarray(square), square])))
+    assert len(each) == 3
     for found in each:
         np.testing.assert_array_equal(found.boxes, one.boxes)
+    with pytest.raises(TypeError, match="one at a time; got list"):
+        loaded.detect([images / "square.png"])
 
 
 def test_beside_a_gpu_windows_are_made_by_processes(detector, square, tmp_path, monkeypatch):
