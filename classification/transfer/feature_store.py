@@ -214,10 +214,12 @@ def _fill(
             continue
         for layer, vector in extractor.features(image, view, list(shards)).items():
             rows[layer][number] = vector.astype(np.float16)
-    # Of an image that is none: as long as all others.
-    blank = extractor.features(np.zeros((view.size, view.size, 3), np.uint8), view, list(shards))
+    known = {layer: next(iter(found.values())) for layer, found in rows.items() if found}
+    if not known:  # the vectors of an image that is none are as long
+        blank = np.zeros((view.size, view.size, 3), np.uint8)
+        known = extractor.features(blank, view, list(shards))
     for layer, shard in shards.items():
-        length = len(blank[layer])
+        length = len(known[layer])
         features = np.zeros((len(paths), length), np.float16)
         for number, vector in rows[layer].items():
             features[number] = vector

@@ -2,15 +2,16 @@
 
 It multiplies in Winograd's and Fourier's domains, as PyTorch's own library on CPUs does not: two to
 three times fewer operations on large maps. Without instructions for bfloat16, as on most laptops,
-an image's maps take half the time (docs/decisions.md).
+AlexNet's maps take two thirds of the time (docs/decisions.md).
 """
 
 import torch
 from torch import Tensor, nn
 
-# From measurements: below, transforming the weights takes longer than it saves.
+# From measurements: below, transforming weights and maps takes longer than it saves. Terms are
+# those of a sum, kernel times channels: VGG-16's conv1_2, 3x3 of 64, is slower.
 LEAST_CELLS = 32 * 32
-LEAST_CHANNELS = 64
+LEAST_TERMS = 1024
 
 
 class NnpackConv2d(nn.Conv2d):
@@ -41,8 +42,12 @@ class NnpackConv2d(nn.Conv2d):
             and self.padding_mode == "zeros"
             and min(self.kernel_size) > 1
             and max(self.kernel_size) <= 16
-            and min(self.in_channels, self.out_channels) >= LEAST_CHANNELS
+            and self._terms() >= LEAST_TERMS
         )
+
+    def _terms(self) -> int:
+        height, width = self.kernel_size
+        return height * width * min(self.in_channels, self.out_channels)
 
 
 def suits(input: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What killed programs left is deleted, once, as a tool starts; a large cache is told of."""
+"""What killed programs left is deleted once as a tool starts; a large cache's size is logged."""
 
 import logging
 import os
