@@ -4,7 +4,8 @@
 
 The runs were made with --workers 1, so that the seconds of a stage are those of its work. The model
 is that of docs/scaling.md, whose tables this prints: what is shared out takes its seconds divided
-by the workers, but never less than what one process does meanwhile.
+by the workers, but never less than what one process does meanwhile. A third table has the peak
+memory of each run after each stage.
 """
 
 import sys
@@ -55,7 +56,7 @@ def main(
     images: tuple[int, ...] = (2500, 118_000, 1_281_167),
     workers: tuple[int, ...] = (1, 2, 10, 100, 1000),
 ) -> None:
-    """Print the measured costs and the predicted hours, in Markdown.
+    """Print the measured costs, the predicted hours and the memory, in Markdown.
 
     Args:
         runs: folders of runs made with one worker; of a stage the last one counts.
@@ -63,9 +64,8 @@ def main(
         workers: numbers of workers to predict for.
     """
     costs = {cost.name: cost for run in runs for cost in costs_of(run)}
-    print(
-        "\n".join([*measured(costs.values()), "", *predicted([*costs.values()], images, workers)])
-    )
+    tables = (measured(costs.values()), predicted([*costs.values()], images, workers), memory(runs))
+    print("\n\n".join("\n".join(table) for table in tables))
 
 
 def costs_of(run: Path) -> list[Cost]:
@@ -118,6 +118,18 @@ def predicted(costs: Sequence[Cost], images: Sequence[int], workers: Sequence[in
             whole, longest = sum(seconds.values()), max(seconds, key=lambda name: seconds[name])
             share = f"{seconds[longest] / whole:.0%}" if whole else "-"
             lines.append(f"| {count:,} | {many:,} | {whole / 3600:.2f} | {longest} | {share} |")
+    return lines
+
+
+def memory(runs: Sequence[Path]) -> list[str]:
+    """A row a stage: peak memory in MB of the largest process so far, a column for each run."""
+    stages = [stage_seconds(run) for run in runs]
+    names = dict.fromkeys(name for each in stages for name in each)
+    lines = [f"| stage | {' | '.join(run.name for run in runs)} |", "|---" * (len(runs) + 1) + "|"]
+    for name in names:
+        peaks = (each.get(name, {}).get("peak_memory_mb") for each in stages)
+        cells = " | ".join("-" if peak is None else f"{peak:,}" for peak in peaks)
+        lines.append(f"| {name} | {cells} |")
     return lines
 
 

@@ -45,6 +45,21 @@ def test_costs_and_what_is_predicted(tmp_path, capsys):
     assert f"| 500 | 100 | {(400 + 10 + 100 + 50) / 3600:.2f} | fine-tuning | 71% |" in said
 
 
+def test_the_memory_of_runs_side_by_side(tmp_path):
+    runs = [made_run(tmp_path / "small"), made_run(tmp_path / "large")]
+    events = (runs[1] / "metrics.jsonl").read_text().splitlines()
+    large = [line.replace('"peak_memory_mb": 1', '"peak_memory_mb": 2345') for line in events[:-1]]
+    (runs[1] / "metrics.jsonl").write_text("\n".join(large))
+    assert scaling_table.memory(runs) == [
+        "| stage | small | large |",
+        "|---|---|---|",
+        "| windows of train by selective_search | 1 | 2,345 |",
+        "| fine-tuning | 1 | 2,345 |",
+        "| SVMs | 1 | 2,345 |",
+        "| box regression | 1 | - |",
+    ]
+
+
 def test_mining_keeps_no_more_workers_busy_than_a_block_has_images():
     mining = scaling_table.Cost("SVMs", shared=1.0, most=32)
     assert mining.seconds(320, 32) == mining.seconds(320, 1000) == 10
