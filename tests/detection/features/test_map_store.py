@@ -9,6 +9,7 @@ from damage import WAYS, damaged
 from made_extractor import tiny_backbone
 from made_world import CONFIG, artefact_bytes, finetuned, made_weights, made_world
 
+from detection.features import map_store
 from detection.features.extractor import SPPExtractor
 from detection.features.map_store import MapStore
 from detection.features.scales import SCALES as SCALES_OF_RUNS
@@ -23,10 +24,10 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
 
 
-def made_map(dtype=torch.float32, seed=0):
-    """A map ``(4, 6, 7)``, channels last as the trunk leaves them."""
+def made_map(dtype=torch.float32, seed=0, shape=(6, 7, 4)):
+    """A map ``(4, 6, 7)`` after a ReLU, channels last as the trunk leaves them."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(6, 7, 4, generator=generator).to(dtype).permute(2, 0, 1)
+    return torch.randn(shape, generator=generator).relu().to(dtype).permute(2, 0, 1)
 
 
 def refuse():
@@ -43,6 +44,41 @@ def test_a_kept_map_comes_back_bit_for_bit(tmp_path, image, dtype):
     assert torch.equal(again, map)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_zeros_with_a_sign_infinities_and_nan_are_kept(tmp_path, image, dtype):
+    numbers = torch.tensor([0.0, -0.0, float("inf"), float("-inf"), float("nan"), 1e-40, -3.0, 0.0])
+    map = numbers.to(dtype).reshape(2, 2, 2).permute(2, 0, 1)
+    store = MapStore(tmp_path, 1e6)
+    store.get("trunk", image, 60, lambda: map)
+    bits = torch.int16 if dtype == torch.bfloat16 else torch.int32
+    again = store.get("trunk", image, 60, refuse)
+    assert torch.equal(again.contiguous().view(bits), map.contiguous().view(bits))
+
+
+@pytest.mark.parametrize("fill", [0.0, 2.0])
+def test_maps_of_zeros_alone_and_of_none(tmp_path, image, fill):
+    store, map = MapStore(tmp_path, 1e6), torch.full((3, 5, 7), fill)
+    store.get("trunk", image, 60, lambda: map)
+    assert torch.equal(store.get("trunk", image, 60, refuse), map)
+
+
+def test_zeros_take_a_bit_each(tmp_path, image):
+    map = made_map(shape=(40, 50, 256))
+    MapStore(tmp_path, 1e9).get("trunk", image, 60, lambda: map)
+    (file,) = (tmp_path / "trunk").iterdir()
+    numbers = int((map != 0).sum())
+    assert file.stat().st_size - 4 * numbers - map.numel() // 8 < 1000
+
+
+def test_a_file_of_an_older_format_is_made_again(tmp_path, image, monkeypatch):
+    store = MapStore(tmp_path, 1e6)
+    monkeypatch.setattr(map_store, "FORMAT", map_store.FORMAT - 1)
+    store.get("trunk", image, 60, lambda: made_map(seed=1))
+    monkeypatch.undo()
+    assert torch.equal(store.get("trunk", image, 60, made_map), made_map())
+    assert torch.equal(store.get("trunk", image, 60, refuse), made_map())
+
+
 def test_a_map_is_of_its_trunk_image_and_scale(tmp_path, image):
     store = MapStore(tmp_path, 1e6)
     asked = [("a", image, 60), ("b", image, 60), ("a", image[:, ::-1], 60), ("a", image, 90)]
@@ -54,10 +90,10 @@ def test_a_map_is_of_its_trunk_image_and_scale(tmp_path, image):
 
 
 def test_no_more_is_kept_than_the_limit(tmp_path, image):
-    file = 128 + made_map().numel() * 4
-    store = MapStore(tmp_path, 2.5 * file)
+    map = made_map(shape=(40, 50, 16))
+    store = MapStore(tmp_path, 2.5 * (4 * int((map != 0).sum()) + map.numel() // 8))
     for scale in range(5):
-        store.get("trunk", image, scale, made_map)
+        store.get("trunk", image, scale, lambda: map)
     assert len(list((tmp_path / "trunk").iterdir())) == 2
     assert torch.equal(store.get("trunk", image, 4, lambda: made_map(seed=7)), made_map(seed=7))
 
