@@ -94,7 +94,7 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
     empty = sum(len(record.boxes) == 0 for record in records)
     print(f"{len(records)} images, {objects} objects; {empty} images without objects")
     for kind, count in data.repairs.items():
-        print(f"mended: {kind}: {count}")
+        print(f"repaired or left out: {kind}: {count}")
     if few := few_objects(data):
         named = ", ".join(f"{name} {count}" for name, count in few.items())
         print(f"classes of few objects, so expect little: {named}")

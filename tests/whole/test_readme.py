@@ -104,11 +104,11 @@ def test_the_speed_is_that_of_the_benchmark():
         for part, value in ratios[name].items()
     }
     for sentence in (
-        "{ratios_like_for_like total_5_scales} times faster with five scales and "
-        "{ratios_like_for_like total_1_scale} with one in all",
-        "{ratios_like_for_like conv_5_scales} and {ratios_like_for_like conv_1_scale} times in the "
-        "convolutions",
-        "the whole is {ratios total_5_scales} and {ratios total_1_scale} times faster than R-CNN",
+        "in all, SPP-net is {ratios_like_for_like total_5_scales} times faster with five scales "
+        "and {ratios_like_for_like total_1_scale} times with one; in the convolutions alone, "
+        "{ratios_like_for_like conv_5_scales} and {ratios_like_for_like conv_1_scale} times",
+        "SPP-net is {ratios total_5_scales} and {ratios total_1_scale} times faster in all than "
+        "R-CNN",
     ):
         assert sentence.format_map(found) in text
 
