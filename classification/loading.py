@@ -35,12 +35,14 @@ class Batch(NamedTuple):
         shifts: ``(B, 3)`` to add to them, float32.
         labels: ``(B,)`` int64.
         skipped: by name, why an image is not among them.
+        lost: of an image that the system did not give; without it another network would be trained.
     """
 
     pixels: Tensor
     shifts: Tensor
     labels: Tensor
     skipped: dict[str, str]
+    lost: OSError | None
 
 
 class Examples(Dataset):
@@ -52,14 +54,14 @@ class Examples(Dataset):
         self._left = keep_bytes
         self._kept: dict[int, NDArray[np.uint8]] = {}
 
-    def __getitem__(self, place: tuple[int, int]) -> Example | tuple[str, str]:
+    def __getitem__(self, place: tuple[int, int]) -> Example | tuple[str, Exception]:
         """The view of an image in an epoch, or its name and why it cannot be read."""
         epoch, row = place
         settings, seed = self.config.training, self.config.seed
         try:
             pixels = self._resized(row)
         except (UnreadableImage, OSError) as error:
-            return self.images.names[row], str(error)
+            return self.images.names[row], error
         height, width = pixels.shape[:2]
         size = settings.crop
         if epoch == CENTRE:
@@ -81,16 +83,22 @@ class Examples(Dataset):
         return pixels
 
 
-def joined_batch(found: Sequence[Example | tuple[str, str]]) -> Batch:
+def joined_batch(found: Sequence[Example | tuple[str, Exception]]) -> Batch:
     """The batch of what could be read."""
     examples = [each for each in found if isinstance(each, Example)]
-    skipped = dict(each for each in found if not isinstance(each, Example))
+    errors = dict(each for each in found if not isinstance(each, Example))
+    lost = [
+        error
+        for error in errors.values()
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    ]
     pixels, shifts, labels = zip(*examples, strict=True) if examples else ((), (), ())
     return Batch(
         torch.from_numpy(np.stack(pixels)) if examples else torch.empty((0, 1, 1, 3)),
         torch.from_numpy(np.stack(shifts)) if examples else torch.empty((0, 3)),
         torch.tensor(labels, dtype=torch.int64),
-        skipped,
+        {name: str(error) for name, error in errors.items()},
+        next(iter(lost), None),
     )
 
 
@@ -103,6 +111,7 @@ def batches_of(
     """A batch for each list of places (epoch, row), read ahead by ``readers`` processes.
 
     Raises:
+        OSError: the system did not give an image.
         UnreadableImage: an image cannot be read, where the settings are strict.
     """
     examples = Examples(images, config, 1e9 * config.data.keep_gb / max(1, readers))
@@ -110,6 +119,8 @@ def batches_of(
         examples, batch_sampler=places, num_workers=readers, collate_fn=joined_batch
     )
     for batch in loader:
+        if batch.lost is not None:
+            raise batch.lost
         if config.strict and batch.skipped:
             raise UnreadableImage(next(iter(batch.skipped.values())))
         yield batch

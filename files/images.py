@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from files.cut_images import TooMuchMissing, read_cut
-from files.reading import OF_THE_SYSTEM, unread
+from files.reading import not_given, unread
 from files.rgb import to_rgb
 
 # Pillow refuses twice its own limit; this one is the same, stated here.
@@ -54,6 +54,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
     Raises:
         FileNotFoundError: no such file.
+        OSError: the system did not give the file, which may be whole.
         UnreadableImage: the file is no image, is damaged, or has more than MAX_PIXELS.
     """
     return _read(Path(path))[0]
@@ -104,7 +105,7 @@ def _errors_named(path: Path) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: there is no file.
-        OSError: the system gives no file now, as where too many are open.
+        OSError: the system gives no file now, as where its disk fails or too many are open.
         UnreadableImage: in place of any other exception.
     """
     try:
@@ -118,7 +119,7 @@ def _errors_named(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(_too_large(path)) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+        if not_given(error):
             raise unread(path, error) from error
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = " ".join(said.replace(repr(str(path)), "").split())
@@ -208,7 +209,9 @@ def _orientation(image: Image.Image) -> int:
     try:
         with _quiet():
             return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # a damaged tag is no reason to lose the image
+    except Exception as error:  # a damaged tag is no reason to lose the image
+        if not_given(error):
+            raise
         return 1
 
 
@@ -225,9 +228,11 @@ def _decoded(image: Image.Image, path: Path) -> tuple[Image.Image, bool]:
     except MemoryError:
         raise
     except Exception as error:
+        if not_given(error):
+            raise
         try:
             return read_cut(path), True
         except TooMuchMissing as reason:
             raise OSError(f"{error}; {reason}") from error
-        except Exception:
-            raise error from None
+        except Exception as other:
+            raise (other if not_given(other) else error) from None

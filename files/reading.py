@@ -4,15 +4,21 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 REMEDIES = {
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
     errno.ESTALE: "see that its network file system is there",
+    errno.ENOTCONN: "see that its network file system is there",
+    errno.ETIMEDOUT: "see that its network file system is there",
     errno.EIO: "look at its disk",
 }
-# What the system lacks, whatever file is asked for.
-OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def not_given(error: Exception) -> TypeGuard[OSError]:
+    """Whether the system did not give a file, whatever the file is."""
+    return isinstance(error, OSError) and error.errno in REMEDIES
 
 
 def unread(path: str | Path, error: OSError) -> OSError:

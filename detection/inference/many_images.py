@@ -148,7 +148,7 @@ def _windows(proposals: Proposals, image: Path) -> NDArray[np.float32] | None:
     """Windows of an image; None where it cannot be read, of which ``search`` tells."""
     try:
         return proposals(read_image(image))
-    except (FileNotFoundError, UnreadableImage):
+    except (OSError, UnreadableImage):
         return None
 
 
@@ -161,7 +161,7 @@ def search(
     """Detections of an image, drawn where the job says so; windows as ``SPPDetector.detect``."""
     try:
         pixels = read_image(job.image)
-    except (FileNotFoundError, UnreadableImage) as error:
+    except (OSError, UnreadableImage) as error:  # other images do not depend on this one
         nothing = Detections.empty(detector.classes)
         return ImageResult(job.image, (0, 0), nothing, unreadable=str(error))
     found = detector.detect(pixels, windows, score_threshold=job.threshold)

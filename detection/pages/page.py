@@ -87,7 +87,7 @@ def thumbnails(paths: Iterable[Path], side: int = SIDE) -> dict[int, str]:
     for place, path in enumerate(paths):
         try:
             uri = thumbnail(path, side)
-        except UnreadableImage as error:
+        except (OSError, UnreadableImage) as error:
             logger.warning("not on the page: %s", error)
             continue
         room -= len(uri)

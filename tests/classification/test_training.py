@@ -1,6 +1,8 @@
 """A small training: what it learns, what decides its bytes, and what it does with bad input."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -185,6 +187,22 @@ def test_unreadable_images_are_skipped_and_listed(broken, tmp_path):
     assert sorted(facts["skipped"]) == ["train/red/5.png", "val/blue/0.png", "val/red/away.png"]
     assert "is not a readable image" in facts["skipped"]["train/red/5.png"]
     assert load_classifier(run.classifier_path)[2]["skipped"] == facts["skipped"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fails_ends_the_training(root, tmp_path, monkeypatch, workers):
+    """Left out for a moment's fault, the image would be missing in every later epoch too."""
+    opened = Image.open
+
+    def fails(path, *words):
+        if str(path).endswith("red/3.png"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *words)
+
+    monkeypatch.setattr(Image, "open", fails)
+    config = config_of(root, tmp_path / "run", replace(SMALL, epochs=1), workers=workers)
+    with pytest.raises(OSError, match=r"\A\S*red/3\.png could not be read .*run the same command"):
+        train(config)
 
 
 def test_a_batch_of_which_nothing_can_be_read(tmp_path):

@@ -1,7 +1,9 @@
 """detect with a detector that calls every window a thing."""
 
+import errno
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +148,25 @@ def test_an_unreadable_image_does_not_stop_the_others(tool, detector, images, tm
     (error,) = [line for line in strict.err.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {broken} is not a readable image")
     assert error.endswith("another format that Pillow opens")
+
+
+def test_an_image_that_the_disk_does_not_give_does_not_stop_the_others(
+    tool, detector, images, square, tmp_path, monkeypatch
+):
+    square.save(images / "a.png")
+    opened = Image.open
+
+    def fails(path, *words):
+        if str(path).endswith("a.png"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *words)
+
+    monkeypatch.setattr(Image, "open", fails)
+    done = tool(images, "--detector", detector, "--out", tmp_path / "out")
+    assert done.status == 3
+    assert searched(done) == {str(images / "square.png")}
+    assert f"skipped {images / 'a.png'}: could not be read (Input/output error)" in done.err
+    assert "keep it, look at its disk" in done.err
 
 
 def test_an_image_that_ends_early_is_searched(tool, detector, square, tmp_path):

@@ -9,7 +9,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 from files import images
 from files.image_folders import image_suffixes
@@ -468,7 +468,10 @@ def test_formats_that_pillow_cannot_decode_by_itself_are_known_to_it():
     assert set(images.NO_IMAGES) <= set(Image.OPEN)
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ESTALE])
+NOT_GIVEN = ("EMFILE", "ENFILE", "ESTALE", "EIO", "ENOTCONN", "ETIMEDOUT")
+
+
+@pytest.mark.parametrize("number", [getattr(errno, name) for name in NOT_GIVEN])
 def test_what_the_system_did_not_give_is_no_unreadable_image(tmp_path, monkeypatch, number):
     """An image that is left out would change what is trained."""
 
@@ -481,3 +484,22 @@ def test_what_the_system_did_not_give_is_no_unreadable_image(tmp_path, monkeypat
     for read in (read_image, image_size):
         with pytest.raises(OSError, match=r"a\.png could not be read \(.*: keep it, "):
             read(path)
+
+
+def test_a_disk_that_fails_in_the_middle_of_an_image(tmp_path, monkeypatch):
+    """Reading it again may give all of it, which is no image cut short."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+    load = ImageFile.ImageFile.load
+    calls = []
+
+    def fails_once(image):
+        calls.append(image)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fails_once)
+    with pytest.raises(OSError, match=r"a\.png could not be read .*: keep it, look at its disk"):
+        read_image(path)
+    assert read_image(path).shape == (4, 4, 3)
