@@ -1,13 +1,12 @@
 """Fine-tuning of fc6, fc7 and a (K+1)-way layer on windows, and of convolutions (paper 4.1)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from detection.networks.finite import require_finite
 from detection.networks.head import Head
@@ -16,13 +15,13 @@ from detection.run import Progress, silent
 from detection.training.finetuning import checkpoint as checkpoints
 from detection.training.finetuning.batches import View, WindowBatches
 from detection.training.finetuning.descent import Batch, Descent
+from detection.training.finetuning.learning_curve import LearningCurve
 from detection.training.finetuning.prefetch import Prefetcher
 from detection.training.finetuning.pyramid_network import PyramidNetwork
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
 
 VERSION = 7
 CURVE_EVERY = 100
-CURVE_BATCHES = 16
 
 
 def finetune_head(
@@ -53,6 +52,7 @@ def finetune_head(
     """
     network, settings, ranks = descent.network, descent.settings, descent.ranks
     first = checkpoints.resume(checkpoint, key, network, descent.optimizer)
+    curve = None if held_back is None else LearningCurve(network, held_back, descent.autocast)
     losses: list[float] = []
     steps = progress(range(first, settings.steps), "fine-tuning", settings.steps - first)
     parts = batches.of_rank(ranks.rank, ranks.count)
@@ -63,7 +63,7 @@ def finetune_head(
             continue
         if done % CURVE_EVERY == 0 or done == settings.steps:
             event = {"step": done, "train_loss": float(np.mean(losses))}
-            report(event | curve_point(network, held_back, descent.autocast))
+            report(event | (curve.point() if curve else {}))
             losses = []
         if done % settings.checkpoint_every == 0 and done < settings.steps:
             checkpoints.save(checkpoint, key, done, network, descent.optimizer)
@@ -106,36 +106,3 @@ def drawn(
             pooled, labels, places = pool.draw(step)
             own = labels[places].to(device)
             yield step, Batch(pooled.to(device), own, places, len(labels))
-
-
-def logits_of(
-    network: PyramidNetwork, views: Sequence[View], autocast: bool
-) -> tuple[Tensor, Tensor]:
-    """Logits ``(B, K + 1)`` float32 and labels ``(B,)`` of all windows of some views."""
-    device = network.head.fc8.weight.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        logits = network(torch.cat([network.pooled(view) for view in views]))
-    labels = np.concatenate([view.labels for view in views])
-    return logits.float(), torch.from_numpy(labels).to(device)
-
-
-@torch.no_grad()
-def curve_point(
-    network: PyramidNetwork, held_back: WindowBatches | None, autocast: bool
-) -> dict[str, float]:
-    """Loss, error and error on objects of the same held-back batches each time."""
-    if held_back is None:
-        return {}
-    network.head.eval()
-    found = [
-        logits_of(network, held_back.draw(step), autocast)
-        for step in range(min(CURVE_BATCHES, len(held_back.records)))
-    ]
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    miss = logits.argmax(dim=1) != labels
-    objects = labels < logits.shape[1] - 1
-    return {
-        "held_back_loss": cross_entropy(logits, labels).item(),
-        "held_back_error": miss.float().mean().item(),
-        "held_back_object_error": miss[objects].float().mean().item(),
-    }

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_batches import BOXES, CLASSES, HEIGHT, WIDTH, Windows, made_records
+from made_batches import BOXES, HEIGHT, WIDTH, Windows, made_records
 from made_network import (
     LAYERS,
     SETTINGS,
@@ -16,14 +16,10 @@ from made_network import (
     window_batches,
 )
 
-from detection.features.extractor import SPPExtractor
 from detection.training.finetuning import finetune
 from detection.training.finetuning.descent import Descent
-from detection.training.finetuning.finetune import (
-    curve_point,
-    finetune_head,
-    logits_of,
-)
+from detection.training.finetuning.finetune import finetune_head
+from detection.training.finetuning.learning_curve import LearningCurve, logits_of, pooled_batch
 
 
 class WindowsApart(Windows):
@@ -39,28 +35,6 @@ class WindowsApart(Windows):
 @pytest.fixture
 def held_back(tmp_path):
     return window_batches(made_records(tmp_path, 3, first=100), seed=1)
-
-
-@LAYERS
-def test_logits_are_those_of_the_views_one_after_the_other(records, layers):
-    network = made_network(replace(SETTINGS, train_from=layers))
-    network.head.eval()
-    views = window_batches(records).draw(0) + window_batches(records).draw(1)
-    logits, labels = logits_of(network, views, autocast=False)
-    assert logits.shape == (32, CLASSES + 1)
-    assert labels.dtype == torch.int64
-    assert labels.tolist() == [label for view in views for label in view.labels]
-    expected = [
-        network.head(network.extractor.features_at(view.image, view.windows, view.side))
-        for view in views
-    ]
-    torch.testing.assert_close(logits, torch.cat(expected))
-    # features_at is the pooling of everything else, at one scale.
-    for view in views:
-        alone = SPPExtractor(network.extractor.backbone, (view.side,))
-        found = alone.features(view.image, view.windows)
-        pooled = network.extractor.features_at(view.image, view.windows, view.side)
-        assert torch.equal(pooled, found.pooled[found.index])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +62,7 @@ def test_the_loss_falls(tmp_path, checkpoint, monkeypatch, layers, optimizer, ra
     events = []
     network = made_network(settings)
     held_back = window_batches(made_records(tmp_path, 6, first=100), seed=1, store=WindowsApart())
-    start = curve_point(network, held_back, autocast=False)
+    start = LearningCurve(network, held_back, autocast=False).point()
     finetune_head(
         Descent(network, settings, 0),
         window_batches(made_records(tmp_path, 12), settings, store=WindowsApart()),
@@ -133,31 +107,6 @@ def test_no_curve_without_held_back_images(train):
     assert [event.keys() for event in events] == [{"step", "train_loss"}]
 
 
-@pytest.mark.parametrize(("most", "batches"), [(32, 3), (2, 2)])
-def test_the_curve_by_hand(held_back, monkeypatch, most, batches):
-    monkeypatch.setattr(finetune, "CURVE_BATCHES", most)
-    network = made_network()
-    losses, misses, object_misses = [], [], []
-    network.head.eval()
-    for step in range(batches):
-        for view in held_back.draw(step):
-            pooled = network.extractor.features_at(view.image, view.windows, view.side)
-            for logits, label in zip(network.head(pooled).tolist(), view.labels, strict=True):
-                losses.append(np.log(np.exp(logits).sum()) - logits[label])
-                misses.append(np.argmax(logits) != label)
-                if label < CLASSES:
-                    object_misses.append(misses[-1])
-    network.head.train()
-    found = curve_point(network, held_back, autocast=False)
-    assert not network.head.training
-    assert found == {
-        "held_back_loss": pytest.approx(np.mean(losses)),
-        "held_back_error": pytest.approx(np.mean(misses)),
-        "held_back_object_error": pytest.approx(np.mean(object_misses)),
-    }
-    assert curve_point(network, held_back, autocast=False) == found
-
-
 def test_the_curve_changes_no_bit(train, held_back, checkpoint, monkeypatch):
     undisturbed = train()
     checkpoint.unlink()
@@ -171,7 +120,10 @@ def test_bfloat16_products(train, records, layers):
     network = made_network(settings)
     network.head.eval()
     views = window_batches(records).draw(0)
-    exact, near = (logits_of(network, views, autocast)[0] for autocast in (False, True))
+    exact, near = (
+        logits_of(network, pooled_batch(network, views, autocast)[0], autocast)
+        for autocast in (False, True)
+    )
     assert near.dtype == torch.float32
     assert 0 < (near - exact).norm() < 0.05 * exact.norm()
     events = []
