@@ -5,6 +5,8 @@ three times fewer operations on large maps. Without instructions for bfloat16, a
 AlexNet's maps take two thirds of the time (docs/decisions.md).
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,13 @@ class NnpackConv2d(nn.Conv2d):
     It pays for float32 on a CPU, stride 1, kernels above 1x1, many channels and a large map. The
     sums are of float32 in another order: results differ by 1e-5 of the largest. Images of a batch
     are computed one after the other, so a batch gives the bits of single images.
+
+    Attributes:
+        feeds_another: whether the next layer, but for a ReLU, is such a convolution: NNPACK takes
+            and gives channels first, all other layers are quicker with channels last.
     """
+
+    feeds_another = False
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = self.padding
@@ -30,8 +38,11 @@ class NnpackConv2d(nn.Conv2d):
             torch._nnpack_spatial_convolution(image.contiguous(), weight, bias, padding)
             for image in input.split(1)
         ]
+        found = maps[0] if len(maps) == 1 else torch.cat(maps)
+        if self.feeds_another:
+            return found
         # Pooling takes a tenth of the time with channels last.
-        return torch.cat(maps).contiguous(memory_format=torch.channels_last)
+        return found.contiguous(memory_format=torch.channels_last)
 
     def _suits(self) -> bool:
         """Whether NNPACK has this layer, and is faster for large maps."""
@@ -68,4 +79,10 @@ def by_nnpack(trunk: nn.Module) -> nn.Module:
     for layer in trunk.modules():
         if type(layer) is nn.Conv2d:
             layer.__class__ = NnpackConv2d
+    for block in trunk.modules():
+        if isinstance(block, nn.Sequential):
+            layers = [layer for layer in block if not isinstance(layer, nn.ReLU)]
+            for layer, after in pairwise(layers):
+                if isinstance(layer, NnpackConv2d) and isinstance(after, NnpackConv2d):
+                    layer.feeds_another = after._suits()
     return trunk

@@ -128,6 +128,29 @@ def test_gradients_and_other_numbers_are_pytorchs(calls):
     assert not calls
 
 
+def test_a_convolution_after_another_takes_its_order_and_changes_no_bit(calls):
+    def made_trunk():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(128, 128, 3, padding=1) for _ in range(3)]
+        pool = nn.MaxPool2d(3, 2)
+        return nn.Sequential(layers[0], nn.ReLU(), layers[1], pool, nn.ReLU(), layers[2])
+
+    chain, apart = by_nnpack(made_trunk()), made_trunk()
+    assert [layer.feeds_another for layer in chain if isinstance(layer, nn.Conv2d)] == [
+        True,
+        False,
+        False,
+    ]
+    shown = images(2, 128, 66, 70)
+    with torch.no_grad():
+        found = chain(shown)
+        for layer in apart:
+            shown = by_nnpack(layer)(shown)
+    assert len(calls) == 12
+    assert torch.equal(found, shown)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_the_trunk_keeps_its_weights(calls):
     backbone = build_backbone("alexnet", "random")
     before = dict(backbone.trunk.named_parameters())
