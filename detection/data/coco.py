@@ -1,6 +1,7 @@
 """COCO's JSON: one file of all images, or one a split."""
 
 import json
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,18 @@ from files.text import read_text
 NAME = "COCO's JSON"
 PARTS = ("images", "annotations", "categories")
 
+logger = logging.getLogger(__name__)
+
 
 def coco_files(folder: DataFolder) -> list[Path]:
-    """The JSON files with COCO's parts, or cut off before the last of them."""
-    return [path for path in folder.ending(".json") if _is_coco(read_text(folder.root / path))]
+    """The JSON files of labels with COCO's parts, or cut off before the last of them."""
+    texts = ((path, read_text(folder.root / path)) for path in folder.ending(".json"))
+    return [path for path, text in texts if _is_coco(text) and not _has_scores(text)]
+
+
+def detection_files(folder: DataFolder) -> list[Path]:
+    """The JSON files of detections in COCO's form, whole or its results."""
+    return [path for path in folder.ending(".json") if _has_scores(read_text(folder.root / path))]
 
 
 def _is_coco(text: str) -> bool:
@@ -31,17 +40,42 @@ def _is_coco(text: str) -> bool:
     return sum(there) == len(PARTS) or (any(there) and not text.rstrip().endswith(("}", "]")))
 
 
+def _has_scores(text: str) -> bool:
+    """Whether annotations have scores, as detections have; some tools give each label a 1."""
+    if '"score"' not in text:
+        return False
+    try:
+        content = json.loads(text)
+    except (RecursionError, ValueError):  # is refused where it is read
+        return False
+    entries = content.get("annotations") if isinstance(content, dict) else content
+    entries = entries if isinstance(entries, list) else []
+    found = [each for each in entries if isinstance(each, dict) and "image_id" in each]
+    return any(isinstance(each.get("score"), float | int) and each["score"] != 1 for each in found)
+
+
 def read_coco(folder: DataFolder) -> Source:
-    """The annotations of all COCO files below a folder.
+    """The annotations of all COCO files below a folder; detections are passed over.
 
     An image that a file lists without annotations has no objects. ``iscrowd`` and ``ignore`` make
     an object difficult. A box that is missing, or without area, is that of the segmentation.
 
     Raises:
         FileNotFoundError: a listed image is not there.
-        ValueError: a file is broken or contradicts itself.
+        ValueError: a file is broken or contradicts itself, or there are detections alone.
     """
-    files = coco_files(folder)
+    files, scored = coco_files(folder), detection_files(folder)
+    if scored:
+        said = (
+            f"{folder.root / scored[0]} holds detections and no labels, as its annotations have "
+            "scores"
+        )
+        if not files:
+            raise ValueError(
+                f"{said}; add the file of the labels, or take the scores out to learn from "
+                "detections"
+            )
+        logger.warning("%s; passed over", said)
     splits: dict[Path, str] = {}
     source = Source(folder, f"{NAME} ({', '.join(map(str, files))})", splits=splits)
     for path in files:
@@ -73,7 +107,7 @@ def _read_file(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
         of_image[_key(each["image_id"])].append(each)
     found = {}
     for key, entry in listed.items():
-        name = str(entry.get("file_name", ""))
+        name = str(entry.get("file_name") or "")
         annotation = _annotation(f"{where}, image '{name}'", entry, of_image[key], names)
         image = folder.image_named(name, where, path)
         if image in found:
@@ -164,15 +198,18 @@ def _box_of_outline(outline: Any, size: tuple[int, int] | None, source: str) -> 
     """The box around polygons, or around a mask as COCO packs it."""
     try:
         if isinstance(outline, dict):
-            height, width = outline["size"] if size is None else size
-            packed = outline
+            given = outline.get("size") or size
+            if given is None or size not in (None, tuple(given)):
+                raise ValueError("its size is not the image's, or is missing")
+            height, width = given
+            packed = {"size": [height, width], "counts": outline["counts"]}
             if isinstance(outline["counts"], list):
-                packed = mask.frPyObjects(outline, height, width)
+                packed = mask.frPyObjects(packed, height, width)
             return [float(each) for each in mask.toBbox(packed)]
         points = np.concatenate([np.array(part, np.float64).reshape(-1, 2) for part in outline])
         low, high = points.min(axis=0), points.max(axis=0)
-    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except Exception as error:  # pycocotools raises whatever its parts raise
         raise ValueError(
-            f"{source} has a segmentation that is neither polygons nor COCO's mask"
+            f"{source} has a segmentation that is neither polygons nor COCO's mask ({error})"
         ) from error
     return [number(each, source, "a segmentation") for each in (*low, *(high - low))]

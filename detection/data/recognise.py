@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from detection.data.coco import NAME as COCO
-from detection.data.coco import coco_files
+from detection.data.coco import coco_files, detection_files
 from detection.data.csv_table import NAME as CSV
 from detection.data.csv_table import csv_files
 from detection.data.folder import DataFolder
@@ -87,6 +87,8 @@ def recognise(folder: DataFolder) -> Format:
             f"{folder.root} can be read as {readings}; say which by "
             + " or ".join(f"--data.format {key}" for key in there)
         )
+    if not there and detection_files(folder):
+        return "coco"  # which says what is wrong with them
     if not there:
         raise FileNotFoundError(_nothing_there(folder))
     return next(iter(there))

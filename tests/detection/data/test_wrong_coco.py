@@ -67,6 +67,18 @@ def one_image(content: dict, **changes: Any) -> None:
             lambda c: one_object(c, bbox=[], segmentation={"counts": "11", "size": [40]}),
             "neither polygons nor COCO's",
         ),
+        (
+            lambda c: one_object(c, bbox=[], segmentation={"counts": [0, 5, 95], "size": [10, 10]}),
+            "COCO's mask .its size is not the image's",
+        ),
+        (
+            lambda c: one_object(c, bbox=[], segmentation={"counts": 5}),
+            "neither polygons nor COCO'",
+        ),
+        (lambda c: one_image(c, file_name=None), "names the image '', which is empty"),
+        (lambda c: one_object(c, bbox=[1, 2, float("nan"), 3]), "has nan for a bbox's value"),
+        (lambda c: one_object(c, score=0.5), "json holds detections and no labels, .*; add the fi"),
+        (lambda c: c.update(annotations=5, info={"score": 1}), "has no list 'annotations' of obj"),
         (lambda c: c["categories"][0].update(name=None), "names the class '', which is empty"),
         (lambda c: c.update(images={}), "has no list 'images' of objects"),
         (lambda c: c.update(annotations=[]), "no object in the 4 annotation"),
@@ -153,6 +165,46 @@ def test_coco_boxes_of_outlines(box: list | None, drawn: list[Drawn], tmp_path: 
     one_object(content, bbox=box, segmentation=[[2, 3, 12, 3, 12, 23]])
     write(tmp_path / "annotations.json", json.dumps(content))
     assert read(tmp_path).records[0].boxes[0].tolist() == [2, 3, 12, 23]
+
+
+@pytest.mark.parametrize("counts", [[4, 3, 10000], "43ge5"])
+def test_coco_masks_without_their_size(
+    counts: list[int] | str, drawn: list[Drawn], tmp_path: Path
+) -> None:
+    """They are the image's; the first column has four zeros, then three ones."""
+    write_coco(tmp_path, drawn)
+    content = coco_of(drawn)
+    one_object(content, bbox=[], iscrowd=1, segmentation={"counts": counts})
+    write(tmp_path / "annotations.json", json.dumps(content))
+    record = read(tmp_path).records[0]
+    assert record.boxes[0].tolist() == [0, 4, 1, 7]
+    assert record.difficult.tolist() == [True, False, False]
+
+
+def test_detections_are_no_labels(
+    drawn: list[Drawn], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_coco(tmp_path, drawn)
+    expected = read(tmp_path)
+    content = coco_of(drawn)
+    for each in content["annotations"]:
+        each["score"] = 0.5
+    write(tmp_path / "found.json", json.dumps(content))
+    write(tmp_path / "results.json", json.dumps(content["annotations"]))
+    found = read(tmp_path)
+    assert "found.json holds detections and no labels, as its annotations have sc" in caplog.text
+    assert [each.boxes.tolist() for each in found.records] == [
+        each.boxes.tolist() for each in expected.records
+    ]
+    (tmp_path / "annotations.json").unlink()
+    for name in ("found.json", "results.json"):
+        with pytest.raises(ValueError, match=rf"{name} holds detections and no labels"):
+            read(tmp_path)
+        (tmp_path / name).unlink()
+    for place, each in enumerate(content["annotations"]):
+        each["score"] = (1, 1.0, None)[place % 3]  # as tools write them that score no label
+    write(tmp_path / "annotations.json", json.dumps(content))
+    assert read(tmp_path).records[0].boxes.tolist() == expected.records[0].boxes.tolist()
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
