@@ -16,6 +16,7 @@ from joblib import cpu_count
 from commands.cli import end, parse_config, run_tool
 from commands.make_proposals import measure, windows_of
 from commands.settings_files import default_config
+from detection.data.folder import SHEET
 from detection.data.overview import (
     count_classes,
     duplicates,
@@ -32,6 +33,7 @@ from detection.settings.data import Data, Split
 from detection.training.estimate import estimate_seconds
 from detection.training.labels import few_objects
 from detection.training.time_left import remember
+from files.writing import refuse_inputs
 from proposals import Proposals
 
 NAMED = 3  # examples of a finding
@@ -45,7 +47,7 @@ def main(
     cache: Path = Path(Data.cache),
     workers: int = 0,
     sample: int = 20,
-    sheet: Path = Path("contact_sheet.png"),
+    sheet: Path = Path(SHEET),
 ) -> None:
     """Print what a folder of annotated images holds, and draw some of them.
 
@@ -64,6 +66,7 @@ def main(
     if workers < 0 or sample < 0:
         raise ValueError(f"workers and sample must be 0 or more; got {workers}, {sample}")
     dataset = read_dataset(data, data.split)
+    refuse_inputs([sheet], [record.path for record in dataset.records])
     show_classes(dataset)
     show_findings(dataset, proposals)
     draw_contact_sheet(sample_of(dataset.records, 24), dataset.classes, sheet)

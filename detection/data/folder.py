@@ -15,9 +15,13 @@ from detection.data.split_names import split_folders, split_word
 from files.image_folders import images_below
 from files.names import check_image_id, folded
 
+# Images that commands draw of the data, which may lie among them.
+SHEET = "contact_sheet.png"
+DRAWN = {SHEET, "precision_recall.png"}
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-# The folders of masks, which are images of no scene: VOC's and those that tools make beside them.
+# The folders of images of no scene: VOC's masks, those that tools make beside them, and drawings.
 MASKS = {
+    "detected",
     "segmentation",
     *(f"segmentation{what}{how}" for what in ("class", "object") for how in ("", "raw", "aug")),
 }
@@ -31,7 +35,7 @@ class DataFolder:
     """The files below a folder; hidden ones, such as a Mac's ``._a.xml``, are passed over.
 
     So are those of a training's run, which may lie among its data: drawn images, lists of images;
-    and masks in VOC's folders whose images are there.
+    what commands draw of the data; and masks in VOC's folders whose images are there.
 
     Args:
         root: of the data.
@@ -45,11 +49,13 @@ class DataFolder:
         files, runs = self._walk()
         images = [path.relative_to(self.root) for path in images_below(self.root)[0]]
         images = [path for path in images if runs.isdisjoint(path.parents)]
+        images = [path for path in images if path.name not in DRAWN]
         scenes = {path.stem for path in images if not mask(path)}
         self.images = [path for path in images if not (mask(path) and path.stem in scenes)]
         self.others = sorted(files - set(self.images))
         self._named = _grouped((image.name, image) for image in self.images)
         self._stems = _grouped((image.stem, image) for image in self.images)
+        self._unquoted = _grouped((unquote(image.stem), image) for image in self.images)
         self.places = {up for path in (*images, *files) for up in path.parents}
         self._splits = split_folders(self.places)
         # The split of each folder's files, and its names but for those of splits.
@@ -138,15 +144,16 @@ class DataFolder:
     def image_of(self, annotation: PurePath) -> Path | None:
         """The image, relative to the root, that an annotation file of its own is of, by its name.
 
-        None where no image of its split and its folders has its name.
+        None where no image of its split and its folders has its name. ``a%20b.txt``, as in a URL,
+        is of ``a b.jpg`` where there is no ``a%20b.jpg``, and the other way round.
 
         Raises:
             ValueError: it may be of several.
         """
         split = self.split_of(annotation)
-        named = [
-            path for path in self._stems.get(annotation.stem, ()) if self.split_of(path) == split
-        ]
+        stem = annotation.stem
+        named = self._stems.get(stem) or self._unquoted.get(unquote(stem)) or []
+        named = [path for path in named if self.split_of(path) == split]
         named = [path for path in named if self.belong(annotation, path)]
         if not named:
             return None
@@ -156,7 +163,7 @@ class DataFolder:
 
     def has_stem(self, annotation: PurePath) -> bool:
         """Whether any image has the name of an annotation file, wherever it lies."""
-        return annotation.stem in self._stems
+        return unquote(annotation.stem) in self._unquoted
 
     def belong(self, annotation: PurePath, image: PurePath) -> bool:
         """Whether the folders of an annotation's file let it be of an image (``may_belong``)."""

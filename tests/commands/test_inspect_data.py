@@ -37,6 +37,15 @@ def test_a_look_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "sheet.png").is_file()
 
 
+def test_the_sheet_takes_the_place_of_no_image(tmp_path: Path) -> None:
+    write_xml(tmp_path, draw(2))
+    (image,) = (tmp_path / "images").glob("*.jpg")
+    before = image.read_bytes()
+    with pytest.raises(ValueError, match=r"\.jpg would be written over"):
+        main(Split(str(tmp_path), "all"), training=None, sample=0, sheet=image)
+    assert image.read_bytes() == before
+
+
 def test_how_long_a_training_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from made_formats import draw, write, write_xml, xml_of
 from PIL import Image
 
-from detection.data.folder import DataFolder
+from detection.data.folder import SHEET, DataFolder
 from detection.data.reading import read_dataset
 from detection.data.split_names import split_folders
 from detection.settings.data import Data
@@ -45,6 +45,36 @@ def of(root: Path, annotation: str) -> str | None:
 def test_splits_that_folders_tell(folders: list[str], splits: list[str | None]) -> None:
     found = split_folders(map(Path, folders))
     assert [found.get(Path(each)) for each in folders] == splits
+
+
+def test_names_of_labels_written_as_in_a_url(tmp_path: Path) -> None:
+    images(tmp_path, "images/a b.jpg", "images/c%20d.jpg", "images/e f.jpg", "images/e%20f.jpg")
+    assert of(tmp_path, "labels/a%20b.txt") == "images/a b.jpg"
+    assert of(tmp_path, "labels/c d.txt") == "images/c%20d.jpg"
+    assert of(tmp_path, "labels/e f.txt") == "images/e f.jpg"
+    assert of(tmp_path, "labels/e%20f.txt") == "images/e%20f.jpg"
+    images(tmp_path / "other", "%61 b.jpg", "a%20b.jpg")
+    with pytest.raises(ValueError, match=r"may be of .*%61 b\.jpg or .*a%20b\.jpg"):
+        of(tmp_path / "other", "a b.txt")
+
+
+def test_yolo_beside_images_of_names_written_as_in_a_url(tmp_path: Path) -> None:
+    images(tmp_path, "a b.jpg", "c d.jpg")
+    for name in ("a%20b", "c%20d"):
+        write(tmp_path / f"{name}.txt", LINE)
+    write(tmp_path / "classes.txt", "cat\n")
+    found = read_dataset(Data(str(tmp_path)), "all")
+    assert [len(record.boxes) for record in found.records] == [1, 1]
+    write(tmp_path / "a b.txt", LINE)
+    with pytest.raises(ValueError, match=r"a b\.jpg is annotated twice, .*a b\.txt and .*%20"):
+        read_dataset(Data(str(tmp_path)), "all")
+
+
+def test_what_commands_draw_is_no_image_of_the_data(tmp_path: Path) -> None:
+    images(tmp_path, "images/a.jpg", "detected/a.jpg", "detected/own.jpg")
+    images(tmp_path, SHEET, "images/precision_recall.png")
+    found = DataFolder(tmp_path).images
+    assert [each.as_posix() for each in found] == ["detected/own.jpg", "images/a.jpg"]
 
 
 @pytest.mark.parametrize("above", ["fruit-test.v1i.yolov8", "train station", "my/test data v2"])
