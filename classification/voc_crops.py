@@ -18,7 +18,7 @@ from detection.data.voc import read_voc
 from files.images import UnreadableImage, read_image
 from files.names import content_key, file_part
 from files.text import read_text
-from files.writing import save_text, write_atomic
+from files.writing import content_digest, save_text, write_atomic
 
 VERSION = 1  # of the crops: raised when the same objects give other images
 NOTE = "crops.json"
@@ -66,7 +66,7 @@ def _objects(data: Dataset) -> list[Any]:
     return [
         [
             record.image_id,
-            record.path.stat().st_size,
+            content_digest(record.path),
             [data.classes[label] for label in record.labels],
             record.boxes.tolist(),
             record.difficult.tolist(),

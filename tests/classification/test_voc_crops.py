@@ -68,6 +68,14 @@ def test_a_folder_of_other_crops_is_refused(root, tmp_path):
         with pytest.raises(ValueError, match=r"crops holds crops of train train, val val.*delete"):
             write_crops(root, folder, *wanted)
     assert contents(folder) == before
+    path = root / "JPEGImages/3.png"
+    image = path.read_bytes()
+    path.write_bytes(image + b"a")
+    write_crops(root, tmp_path / "other", "train", "val")
+    path.write_bytes(image + b"b")  # of the same size
+    with pytest.raises(ValueError, match="other holds crops of train train, val val"):
+        write_crops(root, tmp_path / "other", "train", "val")
+    path.write_bytes(image)
     annotate(root, "3", OBJECTS[:1])
     with pytest.raises(ValueError, match="asked for train train, val val"):
         write_crops(root, folder, "train", "val")
