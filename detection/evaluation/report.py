@@ -5,8 +5,11 @@ import io
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from detection.evaluation.average_precision import VOCResult
 from files.text import read_text
@@ -141,7 +144,7 @@ def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence
     """Put a finding's rows into a CSV: in place of all it had before, or at the end.
 
     The file begins with the names of its columns and is made if missing. It is written anew and
-    moved into place, so it is never seen half written. Two writers at once would lose a row.
+    moved into place, so it is never seen half written. Writers wait for each other.
 
     Args:
         path: the CSV.
@@ -149,17 +152,33 @@ def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence
         same: the columns that tell one finding from another, the same in all rows.
 
     Raises:
-        ValueError: the file's columns are not those of ``rows``.
+        ValueError: the file's columns are not those of ``rows``, or its rows do not fit them.
     """
     path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=60)
+    with suppress(OSError, NotImplementedError):  # without locks, or where a writer hangs
+        lock.acquire()
+    try:
+        _put_rows(path, rows, same)
+    finally:
+        lock.release()
+
+
+def _rows_of(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """The rows of a CSV of these columns; none of an empty file."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    names, rows = reader.fieldnames, list(reader)
+    if names not in (None, columns):
+        raise ValueError(f"{path} has the columns {names}, expected {columns}")
+    if any(None in (*row, *row.values()) for row in rows):
+        raise ValueError(f"{path} has rows of more or fewer fields than its header; mend them")
+    return rows
+
+
+def _put_rows(path: Path, rows: Sequence[Mapping[str, Any]], same: Sequence[str]) -> None:
     columns = [str(column) for column in rows[0]]
     own = [{column: str(value) for column, value in row.items()} for row in rows]
-    others: list[dict[str, str]] = []
-    if path.exists():
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        if reader.fieldnames != columns:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {columns}")
-        others = list(reader)
+    others = _rows_of(path, columns) if path.exists() else []
     before = [n for n, found in enumerate(others) if all(found[c] == own[0][c] for c in same)]
     place = before[0] if before else len(others)
     others = [found for n, found in enumerate(others) if n not in before]

@@ -1,10 +1,15 @@
 """Tables, JSON and CSV of results."""
 
+import errno
 import json
+import os
+import time
+from threading import Thread
 
 import numpy as np
 import pytest
 
+from detection.evaluation import report
 from detection.evaluation.average_precision import ClassResult, VOCResult
 from detection.evaluation.report import (
     ap_columns,
@@ -109,7 +114,7 @@ def test_csv_grows_by_rows(tmp_path):
     put_row(path, {"run": "a, b", "map": 0.5}, ["run"])
     put_row(path, {"run": "c", "map": 0.25}, ["run"])
     assert path.read_text() == 'run,map\n"a, b",0.5\nc,0.25\n'
-    assert list(path.parent.iterdir()) == [path]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, ".results.csv.lock"}
 
 
 def test_csv_has_one_row_of_a_finding(tmp_path):
@@ -170,6 +175,50 @@ def test_stages_with_their_speed():
         ["in", "all", "54.0"],
     ]
     assert format_stages({}, 3).splitlines()[-1].split() == ["in", "all", "0.0"]
+
+
+def test_writers_of_one_table_wait_for_each_other(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "table.csv"
+    save = report.save_text
+
+    def slow(*words):
+        time.sleep(0.05)
+        save(*words)
+
+    monkeypatch.setattr(report, "save_text", slow)
+    rows = [{"method": name, "recall": 0.5} for name in "abcd"]
+    writers = [Thread(target=put_rows, args=(path, [row], ["method"])) for row in rows]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(path.read_text().split()) == ["a,0.5", "b,0.5", "c,0.5", "d,0.5", "method,recall"]
+
+
+def test_a_table_where_there_are_no_locks(tmp_path, monkeypatch):
+    def refused(_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(report.FileLock, "acquire", refused)
+    put_rows(tmp_path / "table.csv", [{"method": "a"}], ["method"])
+    assert (tmp_path / "table.csv").read_text() == "method\na\n"
+
+
+def test_a_table_whose_rows_do_not_fit_it(tmp_path):
+    path = tmp_path / "table.csv"
+    for text, message in (
+        ("method\na,b\n", "rows of more or fewer fields than its header"),
+        ("method,map\na\n", "rows of more or fewer fields than its header"),
+        ("map\na\n", "has the columns"),
+    ):
+        path.write_text(text, newline="")
+        columns = text.split("\n")[0].split(",") if "more" in message else ["method"]
+        with pytest.raises(ValueError, match=message):
+            put_rows(path, [dict.fromkeys(columns, 1)], columns)
+        assert path.read_bytes() == text.encode()
+    path.write_text("")
+    put_rows(path, [{"method": "a"}], ["method"])
+    assert path.read_text() == "method\na\n"
 
 
 def test_rows_take_the_place_of_all_that_a_finding_had(tmp_path):
