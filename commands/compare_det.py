@@ -36,7 +36,7 @@ class Tested:
 
     Attributes:
         folder: of its results.
-        facts: of its results.json: ``classes``, ``unreadable``, ``limit``.
+        facts: of its results.json: ``classes``, ``images``, ``unreadable``, ``limit``.
         split: where the images lie.
     """
 
@@ -50,8 +50,9 @@ class Tested:
 
         Raises:
             FileNotFoundError, ValueError: as ``read_dataset``.
+            ValueError: there are more of them now, or fewer.
         """
-        kept = self.folder.absolute().parents[1]
+        kept = self.folder.absolute().parent.parent
         found = read_dataset(
             self.split,
             self.split.split,
@@ -61,6 +62,11 @@ class Tested:
         )
         left_out = set(self.facts["unreadable"])
         records = [record for record in found.records if record.image_id not in left_out]
+        if len(records) != self.facts["images"]:
+            raise ValueError(
+                f"{self.folder} is a test of {self.facts['images']} images, but {self.split.root} "
+                f"has {len(records)} that can be read in '{self.split.split}' now; test again"
+            )
         return replace(found, records=tuple(records))
 
 
@@ -107,11 +113,11 @@ def tested(folder: Path) -> Tested:
         raise FileNotFoundError(
             f"no test in {folder}: expected a folder with {RESULTS}, as tools/test_det.py leaves"
         )
-    facts = json.loads(read_text(path))
     try:
+        facts = json.loads(read_text(path))
         split = Split(**facts["data"])
-        facts = {name: facts[name] for name in ("classes", "unreadable", "limit")}
-    except (KeyError, TypeError) as error:
+        facts = {name: facts[name] for name in ("classes", "images", "unreadable", "limit")}
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not tell its images and classes ({error!r}); test again, which takes "
             "seconds where the scores are kept"

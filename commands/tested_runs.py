@@ -87,7 +87,7 @@ def read_test(word: str, scales: Literal[1, 5], data: Data) -> RunTest:
     """
     folder = Path(word).absolute()
     if (folder / RESULTS).is_file():
-        test = test_of(folder, folder.parents[1], data)
+        test = test_of(folder, folder.parent.parent, data)
         test = replace(test, name=f"{test.name}/{folder.name}")
     else:
         test = only_test(*with_scales(word, scales), data)

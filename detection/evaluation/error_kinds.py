@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from detection.boxes import iou
 from detection.data.records import ImageRecord
 from detection.evaluation.average_precision import eleven_point_ap, recall_precision
-from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections
+from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections, check_images
 
 # Below this overlap a detection has nothing to do with an object (TIDE's and Hoiem's).
 NO_OVERLAP = 0.1
@@ -117,8 +117,13 @@ def explain(
         detections: of each class, by its name.
         records: every image of the split.
         classes: names that the records' labels point into.
+
+    Raises:
+        ValueError: a detection names an image that is not among the records.
     """
     place = {record.image_id: row for row, record in enumerate(records)}
+    for name in classes:
+        check_images(detections[name], place.keys(), name)
     parts = [detections[name] for name in classes]
     image = np.array([place[each] for part in parts for each in part.image_ids], np.int64)
     labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])

@@ -91,7 +91,7 @@ def evaluate_voc(
     if len(known) != len(records):
         raise ValueError(f"expected each of {len(records)} records to have its own image id")
     for name in classes:
-        _check_images(detections[name], known, name)
+        check_images(detections[name], known, name)
     truth: list[Truth] = [{} for _ in classes]
     for record in records:
         for label in np.unique(record.labels):
@@ -120,7 +120,12 @@ def check_objects(records: Sequence[ImageRecord], classes: Sequence[str]) -> Non
         )
 
 
-def _check_images(detections: ClassDetections, known: Set[str], name: str) -> None:
+def check_images(detections: ClassDetections, known: Set[str], name: str) -> None:
+    """Refuse detections of a class, ``name``, in images that are not ``known``.
+
+    Raises:
+        ValueError: there is one.
+    """
     for image_id in detections.image_ids:
         if image_id not in known:
             raise ValueError(

@@ -46,6 +46,7 @@ def left_by(folder, root, finds, **changes):
     write_comp4(folder, "mine", found, CLASSES)
     data = {"root": str(root), "split": "mine", "format": "auto", "unlabelled": "left_out"}
     facts = {"data": data | {"lists": None}, "classes": CLASSES, "unreadable": [], "limit": None}
+    facts["images"] = len(found)
     save_text(folder / "results.json", json.dumps(facts | changes))
     return folder
 
@@ -104,13 +105,30 @@ def test_an_image_that_neither_could_read(tool, tmp_path, root):
     assert "tests of other images: 1 are only in one of them" in tool(one, whole).err
 
 
+def test_images_that_came_or_went_after_the_test(tool, tmp_path, root):
+    one = left_by(tmp_path / "one/test/a", root, [True] * IMAGES)
+    names = root / "ImageSets/Main/mine.txt"
+    whole = names.read_text()
+    names.write_text(whole.removeprefix("00\n"))
+    assert "is a test of 40 images, but " in tool(one, one).err
+    assert " has 39 that can be read in 'mine' now; test again" in tool(one, one).err
+    for name in ("Annotations/{}.xml", "JPEGImages/{}.png"):
+        (root / name.format("00")).rename(root / name.format("new"))
+    names.write_text(whole.replace("00\n", "new\n"))
+    done = tool(one, one)
+    assert (done.status, done.out) == (1, "")
+    assert "a detection of class cat names image '00', which is not among the 40" in done.err
+
+
 def test_what_cannot_be_compared(tool, tmp_path, root):
     one = left_by(tmp_path / "one/test/a", root, [True] * IMAGES)
     assert "no test in" in tool(one, tmp_path / "none").err
     assert "two folders of tests, got 1" in tool(one).err
     old = left_by(tmp_path / "old/test/a", root, [True] * IMAGES)
-    save_text(old / "results.json", json.dumps({"classes": CLASSES}))
-    assert "does not tell its images and classes" in tool(one, old).err
+    for text in (json.dumps({"classes": CLASSES}), "[]", "", '{"classes": '):
+        save_text(old / "results.json", text)
+        assert "results.json does not tell its images and classes" in tool(one, old).err
+    assert "no test in /:" in tool("/", one).err
     birds = left_by(tmp_path / "birds/test/a", root, [True] * IMAGES, classes=["cat", "bird"])
     assert "are of other classes: cat, dog; cat, bird" in tool(one, birds).err
     assert tool(one, birds).status == 1
