@@ -51,6 +51,9 @@ def main(
             one's; without it sizes alone are printed.
         limit: compare on at most so many images.
     """
+    found = [] if images is None else images_below(Path(images))[0]
+    if images is not None and (not found or limit < 1):
+        raise ValueError(f"{images} has {len(found)} images and limit is {limit}; 1 or more needed")
     path = Path(run) / "detector.safetensors" if Path(run).is_dir() else Path(run)
     refuse_inputs([Path(file)], [path])
     whole = SPPDetector.load(path)
@@ -58,8 +61,8 @@ def main(
         whole = replace(whole, proposals=Proposals(method=windows))
     (whole if rank is None else compact(whole, rank)).save(file, numbers)
     print_sizes(path, Path(file))
-    if images is not None:
-        compare(whole, SPPDetector.load(file), images_below(Path(images))[0][:limit])
+    if found:
+        compare(whole, SPPDetector.load(file), found[:limit])
 
 
 def print_sizes(whole: Path, small: Path) -> None:

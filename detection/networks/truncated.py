@@ -194,13 +194,13 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
     """Two thin layers for ``W x + b``, or the layer itself where they would save nothing.
 
     Raises:
-        ValueError: a higher rank than there are directions.
+        ValueError: a higher rank than there are directions, or none.
     """
     if rank >= len(weight):
         return nn.Sequential(layer_of(weight, bias))
-    if rank > responses.directions.shape[1]:
+    if not 1 <= rank <= responses.directions.shape[1]:
         raise ValueError(
-            f"this detector's fc layers can be truncated to a rank of "
+            f"this detector's fc layers can be truncated to a rank of 1, and of "
             f"{responses.directions.shape[1]} at most, got {rank}"
         )
     mean = responses.mean.to(weight.device)

@@ -75,6 +75,17 @@ def test_a_detector_that_is_of_low_rank(tool, run, tmp_path):
     assert "--rank null takes them as they are" in err
 
 
+def test_what_cannot_be_exported_or_compared(tool, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    small = tmp_path / "small.safetensors"
+    for rank in (0, -1):
+        _, _, err = tool(run, small, "--rank", rank)
+        assert f"at most, got {rank}" in err
+    status, _, err = tool(run, small, "--images", tmp_path / "empty")
+    assert (status, "empty has 0 images" in err) == (1, True)
+    assert not small.exists()
+
+
 def test_windows_of_another_method(tool, run, tmp_path):
     small = tmp_path / "small.safetensors"
     status, _, err = tool(run, small, "--rank", "null", "--windows", "edge_boxes")

@@ -234,7 +234,7 @@ def test_a_rank_above_the_directions(head, pooled):
         name: Responses(each.mean, each.directions[:, :4])
         for name, each in gathered(head, pooled).items()
     }
-    with pytest.raises(ValueError, match="a rank of 4 at most, got 5"):
+    with pytest.raises(ValueError, match="a rank of 1, and of 4 at most, got 5"):
         LayerFeatures(head, {}, rank=5, responses=few)
 
 
