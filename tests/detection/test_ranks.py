@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from made_cluster import PATHS
 from paths import ROOT
+from ranked_training import Ended, train
 from safetensors.torch import load_file
 
 from detection.ranks import ALONE, Ranks, joined, rank_of_process
@@ -18,60 +21,71 @@ from detection.ranks import ALONE, Ranks, joined, rank_of_process
 PROGRAM = ROOT / "tests/helpers/ranked_training.py"
 
 
-def trained(folder, layers, processes, end=0, dying=-1):
-    """Losses and weights; None where a process, or all, was killed on the way."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-        launcher += [str(processes)]
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [*launcher, PROGRAM, folder, layers, str(end), str(dying)],
+def by_processes(count, *trainings):
+    """Several processes of torchrun, which make the trainings one after the other; their end."""
+    words = [json.dumps([str(folder), *others]) for folder, *others in trainings]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    return subprocess.run(
+        [sys.executable, *launcher, PROGRAM, *words],
         env=os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
-    if end:
-        assert done.returncode != 0
-        return None
+
+
+def by_one(folder, layers, end=0):
+    with pytest.raises(Ended) if end else nullcontext():
+        train(ALONE, folder, layers, end)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Of all trainings of this file; torchrun's start takes longer than each of them."""
+    root = tmp_path_factory.mktemp("ranks")
+    names = ("fc", "conv4", "two", "mixed", "killed", "three")
+    made = SimpleNamespace(**{name: root / name for name in names})
+    by_one(made.fc, "fc")
+    by_one(made.conv4, "conv4")
+    # Both processes are killed in the second training.
+    assert by_processes(2, (made.two, "fc"), (made.mixed, "conv4", 8)).returncode != 0
+    assert (made.mixed / "checkpoint").exists()
+    by_one(made.mixed, "conv4", end=14)
+    # One of two is, and the other ends, too.
+    trainings = [(made.mixed, "conv4"), (made.killed, "fc", 14, 1)]
+    assert by_processes(2, *trainings).returncode != 0
+    assert (made.killed / "checkpoint").exists()
+    shutil.copytree(made.killed, made.three)
+    by_one(made.killed, "fc")
+    done = by_processes(3, (made.three, "fc"))
     assert done.returncode == 0, done.stderr
-    events = json.loads((folder / "events.json").read_text())
-    return events, load_file(folder / "weights.safetensors")
+    return made
 
 
 def compare(one, other, names):
-    for ours, theirs in zip(one[0], other[0], strict=True):
+    """Losses and weights of two trainings."""
+    events = [json.loads((folder / "events.json").read_text()) for folder in (one, other)]
+    for ours, theirs in zip(*events, strict=True):
         for name in names:
             assert theirs[name] == pytest.approx(ours[name], rel=1e-4), name
-    assert other[1].keys() == one[1].keys()
-    for name, value in one[1].items():
-        torch.testing.assert_close(other[1][name], value, rtol=1e-3, atol=1e-5)
+    ours, theirs = (load_file(folder / "weights.safetensors") for folder in (one, other))
+    assert theirs.keys() == ours.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
-    one, two = (trained(tmp_path / str(count), "fc", count) for count in (1, 2))
-    compare(one, two, ["train_loss", "held_back_loss", "held_back_error"])
+def test_two_processes_learn_what_one_does(folders):
+    compare(folders.fc, folders.two, ["train_loss", "held_back_loss", "held_back_error"])
 
 
-def test_any_number_of_processes_goes_on(tmp_path):
+def test_any_number_of_processes_goes_on(folders):
     """Where convolutions are trained: two, then one, then two."""
-    one, mixed = trained(tmp_path / "one", "conv4", 1), tmp_path / "mixed"
-    assert trained(mixed, "conv4", 2, end=8) is None
-    assert (mixed / "checkpoint").exists()
-    assert trained(mixed, "conv4", 1, end=14) is None
-    compare(one, trained(mixed, "conv4", 2), ["held_back_loss", "held_back_error"])
+    compare(folders.conv4, folders.mixed, ["held_back_loss", "held_back_error"])
 
 
-def test_one_process_of_two_is_killed(tmp_path):
+def test_one_process_of_two_is_killed(folders):
     """The other ends, too; one resumes, or three, and learn what one does undisturbed."""
-    whole, one, three = (tmp_path / name for name in ("whole", "one", "three"))
-    assert trained(one, "fc", 2, end=14, dying=1) is None
-    assert (one / "checkpoint").exists()
-    shutil.copytree(one, three)
-    undisturbed = trained(whole, "fc", 1)
-    for folder, processes in ((one, 1), (three, 3)):
-        resumed = trained(folder, "fc", processes)
-        compare(undisturbed, resumed, ["held_back_loss", "held_back_error"])
+    for resumed in (folders.killed, folders.three):
+        compare(folders.fc, resumed, ["held_back_loss", "held_back_error"])
 
 
 def test_one_process_is_alone(monkeypatch):

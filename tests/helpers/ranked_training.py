@@ -1,7 +1,6 @@
-"""A tiny fine-tuning by the processes that torchrun starts: its losses, weights and curve.
+"""A tiny fine-tuning by one process or by those that torchrun starts: losses, weights and curve.
 
-Called with a folder, the first layer that is trained, the step at which to end, 0 for none, and
-which process is killed there; -1 for all.
+torchrun calls it with a line of JSON a training: the arguments of ``train``.
 """
 
 import json
@@ -16,27 +15,40 @@ from made_batches import made_records
 from made_network import SETTINGS, made_network, window_batches
 from safetensors.torch import save_file
 
-from detection.ranks import joined, rank_of_process
+from detection.ranks import joined
 from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 
-folder, layers = Path(sys.argv[1]), sys.argv[2]
-end, dying = map(int, sys.argv[3:])
-torch.set_num_threads(1)
-settings = replace(SETTINGS, train_from=layers, jitter=0.2, images=4, conv_images=4)
-if rank_of_process() == 0:
-    made_records(folder)
-with joined(torch.device("cpu")) as ranks:
+
+class Ended(Exception):
+    """Ends a training of one process as a kill would."""
+
+
+def train(ranks, folder, layers, end=0, dying=-1):
+    """Train, and write what was learnt.
+
+    Args:
+        ranks: of the processes.
+        folder: for all files.
+        layers: the first layer that is trained.
+        end: the step at which to end, 0 for none.
+        dying: which process is killed there; -1 for all.
+
+    Raises:
+        Ended: one process alone ended there.
+    """
+    folder = Path(folder)
+    settings = replace(SETTINGS, train_from=layers, jitter=0.2, images=4, conv_images=4)
     with ranks.first_before_others():
+        folder.mkdir(exist_ok=True)
         records = made_records(folder)
     network, events = made_network(settings), []
-
-    def report(event):
-        events.append(event)
 
     def steps(items, what, total):
         for step in items:
             if end and step == end and dying in (-1, ranks.rank):
+                if ranks.count == 1:
+                    raise Ended
                 os.kill(os.getpid(), signal.SIGKILL)
             yield step
 
@@ -46,10 +58,17 @@ with joined(torch.device("cpu")) as ranks:
         window_batches(records, settings, seed=1),
         folder / "checkpoint",
         "key",
-        report=report,
+        report=events.append,
         progress=steps,
     )
-if ranks.rank == 0:
-    (folder / "events.json").write_text(json.dumps(events))
-    trained = {n: v.detach().contiguous() for n, v in network.trained().items()}
-    save_file(trained, folder / "weights.safetensors")
+    if ranks.rank == 0:
+        (folder / "events.json").write_text(json.dumps(events))
+        trained = {n: v.detach().contiguous() for n, v in network.trained().items()}
+        save_file(trained, folder / "weights.safetensors")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(torch.device("cpu")) as ranks:
+        for words in sys.argv[1:]:
+            train(ranks, *json.loads(words))
