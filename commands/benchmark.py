@@ -1,14 +1,13 @@
-"""Time SPP-net at five scales and one beside R-CNN, image by image, in one run.
+"""Time SPP-net at five scales and at one against R-CNN, image by image, in one run.
 
     python tools/benchmark.py --data.split test --out docs/results/benchmark.json
 
-Every method sees the same windows, network, fc layers and SVMs (random ones: time does not depend
-on what they learned), the methods taking turns, shuffled anew for each image. R-CNN runs as its
+Every method has the same windows, network, fc layers and SVMs (random weights, as time does not
+depend on them). The methods take turns, in a new random order for each image. R-CNN runs as its
 users run it: float32, batches of the best size, every window. SPP-net runs with its options:
-bfloat16, and fc6 and fc7 truncated (mAP at that rank: docs/results/voc07_table.csv);
-``_whole`` does not truncate. ``_plain`` is the like-for-like column: float32, windows on the same
-cells pooled each for itself, by one pooling a level. ``end_to_end`` is a file in, boxes out:
-reading, windows and detection.
+bfloat16, fc6 and fc7 truncated (mAP at that rank: docs/results/voc07_table.csv). ``_whole`` does
+not truncate. ``_plain`` is the like-for-like comparison: float32, every window pooled by itself,
+one pooling per level. ``end_to_end`` is from an image's file to boxes: reading, windows, detection.
 """
 
 import json
@@ -70,11 +69,11 @@ def main(
     """Time the methods and print medians and ratios.
 
     Args:
-        data: which images; synthetic ones where data.root is missing.
+        data: the images; synthetic ones if data.root is missing.
         limit: use only the first so many images of the split.
         hidden: width of fc6 and fc7.
-        device: where networks run; 'auto' takes a CUDA device where there is one.
-        proposals: windows, the region proposals.
+        device: where networks run; 'auto' uses a CUDA device if there is one.
+        proposals: windows (region proposals).
         out: file for the results.
     """
     records = some_images(data, limit)
@@ -115,9 +114,9 @@ def main(
 
 
 def some_images(data: Split, count: int) -> list[ImageRecord]:
-    """The first images of the split, or synthetic ones where there is no data."""
+    """The first images of the split, or synthetic images if there is no data."""
     if not Path(data.root).exists():
-        logger.info("no data at %s: synthetic images are taken", data.root)
+        logger.info("no data at %s: using synthetic images", data.root)
         data = Split("data/synthetic", "test")
         if not Path(data.root).exists():
             write_synthetic_voc(Path(data.root), train=48, test=24, seed=0)
@@ -141,10 +140,10 @@ def measure(
     records: list[ImageRecord],
     windows: list[NDArray[np.float32]],
 ) -> dict[str, dict[str, float]]:
-    """Median seconds an image of each method's phases; the first image warms up unmeasured.
+    """Median seconds per image of each method's phases, after a warm-up on the first image.
 
-    On a GPU every image does, as cuDNN chooses its algorithms when it first sees a size. Methods
-    are shuffled for each image: pooling took twice as long where it always followed R-CNN.
+    On a GPU every image has a warm-up, as cuDNN chooses its algorithms when it first sees a size.
+    Methods are shuffled for each image: pooling took twice as long when it always followed R-CNN.
     """
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     order = [0, *range(len(records))]
@@ -165,7 +164,7 @@ def measure(
 
 
 def ratios(times: dict[str, dict[str, float]], rcnn: str, five: str, one: str) -> dict[str, float]:
-    """How many times longer R-CNN takes, without proposals, as the paper counts."""
+    """How many times longer R-CNN takes, without the time for windows, as in the paper."""
     return {
         f"{phase}_{scales}": times[rcnn][phase] / times[name][phase]
         for phase in ("conv", "total")
@@ -180,7 +179,7 @@ def arithmetic(
     times: dict[str, dict[str, float]],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Convolutions' operations an image, and the share of the matrix product's rate they reach."""
+    """Operations of the convolutions per image, and their rate as a share of a matrix product's."""
     rates = {precision: matrix_rate(precision, device) for precision in ("float32", "bfloat16")}
     found: dict[str, Any] = {f"matrix_gflops_{name}": rate / 1e9 for name, rate in rates.items()}
     for name, detector in detectors.items():
@@ -200,7 +199,7 @@ def arithmetic(
 
 
 def faster_rcnn(records: list[ImageRecord], device: torch.device) -> float:
-    """Median seconds an image of torchvision's Faster R-CNN; random weights do for time."""
+    """Median seconds per image of torchvision's Faster R-CNN; random weights suffice for timing."""
     network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval().to(device)
     seconds = []
     with torch.inference_mode():
@@ -223,7 +222,7 @@ def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
 
 
 def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
-    """Largest memory in MB of a fresh process that detects in one image: on a GPU, of the GPU."""
+    """Peak memory in MB of a new process that detects in one image; on a GPU, the GPU's memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (maker, record, windows))
 

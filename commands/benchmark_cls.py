@@ -1,11 +1,11 @@
-"""Time a classifier's training beside torchvision's loop, and views from maps beside crops.
+"""Time a classifier's training against torchvision's loop, and views from maps against crops.
 
     python tools/benchmark_cls.py --root ../shared/clothing15 --out docs/results/benchmark_cls.json
 
-Both loops train the configuration's network on the same folder, one size, with as many processes
-for reading: ours, and the one of torchvision's references (ImageFolder, Resize, RandomCrop, flip,
-DataLoader, SGD), which decodes each image in each epoch. They take turns. Then 96 views of some
-images: pooled from maps, as crops of one image together, and as crops one after the other.
+Two loops train the configuration's network on the same folder, at one size, with the same number of
+reading processes: ours, and the loop of torchvision's references (ImageFolder, Resize, RandomCrop,
+flip, DataLoader, SGD), which decodes each image in each epoch. They take turns. Then 96 views of
+some images are timed: pooled from maps, as a batch of crops, and as crops one after the other.
 """
 
 import json
@@ -49,20 +49,20 @@ def main(
     workers: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Print images a second and seconds an image, and the ratios.
+    """Print images per second and seconds per image, and the ratios.
 
     Args:
         root: folder of train/CLASS/ and val/CLASS/.
-        config: whose network, crop and batch are taken.
-        epochs: a training has; the first, which reads the images, is told apart.
+        config: configuration whose network, crop and batch are used.
+        epochs: epochs of a training; the first, which reads the images, is reported separately.
         rounds: turns of each loop.
-        images: whose views are timed.
-        workers: processes that read, 0 for one a core.
+        images: number of images whose views are timed.
+        workers: number of processes that read, 0 for one per core.
         out: file for the results.
     """
     if epochs < 2:
         raise ValueError(
-            f"--epochs must be 2 or more, as the first one is told apart, got {epochs}"
+            f"--epochs must be 2 or more, as the first is reported separately, got {epochs}"
         )
     fixed_threads()
     settings: Config = parse_config(["--config", str(config)], Config)

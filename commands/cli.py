@@ -1,4 +1,4 @@
-"""What every tool shares: flags from types, logs on stderr, an expected error said in one line."""
+"""What all commands share: flags from types, logs on stderr, expected errors in one line."""
 
 import logging
 import sys
@@ -26,7 +26,7 @@ from commands.stopping import stoppable
 from detection.config import Config
 from files.writing import path_in_errors
 
-# Exit status of a tool that did its work on all images but some, which could not be read.
+# Exit status of a tool that finished but skipped images that could not be read.
 SKIPPED_STATUS = 3
 SKIPPED_LINES = 20
 
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class WordsParser(FlagsParser):
-    """Takes the words of the line that are no flags for the list of strings ``main`` needs."""
+    """Passes the words that are not flags to the list of strings that ``main`` requires."""
 
     def add_argument(self, *names: Any, **options: Any) -> Any:
-        """Add an argument; one that is required stands on the line without its name."""
+        """Add an argument; a required one is given without its name."""
         if not options.pop("required", False):
             return super().add_argument(*names, **options)
         name = names[0].removeprefix("--")
@@ -45,7 +45,7 @@ class WordsParser(FlagsParser):
 
 
 def run_tool(main: Callable[..., Any] | dict[str, Any], **options: Any) -> None:
-    """Call ``main``, or the one of several named functions asked for, with the line's flags."""
+    """Call ``main``, or the named one of several functions, with the flags of the command line."""
     given: dict[str, Any] = {"parser_class": FlagsParser, "as_positional": False} | options
     _guarded(lambda words: auto_cli(main, args=words, **given))
 
@@ -55,7 +55,7 @@ def run_configured(
 ) -> None:
     """Call ``main`` with settings of a kind, the detector's or others, from --config and flags.
 
-    Without --config, ``default_config`` is taken.
+    Without --config, ``default_config`` is used.
     """
 
     def configured(words: list[str]) -> None:
@@ -67,11 +67,11 @@ def run_configured(
 
 
 def run_on_trained(main: Callable[[Config], None]) -> None:
-    """Call ``main`` with the settings a run was trained with, changed by flags.
+    """Call ``main`` with the settings of a run's training, changed by flags.
 
-    The run is --run's folder or the one that --config (or the default configuration) names; the
-    other settings in that file count only where the run has none of its own. A --limit or --cluster
-    of training is not taken over.
+    The run is --run's folder, or the one that --config (or the default configuration) names. Other
+    settings of that file count only if the run has no settings yet. --limit and --cluster of the
+    training are not reused.
     """
 
     def on_trained(words: list[str]) -> None:
@@ -84,7 +84,7 @@ def run_on_trained(main: Callable[[Config], None]) -> None:
 
 
 def parse_config(words: list[str], kind: type = Config, **options: Any) -> Any:
-    """The settings of a command line's words; flags change a file's settings, wherever they stand.
+    """The settings of a command line; flags override a file's settings, before or after --config.
 
     Raises:
         ValueError: a group of settings is given as a single value.
@@ -100,7 +100,7 @@ def parse_config(words: list[str], kind: type = Config, **options: Any) -> Any:
         )
     except TypeError as error:
         raise ValueError(
-            f"the configuration cannot be used ({error}); a group such as svm needs keys of its own"
+            f"the configuration cannot be used ({error}); a group such as svm needs keys"
         ) from error
 
 
@@ -114,7 +114,7 @@ def _parted(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def with_progress(items: Iterable[Any], what: str, total: int) -> Generator[Any, None, None]:
-    """A progress bar with the time left, on stderr; in a file a line a minute."""
+    """A progress bar with the time left, on stderr; in a file, one line per minute."""
     every = 0.1 if sys.stderr.isatty() else 60.0
     with logging_redirect_tqdm():
         for handler in logging.getLogger().handlers:
@@ -124,11 +124,11 @@ def with_progress(items: Iterable[Any], what: str, total: int) -> Generator[Any,
 
 
 def log_to(path: Path) -> None:
-    """Append this process's log to a file, in more detail than on the screen and with times."""
+    """Append this process's log to a file, with times and more detail than on the screen."""
     with path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path)
-    # A full disk is told by who writes what matters, not in a traceback for each line.
+    # A full disk is reported where files are written, not by a traceback for each line of the log.
     logging.raiseExceptions = False
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     for screen in logging.getLogger().handlers:
@@ -138,10 +138,10 @@ def log_to(path: Path) -> None:
 
 
 def end(skipped: Mapping[str, str]) -> None:
-    """End a tool that had to skip images: they are listed, and the exit status is 3.
+    """If images were skipped, list them and exit with status 3.
 
     Args:
-        skipped: by id or path, why an image could not be used; none lets the tool end as always.
+        skipped: by id or path, why an image could not be used.
     """
     if not skipped:
         return
@@ -154,11 +154,11 @@ def end(skipped: Mapping[str, str]) -> None:
 
 
 def _guarded(call: Callable[[list[str]], Any]) -> None:
-    """Call a tool with its words; what is expected to go wrong ends it with one sentence."""
+    """Call a tool with the words of the command line; an expected error is printed in one line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if isinstance(sys.stdout, TextIOWrapper):  # names may have letters that the terminal lacks
+    if isinstance(sys.stdout, TextIOWrapper):  # names may have letters the terminal lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    # joblib replaces a worker that has grown by 300 MB, as large images make it grow.
+    # joblib replaces a worker whose memory has grown by 300 MB, which large images cause.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     said = None
     try:
@@ -168,6 +168,6 @@ def _guarded(call: Callable[[list[str]], Any]) -> None:
             call(words)
     except (ValueError, RuntimeError, OSError) as error:
         said = str(error)
-    if said is not None:  # here, where no error holds on to progress bars, they have ended
+    if said is not None:  # outside of except, so that progress bars have been closed
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)

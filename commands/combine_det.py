@@ -1,16 +1,16 @@
-"""Combine trained detectors (paper 4.4): their scored windows suppressed together, one mAP.
+"""Combine trained detectors (paper 4.4): suppress their scored windows together, print one mAP.
 
     python tools/combine_det.py runs/voc07_alexnet runs/voc07_other
     python tools/combine_det.py runs/a@5 runs/b@1 --data.root data/synthetic --out runs/a_and_b
     python tools/combine_det.py runs/a@5 runs/b@1 --weights '[1,2]'            # scores averaged
     python tools/combine_det.py runs/a/test_test_5scales/fc6+bb runs/b      # one of several tests
 
-Each run was tested before on the same split (tools/test_det.py), at --scales or at the number of
-scales after ``@``; the candidates it kept are read, and no network runs. If tests of a run kept
-different candidates (another layer, other windows), name the folder of one test.
-Suppression has its default limits, whatever the runs were tested with. Result files,
-results.json and report.html go to --out. The last line printed is the mAP.
-``--csv FILE`` puts a row into a table: the runs, the combination's mAP and APs, the best run's mAP.
+First test each run on the same split (tools/test_det.py), at --scales or at the number of scales
+after ``@``. This command reads the candidates that the tests kept; no network runs. If tests of a
+run kept different candidates (another layer, other windows), name the folder of one test.
+Suppression has its default limits, whatever limits the tests had. Result files, results.json and
+report.html go to --out. The last line printed is the mAP. ``--csv FILE`` adds a row to a table:
+the runs, the combination's mAP and APs, the best run's mAP.
 """
 
 import sys
@@ -53,23 +53,23 @@ def main(
     """Combine the detectors of several runs; the last line is the mAP.
 
     Args:
-        runs: folders of the runs, tested on the split before, or of one of their tests.
+        runs: folders of runs that were tested on the split, or of single tests.
         data: annotations.
-        scales: the number of scales that runs named without one were tested at.
-        out: folder for the result files and results.json; none that is read from.
-        csv: table to put the result into; made with its header if missing.
+        scales: number of scales of the tests, for runs without ``@``.
+        out: folder for the result files and results.json; must not be one of the runs' folders.
+        csv: table to which the result is added; created if missing.
         limit: use only the first so many images of the split.
-        vote_iou: all models' boxes that overlap a detection by this vote on its box, as
-            --detection.vote_iou of a test; none vote by default, as in the paper.
-        weights: of the runs, in their order: scores and boxes of the same windows are averaged;
-            without them the union is taken, as in the paper. To gain by it the runs must have
-            been tested on the same windows.
+        vote_iou: box voting by all models' boxes that overlap a detection by this much; see
+            --detection.vote_iou of a test. Without it no voting, as in the paper.
+        weights: weights of the runs, in their order, to average scores and boxes of each window;
+            without weights the union is taken, as in the paper. Averaging helps only if the runs
+            were tested on the same windows.
     """
     place = config.Data(root=data.root, test_split=data.split)
     tests = [read_test(run, scales, place) for run in runs]
     classes = same_classes({run: test.classes for run, test in zip(runs, tests, strict=True)})
     check_out(Path(out), tests)
-    # A split by content was kept by the first test or training.
+    # The first test or training kept the lists of a split by content.
     dataset = read_dataset(data, data.split, classes=classes, limit=limit, kept=tests[0].run)
     for test in tests:
         dataset = dataset.without(test.unreadable(dataset.records))
@@ -127,7 +127,7 @@ def report(
 
 
 def facts_of(tests: list[RunTest], singles: list[float], dataset: Dataset) -> dict[str, Any]:
-    """What makes the numbers a finding: command, machine, the runs and their own mAP, images."""
+    """Facts for results.json: command, machine, the runs and their own mAP, images."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(sys.argv),
@@ -146,7 +146,7 @@ def evaluated(found: Mapping[str, Detections], dataset: Dataset) -> VOCResult:
 
 
 def where_it_lies(data: Split, test: RunTest) -> Split:
-    """The split for those who do not know the run, which may keep the lists of one by content."""
+    """The split, with the run's lists if it was split by content, for readers without the run."""
     lists = test.run / LISTS
     return replace(data, lists=str(lists)) if data.lists is None and lists.is_dir() else data
 
@@ -172,7 +172,7 @@ def row_of(
 
 
 def check_out(out: Path, tests: Sequence[RunTest]) -> None:
-    """Refuse to write into what is read.
+    """Refuse to write into a folder that is read.
 
     Raises:
         ValueError: the folder is a run's, or among the files of its tests.
@@ -180,7 +180,9 @@ def check_out(out: Path, tests: Sequence[RunTest]) -> None:
     for test in tests:
         read = test.candidates.parent.resolve()
         if out.resolve() == test.run.resolve() or out.resolve().is_relative_to(read):
-            raise ValueError(f"--out {out} is among the files of run {test.run}; name another")
+            raise ValueError(
+                f"--out {out} is among the files of run {test.run}; name another folder"
+            )
 
 
 def combine_split(

@@ -3,9 +3,9 @@
     python tools/compare_cls.py --first "[A/test_val/full_128]" --second "[B/test_val/ten_128]"
     python tools/compare_cls.py --first "[A0,A1,A2]" --second "[B0,B1,B2]" --csv table.csv
 
-Each side is the test of one classifier, or of several that differ in their seed alone: an image
-then counts by the share of them that are right. The interval is a bootstrap over images; p is from
-a sign-flip test, which for two classifiers is McNemar's.
+Each side is the test of one classifier, or of several that differ only in their seed; then an image
+counts by the share of classifiers that are right. The interval is a bootstrap over images; p comes
+from a sign-flip test, which for two classifiers is McNemar's test.
 """
 
 from pathlib import Path
@@ -30,9 +30,9 @@ def main(first: list[str], second: list[str], csv: str | None = None) -> None:
     """Compare classifiers.
 
     Args:
-        first: folders of tests, as test_cls.py leaves them; of seeds of one training.
-        second: the same of the other side.
-        csv: table to put the row into.
+        first: folders of tests written by test_cls.py; several are seeds of one training.
+        second: the same for the other side.
+        csv: table to which the row is added.
     """
     (one, *_), (other, *_) = check_seeds(first), check_seeds(second)
     check_same_images(one, other, second[0])

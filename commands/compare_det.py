@@ -2,10 +2,10 @@
 
     python tools/compare_det.py runs/a/test_test_5scales/fc7+bb runs/b/test_test_5scales/fc7+bb
 
-The folders are those that tools/test_det.py and tools/combine_det.py leave. It prints the AP of
-each class, the second's gain and its bootstrap interval over images; the last line is the
-mAP. A page with the objects that one finds and the other misses goes to --out, or to the second
-folder.
+The folders are written by tools/test_det.py and tools/combine_det.py. The command prints the AP of
+each class, the gain of the second detector and its bootstrap interval over images; the last line is
+the mAP. A page shows the objects that one detector finds and the other misses; it goes to --out, or
+to the second folder.
 """
 
 import json
@@ -32,12 +32,12 @@ PAGE = "comparison.html"
 
 @dataclass(frozen=True)
 class Tested:
-    """What a test was of.
+    """A finished test.
 
     Attributes:
-        folder: of its results.
-        facts: of its results.json: ``classes``, ``images``, ``unreadable``, ``limit``.
-        split: where the images lie.
+        folder: folder of its results.
+        facts: from its results.json: ``classes``, ``images``, ``unreadable``, ``limit``.
+        split: where the images are.
     """
 
     folder: Path
@@ -75,10 +75,10 @@ def main(tests: list[str], out: Path | None = None) -> None:
 
     Args:
         tests: folders of the first test and of the second.
-        out: of the page; without it comparison.html in the second folder.
+        out: file for the page; by default comparison.html in the second folder.
     """
     if len(tests) != 2:
-        raise ValueError(f"a comparison is of two folders of tests, got {len(tests)}")
+        raise ValueError(f"a comparison needs the folders of two tests, got {len(tests)}")
     first, second = (tested(Path(word)) for word in tests)
     data = first.dataset
     check_same(first, second, data)
@@ -97,7 +97,7 @@ def main(tests: list[str], out: Path | None = None) -> None:
         f"of {both + alone + gained + neither} objects both find {both}, only the first {alone}, "
         f"only the second {gained}, neither {neither}"
     )
-    print(f"which they are: open {page} in a browser")
+    print(f"open {page} in a browser to see them")
     print(format_comparison(found))
 
 
@@ -106,12 +106,12 @@ def tested(folder: Path) -> Tested:
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: its results.json does not tell where the images lie.
+        ValueError: its results.json does not say where the images are.
     """
     path = folder / RESULTS
     if not path.is_file():
         raise FileNotFoundError(
-            f"no test in {folder}: expected a folder with {RESULTS}, as tools/test_det.py leaves"
+            f"no test in {folder}: expected a folder with {RESULTS}, written by tools/test_det.py"
         )
     try:
         facts = json.loads(read_text(path))
@@ -119,8 +119,8 @@ def tested(folder: Path) -> Tested:
         facts = {name: facts[name] for name in ("classes", "images", "unreadable", "limit")}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} does not tell its images and classes ({error!r}); test again, which takes "
-            "seconds where the scores are kept"
+            f"{path} does not name its images and classes ({error!r}); run the test again: if its "
+            "scores are still there, it takes seconds"
         ) from error
     return Tested(folder, facts, split)
 
@@ -133,13 +133,13 @@ def check_same(first: Tested, second: Tested, data: Dataset) -> None:
     """
     if set(first.facts["classes"]) != set(second.facts["classes"]):
         raise ValueError(
-            f"{first.folder} and {second.folder} are of other classes: "
+            f"{first.folder} and {second.folder} are tests of different classes: "
             f"{', '.join(first.facts['classes'])}; {', '.join(second.facts['classes'])}"
         )
     images = [{record.image_id for record in each.records} for each in (data, second.dataset)]
     if images[0] != images[1]:
         raise ValueError(
-            f"{first.folder} and {second.folder} are tests of other images: "
+            f"{first.folder} and {second.folder} are tests of different images: "
             f"{len(images[0] ^ images[1])} are only in one of them; compare tests of the same split"
         )
 

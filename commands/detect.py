@@ -4,12 +4,12 @@
     python tools/detect.py --run runs/mine street.jpg holiday/ --threshold 0.3
     python tools/detect.py --run runs/mine holiday/ --csv found.csv --drawings=false --workers 2
 
-The detector is the one that comes with the package, a run's, or any file's. A folder stands for
-every image in it and its subfolders, of any format that Pillow opens. A line has the image, class,
-score and box x1, y1, x2, y2, with tabs between. The score is the probability that the detection is
-right, or a raw score where the detector has no calibration. The box is in pixels of the upright
-image, counted from 0 and half-open: its width is x2 - x1. An image that cannot be read is skipped;
-these are listed at the end, and the exit status is 3.
+The detector is the one that comes with the package, or a run's, or any file. A folder means all
+images in it and its subfolders, of any format that Pillow opens. A line has the image, class, score
+and box x1, y1, x2, y2, separated by tabs. The score is the probability that the detection is
+right, or a raw score if the detector has no calibration. The box is in pixels of the upright
+image, counted from 0 and half-open: its width is x2 - x1. Images that cannot be read are skipped
+and listed at the end; the exit status is then 3.
 """
 
 import logging
@@ -46,7 +46,7 @@ from proposals.methods import Proposals
 
 logger = logging.getLogger("detect")
 
-# What would break a line into more, or into other columns.
+# Characters that would break a line or shift its columns.
 ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -72,24 +72,25 @@ def main(
 
     Args:
         images: images, or folders of images.
-        run: folder of a run, whose detector is taken.
-        detector: without a run, a detector's file, or the name of one that comes with the package.
-        out: folder for the drawn images; 'detected' beside the detector without it.
+        run: folder of a run, to use its detector.
+        detector: file of a detector, or the name of one that comes with the package, if no run is
+            given.
+        out: folder for the drawn images; by default 'detected' beside the detector.
         drawings: draw the images.
         json: file for all detections as COCO's JSON.
         csv: file for all detections as a table.
-        yolo: folder for a text file an image in YOLO's form, and classes.txt.
+        yolo: folder for YOLO's text files, one per image, and classes.txt.
         threshold: keep scores above this: probabilities (default 0.5), or raw scores (default
-            -0.7) where the detector has no calibration.
-        windows: the method that proposes them, by default the detector's; EdgeBoxes take less than
-            half of selective search's time.
-        scales: number of image scales; 1 is quicker than 5. Without it as in the detector.
-        precision: numbers of conv and fc layers; bfloat16 is quicker on CPUs that have it. Without
-            it as in the detector, or float32 where the machine has no bfloat16.
-        device: where the network runs; 'auto' takes a CUDA device where there is one.
-        workers: number of processes, 0 for one a core; a few images are searched in one.
-        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers search
-            in place of this machine's, and see images, detector and drawings at the same paths.
+            -0.7) if the detector has no calibration.
+        windows: the method that proposes windows, by default the detector's; EdgeBoxes take less
+            than half the time of selective search.
+        scales: number of image scales, by default the detector's; 1 is faster than 5.
+        precision: number format of conv and fc layers, by default the detector's; bfloat16 is
+            faster on CPUs that support it, other machines use float32.
+        device: where the network runs; 'auto' uses a CUDA device if there is one.
+        workers: number of processes, 0 for one per core; a few images are searched in one process.
+        cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers replace
+            this machine's processes and need images, detector and drawings at the same paths.
         strict: stop at the first image that cannot be read.
     """
     path = Path(run) / "detector.safetensors" if run else shipped(detector)
@@ -126,17 +127,17 @@ def main(
 
 
 def folder_beside(detector: Path) -> Path:
-    """Where images are drawn: beside the detector, or here for one that comes with the package."""
+    """Folder of the drawings: beside the detector, or the working folder for the package's own."""
     return (Path() if detector.parent == SHIPPED else detector.parent) / "detected"
 
 
 def counted(results: Iterable[ImageResult], *, keep: bool) -> tuple[int, dict[Path, Found]]:
-    """How many results there are, and with ``keep`` what was found in each image."""
+    """The number of results and, with ``keep``, what was found in each image."""
     found: dict[Path, Found] = {}
     count = 0
     for result in results:
         count += 1
-        if keep:  # else memory does not grow with the number of images
+        if keep:  # otherwise memory does not grow with the number of images
             found[result.image] = (result.found, result.size)
     return count, found
 
@@ -144,7 +145,7 @@ def counted(results: Iterable[ImageResult], *, keep: bool) -> tuple[int, dict[Pa
 def timed(
     results: Iterator[ImageResult], count: int, skipped: dict[str, str], *, strict: bool
 ) -> Iterator[ImageResult]:
-    """The results with progress, and the images a second at the end; as ``reported``."""
+    """As ``reported``, with a progress bar, and the images per second at the end."""
     start = time.perf_counter()
     with closing(with_progress(results, "images", count)) as shown:
         yield from reported(shown, skipped, strict=strict)
@@ -169,7 +170,7 @@ def reported(
             skipped[str(result.image)] = result.unreadable
             continue
         if result.cut_short:
-            logger.warning("%s ends early; what is there of it is searched", result.image)
+            logger.warning("%s ends early; the part that is there is searched", result.image)
         print_detections(result.image, result.found)
         yield result
 
@@ -180,14 +181,14 @@ def draw(image: NDArray[np.uint8], found: Detections, path: Path) -> None:
 
 
 def find_images(words: list[str], out: Path) -> dict[Path, Path]:
-    """The images that words of the command line name, folders replaced by what they hold.
+    """The images that the command line names, and those in the folders that it names.
 
     Args:
         words: images and folders.
-        out: folder of the drawings: where it lies in a folder, what is in it is no image to search.
+        out: folder of the drawings; images in it are not searched.
 
     Returns:
-        Of each image its name in the folder that was given, or its own name.
+        For each image its name below the folder that was given, or its own name.
 
     Raises:
         FileNotFoundError: a folder without images.
@@ -204,22 +205,22 @@ def find_images(words: list[str], out: Path) -> dict[Path, Path]:
             others += len(drawn)
         if not inside:
             raise FileNotFoundError(
-                f"no image in {place.absolute()} or below it, and {others} other files; expected "
-                "endings such as .jpg, .png, .bmp, .tif and .webp"
+                f"no image in {place.absolute()} or its subfolders, only {others} other files; "
+                "expected endings such as .jpg, .png, .bmp, .tif and .webp"
             )
         if others:
-            logger.info("%s: %d images, %d other files passed over", place, len(inside), others)
+            logger.info("%s: %d images, %d other files ignored", place, len(inside), others)
         for path in inside:
             found.setdefault(path, path.relative_to(place))
     return found
 
 
 def plan_drawings(images: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
-    """Where each image is drawn: under its own name in ``folder``, with a number if that is taken.
+    """Path of each image's drawing: its own name in ``folder``, with a number if that is taken.
 
     Args:
-        images: of each its name below the folder.
-        folder: for the drawings.
+        images: each image's name below the folder that was given.
+        folder: folder for the drawings.
     """
     drawings: dict[Path, Path] = {}
     taken: set[str] = set()
@@ -227,7 +228,7 @@ def plan_drawings(images: Mapping[Path, Path], folder: Path) -> dict[Path, Path]
         if name.suffix.lower() not in FORMATS:
             name = name.with_name(f"{name.name}.jpg")
         free, number = name, 1
-        while str(free).casefold() in taken:  # some file systems know no case
+        while str(free).casefold() in taken:  # some file systems ignore case
             number += 1
             free = name.with_stem(f"{name.stem}_{number}")
         taken.add(str(free).casefold())
@@ -236,7 +237,7 @@ def plan_drawings(images: Mapping[Path, Path], folder: Path) -> dict[Path, Path]
 
 
 def print_detections(image: Path, found: Detections) -> None:
-    """One line a detection, best first: image, class, score, box, with tabs between."""
+    """Print a line per detection, best first: image, class, score, box, separated by tabs."""
     for box, name, score in found:
         corners = "\t".join(f"{corner:.1f}" for corner in box)
         line = f"{str(image).translate(ESCAPES)}\t{name}\t{score:.3f}\t{corners}"

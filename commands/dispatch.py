@@ -1,4 +1,4 @@
-"""``sppnet NAME ...`` and ``python tools/NAME.py ...``: which module does what is asked for.
+"""``sppnet NAME ...`` and ``python tools/NAME.py ...``: import a command's module and run it.
 
 Signals are handled before the module is imported, as its imports take seconds.
 """
@@ -10,9 +10,9 @@ from importlib import import_module
 
 from commands.stopping import quit_when_stopped
 
-# Each is a module of this package, and a file of the same name in tools/.
+# Each command is a module of this package, and a file of the same name in tools/.
 COMMANDS = {
-    "get_data": "get a data set: fetch VOC 2007, draw or cut images",
+    "get_data": "get a data set: download VOC 2007, draw or cut images",
     "inspect_data": "look at annotated images before training",
     "train_det": "train a detector",
     "test_det": "test a trained detector on a split: mAP, result files, plots",
@@ -21,14 +21,14 @@ COMMANDS = {
     "evaluate_det": "score a folder of VOC result files",
     "combine_det": "combine trained detectors",
     "compare_det": "compare two detectors by their tests",
-    "make_proposals": "make the windows of a split, and measure their recall",
+    "make_proposals": "make the windows of a split and measure their recall",
     "train_edges": "train an edge network for EdgeBoxes",
     "train_cls": "train an image classifier",
-    "test_cls": "test a trained image classifier on a split, by views",
+    "test_cls": "test a trained image classifier on a split",
     "compare_cls": "compare image classifiers by their tests",
     "transfer_cls": "classify by a fixed network's features and linear SVMs",
-    "benchmark": "time SPP-net beside R-CNN",
-    "benchmark_cls": "time a classifier beside torchvision's loop",
+    "benchmark": "time SPP-net against R-CNN",
+    "benchmark_cls": "time a classifier against torchvision's loop",
 }
 PROGRAM = "sppnet"
 
@@ -39,9 +39,9 @@ def main() -> None:
     if not words or words[0] in ("--help", "-h", "help"):
         print(overview())
     elif words[0] not in COMMANDS:
-        sys.exit(f"error: {words[0]} is no command of {PROGRAM}; there are {', '.join(COMMANDS)}")
+        sys.exit(f"error: {words[0]} is not a command of {PROGRAM}: {', '.join(COMMANDS)}")
     else:
-        # The first word is what usage, errors and the records of runs call the program.
+        # Usage, errors and the records of runs show the first word as the program's name.
         sys.argv = [f"{PROGRAM} {words[0]}", *words[1:]]
         run(words[0])
 
@@ -49,15 +49,15 @@ def main() -> None:
 def run(name: str) -> None:
     """Run a command of ``COMMANDS`` with the flags of ``sys.argv``."""
     quit_when_stopped()
-    # Huge pages for torch's large tensors, where Linux leaves that to the program: detection at one
-    # scale took 0.20 s of processor time instead of 0.23, with the same result. Torch looks at it
-    # when it makes its first tensor; worker processes inherit it.
+    # Huge pages for torch's large tensors, if Linux leaves that to the program: detection at one
+    # scale took 0.20 s of processor time instead of 0.23, with the same result. Torch reads the
+    # variable when it makes its first tensor; worker processes inherit it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # OpenMP's threads sleep between two pieces of work: awake they take the cores from NNPACK's,
-    # and from other processes.
+    # OpenMP's threads shall sleep between two pieces of work: if they spin, they take the cores
+    # from NNPACK's threads and from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What imports make stays until the end: collecting it meanwhile, and once more at exit, cost a
-    # tenth of the seconds from the command to the first image's detections.
+    # Objects made by imports stay until the end. Collecting garbage during imports, and these
+    # objects at exit, took a tenth of the time from the command to the first image's detections.
     gc.disable()
     command = import_module(f"commands.{name}")
     gc.freeze()
@@ -66,7 +66,7 @@ def run(name: str) -> None:
 
 
 def overview() -> str:
-    """The commands, a line each."""
+    """The commands, one per line."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
     usage = f"usage: {PROGRAM} COMMAND [flags]"
@@ -74,7 +74,7 @@ def overview() -> str:
 
 
 def command_of(name: str) -> list[str]:
-    """The words that start another command in the way that this process was started."""
+    """The words that start another command, by ``sppnet`` or ``python`` as this one was started."""
     if sys.argv[0].startswith(f"{PROGRAM} "):
         return [PROGRAM, name]
     return ["python", f"tools/{name}.py"]

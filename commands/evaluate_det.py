@@ -1,7 +1,7 @@
-"""Score a folder of VOC result files, ours or anybody's, by the VOC 2007 rule.
+"""Score a folder of VOC result files, of any detector, by the VOC 2007 rule.
 
-The folder holds one comp4_det_<split>_<class>.txt for every class; images are not needed. The
-classes are those of the files and of the annotated objects; one without objects has no part in the
+The folder has one comp4_det_<split>_<class>.txt for every class; images are not needed. The classes
+are those of the files and of the annotated objects; a class without objects does not count in the
 mean. The last line printed is the mAP.
 
     python tools/evaluate_det.py --detections runs/voc07_alexnet/test_test_5scales/fc7+bb \
@@ -34,17 +34,17 @@ def main(
     """Score VOC result files; the last line is the mAP.
 
     Args:
-        detections: folder of comp4_det_<split>_<class>.txt, one file a class.
-        data: annotations; the list's name is part of the files' names.
-        out: folder for results.json, precision_recall.png and report.html, which shows images
-            where they are there; none are written without it.
+        detections: folder of comp4_det_<split>_<class>.txt, one file per class.
+        data: annotations; the name of the split is part of the files' names.
+        out: folder for results.json, precision_recall.png and report.html; the page shows images
+            if they are available. Without a folder nothing is written.
     """
     split = data.split
     if out is not None and Path(out).resolve() == Path(detections).resolve():
         raise ValueError(f"--out {out} is the folder of --detections; name another, to keep both")
     dataset = read_dataset(data, split, images=False)
     names = {*dataset.classes, *classes_found(detections, split)}
-    # Labels point into the annotated classes, so these come first; the table has its own order.
+    # Labels are indices into the annotated classes, so these come first; the table sorts anew.
     classes = (*dataset.classes, *sorted(names - set(dataset.classes)))
     found = read_comp4(detections, split, classes)
     evaluated = evaluate_voc(found, dataset.records, classes)
@@ -73,7 +73,7 @@ def main(
 
 
 def ordered(names: set[str]) -> list[str]:
-    """Class names in the order that a detector has them in: VOC's, or else sorted."""
+    """Class names in the order of a detector: VOC's order, otherwise sorted."""
     if names <= set(VOC_CLASSES):
         return [name for name in VOC_CLASSES if name in names]
     return sorted(names)

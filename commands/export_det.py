@@ -1,11 +1,11 @@
-"""Write a small file of a run's detector, and say what it costs.
+"""Write a small file of a run's detector, and print the size of each part.
 
     python tools/export_det.py runs/voc07_minival_both small.safetensors
     python tools/export_det.py runs/mine mine.safetensors --rank 128 --numbers float32
     python tools/export_det.py runs/voc07_minival_both fast.safetensors --windows edge_boxes
 
-fc6 and fc7 become products of thin layers (``--rank``), the weights whole numbers of one byte
-(``--numbers int8``). The file works wherever a detector's file does. Its mAP, in a run of its own:
+fc6 and fc7 become products of thin layers (``--rank``), weights become 8-bit integers (``--numbers
+int8``). The small file works wherever a detector's file does. To measure its mAP, in a new run:
 
     python tools/export_det.py runs/voc07_minival_both runs/small/detector.safetensors
     python tools/test_det.py --run runs/small --data.test_split minival
@@ -42,14 +42,14 @@ def main(
     """Write a small file of a run's detector.
 
     Args:
-        run: folder of the run, or its detector's file.
-        file: the small file.
-        rank: of fc6, and half of fc7's; 'null' keeps the layers whole.
-        numbers: int8 takes a quarter of float32's room.
-        windows: the method that proposes windows from then on; without it as in the run.
-        images: folder of images on which the small detector's scores are compared with the whole
-            one's; without it sizes alone are printed.
-        limit: compare on at most so many images.
+        run: folder of the run, or the file of its detector.
+        file: the small file to write.
+        rank: rank of fc6; that of fc7 is twice as much. 'null' keeps the layers whole.
+        numbers: number format of the weights; int8 takes a quarter of the space of float32.
+        windows: the method that proposes windows for the small file, by default the run's.
+        images: folder of images on which scores of the small and the whole detector are compared;
+            without it only sizes are printed.
+        limit: largest number of images to compare on.
     """
     found = [] if images is None else images_below(Path(images))[0]
     if images is not None and (not found or limit < 1):
@@ -66,7 +66,7 @@ def main(
 
 
 def print_sizes(whole: Path, small: Path) -> None:
-    """A table of bytes, whole and small, a line a part."""
+    """Print a table of bytes, whole and small, a line per part."""
     before, after = part_sizes(whole), part_sizes(small)
     print(f"{'part':<14}{'whole':>12}{'small':>12}  bytes")
     for part in before:
@@ -75,9 +75,9 @@ def print_sizes(whole: Path, small: Path) -> None:
 
 
 def compare(whole: SPPDetector, small: SPPDetector, images: list[Path]) -> None:
-    """Print how far the small detector's scores and boxes lie from the whole one's.
+    """Print how much scores and boxes of the small detector differ from the whole detector's.
 
-    Of each image and class the best window of the whole detector counts.
+    For each image and class, the best window of the whole detector is compared.
     """
     scores, moves = [], []
     for image in with_progress(images, "comparing", len(images)):

@@ -1,6 +1,6 @@
 """Flags of every tool, and their help.
 
-``--help`` prints the settings that people use (``COMMON``), ``--help=all`` every one.
+``--help`` prints the common settings (``COMMON``), ``--help=all`` all settings.
 """
 
 import argparse
@@ -16,14 +16,14 @@ import detection.config
 COMMON = detection.config.COMMON + classification.config.COMMON
 # Column at which the short text of a setting starts.
 TEXT_COLUMN = 36
-# A part of a setting's text after which the short text ends.
+# The short text of a setting ends before the first of these.
 CLAUSE = re.compile(r"; |\. |\.$")
 
 
 class FlagsParser(ArgumentParser):
-    """Takes flags by their whole names only, and the name of a bool alone for true.
+    """Accepts flags by their full names only, and a bool's flag without value as true.
 
-    ``--svm.c`` would be taken for ``--svm.checkpoint_every`` otherwise.
+    Otherwise ``--svm.c`` would be taken as ``--svm.checkpoint_every``.
     """
 
     def __init__(self, *words: Any, allow_abbrev: bool = False, **options: Any) -> None:
@@ -38,7 +38,7 @@ class FlagsParser(ArgumentParser):
         return super().add_argument(*names, **options)
 
     def print_usage(self, *words: Any, **options: Any) -> None:
-        """Print one line, which leaves the error below it in sight."""
+        """Print one line, so that the error below it stays in sight."""
         self._shorten_usage()
         super().print_usage(*words, **options)
 
@@ -63,7 +63,7 @@ class Help(argparse.Action):
             default=argparse.SUPPRESS,
             choices=["all"],
             metavar="all",
-            help="The settings that people use, or with =all every one.",
+            help="Show the common settings, or with =all every setting.",
         )
 
     def __call__(
@@ -73,7 +73,7 @@ class Help(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Print and end."""
+        """Print and exit."""
         if values != "all":
             assert isinstance(parser, ArgumentParser)
             shorten(parser)
@@ -82,7 +82,7 @@ class Help(argparse.Action):
 
 
 def shorten(parser: ArgumentParser) -> None:
-    """Leave out of a parser's help what is neither in ``COMMON`` nor a tool's own."""
+    """Hide settings that are neither in ``COMMON`` nor flags of the tool itself."""
     names = [action.dest for action in parser._actions]
     hidden = 0
     for action in parser._actions:
@@ -91,12 +91,12 @@ def shorten(parser: ArgumentParser) -> None:
             action.help = argparse.SUPPRESS
             hidden += not group
     if hidden:
-        parser.epilog = f"--help=all shows {hidden} more settings and the whole of each text."
+        parser.epilog = f"--help=all shows {hidden} more settings and the full text of each."
         parser.formatter_class = ShortFormatter
 
 
 class ShortFormatter(DefaultHelpFormatter):
-    """A line or two a setting: no types, and of the texts the first clause."""
+    """A line or two per setting: no types, and only the first clause of each text."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, **options | {"max_help_position": TEXT_COLUMN})

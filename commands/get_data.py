@@ -1,13 +1,13 @@
-"""Get a data set: fetch VOC 2007, draw synthetic images, or cut objects out.
+"""Get a data set: download VOC 2007, draw synthetic images, or cut objects out of images.
 
 Example:
     python tools/get_data.py voc07
     python tools/get_data.py synthetic
     python tools/get_data.py voc_crops
 
-The first fetches VOC 2007 (trainval 439 MB, test 431 MB) into data/VOCdevkit/VOC2007. A call after
-one that was broken off resumes it; a second call sees that all is there. Without network, put the
-two official archives into data/ yourself and run the same command: it checks and unpacks them.
+The first command downloads VOC 2007 (trainval 439 MB, test 431 MB) to data/VOCdevkit/VOC2007. If it
+is interrupted, the same command resumes it. Without network, put the two official archives into
+data/ yourself and run the same command: it checks and unpacks them.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from detection.data.voc_archives import VOC07, Progress, fetch, is_unpacked, unp
 
 
 def voc07(folder: Path = Path("data"), url: str | None = None) -> None:
-    """Fetch the official archives of VOC 2007, trainval and test.
+    """Download the official archives of VOC 2007, trainval and test.
 
     Args:
-        folder: the archives go here, the images into VOCdevkit/VOC2007 inside.
-        url: folder of a mirror that has the archives under their official names.
+        folder: folder for the archives; the images go to VOCdevkit/VOC2007 in it.
+        url: address of a mirror's folder that has the archives under their official names.
     """
     for archive in VOC07:
         if is_unpacked(archive, folder):
@@ -45,10 +45,10 @@ def synthetic(
     """Draw images of five classes of textured things, in VOC's layout.
 
     Args:
-        folder: the images and annotations go here.
-        train: images of the train split.
-        test: images of the test split.
-        seed: same seed, same images.
+        folder: folder for images and annotations.
+        train: number of images of the train split.
+        test: number of images of the test split.
+        seed: the same seed gives the same images.
     """
     write_synthetic_voc(folder, train, test, seed)
     print(f"{train} train and {test} test images are in {folder}")
@@ -60,8 +60,8 @@ class Annotated:
 
     Attributes:
         root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        train_split: list in ImageSets/Main whose objects are to train on.
-        test_split: list whose objects are to test on; shares no image with the other.
+        train_split: list in ImageSets/Main whose objects go to train/.
+        test_split: list whose objects go to val/; it shares no image with the other.
     """
 
     root: str = "data/VOCdevkit"
@@ -74,12 +74,12 @@ def voc_crops(
     folder: Path = Path("data/voc_crops"),
     min_side: int = 48,
 ) -> None:
-    """Cut the objects of annotated images out, for train_cls: train/CLASS/ and val/CLASS/.
+    """Cut objects out of annotated images, for train_cls: train/CLASS/ and val/CLASS/.
 
     Args:
         data: the images.
-        folder: the crops go here; one that holds others is refused.
-        min_side: pixels that an object's shorter side has at least; difficult ones are left out.
+        folder: folder for the crops; must not hold other crops.
+        min_side: smallest shorter side of an object, in pixels; difficult objects are left out.
     """
     counts, skipped = write_crops(data.root, folder, data.train_split, data.test_split, min_side)
     for split, (name, count) in zip(

@@ -2,10 +2,10 @@
 
     python tools/inspect_data.py --data.root my_images
 
-Prints the classes with their objects, what was repaired or left out, images that are there twice,
-objects that no window can reach, the recall of the windows on a sample of the images, whose windows
-stay in the cache, and how long a training will take here, estimated on 12 images. ``--sheet``
-names the PNG that shows images with their boxes. It reads every format that training reads.
+Prints the number of objects of each class, what was repaired or left out, duplicate images, objects
+too small for any window, the recall of the windows on a sample of the images (these windows stay in
+the cache), and how long a training will take on this machine, estimated from 12 images. ``--sheet``
+names the PNG that shows images with their boxes. All formats of training are read.
 """
 
 from dataclasses import replace
@@ -52,13 +52,13 @@ def main(
     """Print what a folder of annotated images holds, and draw some of them.
 
     Args:
-        data: which images; 'all' are those of every split.
+        data: the images; the split 'all' has all of them.
         proposals: the method of windows whose recall is measured.
-        training: configuration of the training whose time is told; 'null' tells none.
-        cache: folder the windows are kept under.
-        workers: number of processes that make windows, 0 for one a core.
-        sample: images whose windows are made; 0 makes none.
-        sheet: PNG of at most 24 images with their boxes.
+        training: configuration of the training whose time is estimated; 'null' for no estimate.
+        cache: folder where windows are kept.
+        workers: number of processes that make windows, 0 for one per core.
+        sample: number of images on which windows are measured; 0 for none.
+        sheet: PNG file for at most 24 images with their boxes.
 
     Raises:
         ValueError: workers or sample out of range, or the data cannot be used.
@@ -80,7 +80,7 @@ def main(
 
 
 def show_classes(data: Dataset) -> None:
-    """Print a line a class."""
+    """Print a line per class."""
     width = max(map(len, (*data.classes, "class")))
     print(
         f"{'class':<{width}} {'objects':>8} {'difficult':>10} {'images':>7}  median height, width"
@@ -91,7 +91,7 @@ def show_classes(data: Dataset) -> None:
 
 
 def show_findings(data: Dataset, proposals: Proposals) -> None:
-    """Print what was read, and what somebody would want to know of it."""
+    """Print what was read, repairs, and objects that training or detection may miss."""
     records = data.records
     objects = sum(len(record.boxes) for record in records)
     empty = sum(len(record.boxes) == 0 for record in records)
@@ -100,12 +100,12 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
         print(f"repaired or left out: {kind}: {count}")
     if few := few_objects(data):
         named = ", ".join(f"{name} {count}" for name, count in few.items())
-        print(f"classes of few objects, so expect little: {named}")
+        print(f"classes with few objects (expect low accuracy): {named}")
     if again := repeated_boxes(records):
-        print(f"objects with the box and class of another: {again}")
+        print(f"objects with the same box and class as another: {again}")
     if same := duplicates(records):
         named = "; ".join(" = ".join(group) for group in same[:NAMED])
-        print(f"images that are there more than once: {len(same)}, such as {named}")
+        print(f"duplicate images: {len(same)}, such as {named}")
     small = {record.image_id: int(out_of_reach(record, proposals).sum()) for record in records}
     if count := sum(small.values()):
         named = ", ".join([image_id for image_id, found in small.items() if found][:NAMED])
@@ -116,23 +116,23 @@ def show_findings(data: Dataset, proposals: Proposals) -> None:
 
 
 def show_recall(data: Dataset, proposals: Proposals, cache: Path, workers: int) -> None:
-    """Print how many of the objects the windows of some images cover."""
+    """Print which share of the objects the windows cover, on some images."""
     pool = shared_out(workers or cpu_count(), "generator_unordered")
     stores, data = windows_of(proposals, data, cache, pool)
     counted = sum(int((~record.difficult).sum()) for record in data.records)
     if not counted:
-        print("no object to measure the windows on")
+        print("no objects to measure the windows on")
         return
     found = measure(stores, data)[None]
     print(
-        f"windows by {proposals.name} on {len(data.records)} images: {found.windows.mean():.0f} an "
-        f"image; {found.recall[0.5]:.1%} of {counted} objects are found at IoU 0.5, "
+        f"windows by {proposals.name} on {len(data.records)} images: {found.windows.mean():.0f} "
+        f"per image; they cover {found.recall[0.5]:.1%} of {counted} objects at IoU 0.5, "
         f"{found.recall[0.7]:.1%} at 0.7"
     )
 
 
 def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) -> None:
-    """Print how long a training on the images for training would take, and tell the training."""
+    """Print how long a training would take, and keep the estimate for the training."""
     path = default_config(training)
     config = parse_config([] if path is None else ["--config", str(path)])
     given = {name: value for name, value in vars(data).items() if name != "split"}
@@ -141,7 +141,7 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
         dataset = read_dataset(config.data, config.data.train_split)
         stages = estimate_seconds(config, dataset)
     except (OSError, RuntimeError, ValueError) as error:
-        print(f"no time of a training: {error}")
+        print(f"the time of a training cannot be estimated: {error}")
         return
     images = len(dataset.records)
     each = {name: {"seconds": value, "images": images} for name, value in stages.items()}

@@ -1,16 +1,16 @@
-"""Make and keep the windows of a split's images, and say how well they cover its objects.
+"""Make the windows of a split's images, keep them, and measure how well they cover the objects.
 
-What the cache already holds is not made again; the same command resumes what was stopped. Images
-that cannot be read are left out and listed at the end, with exit status 3.
+Windows in the cache are not made again; if the command is stopped, the same command resumes it.
+Images that cannot be read are left out and listed at the end, with exit status 3.
 
     python tools/make_proposals.py --data.split trainval --workers 4
     python tools/make_proposals.py --data.split trainval --limit 300 --report
     python tools/make_proposals.py --proposals.method edge_boxes --csv table.csv --plot recall.png
 
-``--report`` prints recall at IoU 0.5, 0.7, 0.8 and 0.9, ABO and MABO of the first 10 to 2,000
-windows of each image and of all of them, and the ABO of each class, over the objects that are not
-difficult. ``--csv FILE`` puts the same rows into a table, beside those of other methods, and
-``--plot FILE`` draws all methods of that table. Seconds are processor time an image.
+``--report`` prints recall at IoU 0.5, 0.7, 0.8 and 0.9, ABO and MABO for the first 10 to 2,000
+windows of each image and for all windows, and the ABO of each class; difficult objects are left
+out. ``--csv FILE`` adds the same rows to a table of methods, and ``--plot FILE`` draws all methods
+of that table. Seconds are processor time per image.
 """
 
 import csv as csv_format
@@ -58,19 +58,19 @@ def main(
     """Make the windows of a split, and report how well they cover its objects.
 
     Args:
-        data: which images.
+        data: the images.
         proposals: the method and its parameters.
-        cache: folder the windows are kept under.
-        workers: number of processes, 0 for one a core.
-        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers do it
-            in place of this machine's, and see images and cache at the same paths.
+        cache: folder where windows are kept.
+        workers: number of processes, 0 for one per core.
+        cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers replace
+            this machine's processes and need images and cache at the same paths.
         limit: use only the first so many images of the split.
         report: print recall, ABO and MABO.
-        csv: table to put the rows into; made with its header if missing.
-        plot: PNG of the recall of all methods of the table, of this split.
+        csv: table to which the rows are added; created if missing.
+        plot: PNG file for the recall of all methods of the table on this split.
     """
     if plot is not None and csv is None:
-        raise ValueError("--plot draws the methods of a table: name it with --csv")
+        raise ValueError("--plot draws the methods of a table: name the table with --csv")
     if workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     dataset = read_dataset(data, data.split, limit=limit)
@@ -128,7 +128,7 @@ def fill(store: WindowStore, dataset: Dataset, pool: Pool) -> Dataset:
 
 
 def label(proposals: Proposals) -> str:
-    """The method's name, with the parameters that are not the defaults and not told by it."""
+    """The method's name, with changed parameters that the name does not show."""
     changed = [
         f"{name}={value}"
         for part in proposals.parts
@@ -142,7 +142,7 @@ def label(proposals: Proposals) -> str:
 
 
 def seconds_of(proposals: Proposals, records: tuple[ImageRecord, ...]) -> float:
-    """Median processor time an image on one core, from the decoded image to its windows."""
+    """Median processor time per image on one core, from the decoded image to its windows."""
     seconds = []
     for record in records:
         image = read_image(record.path)
@@ -153,9 +153,9 @@ def seconds_of(proposals: Proposals, records: tuple[ImageRecord, ...]) -> float:
 
 
 def measure(stores: list[Windows], dataset: Dataset) -> dict[int | None, ProposalRecall]:
-    """How well the first windows cover the objects that are not difficult, by their number.
+    """How well the first windows cover the objects that are not difficult, by number of windows.
 
-    Numbers that no image has so many windows of are left out; None stands for all windows.
+    Numbers larger than any image's number of windows are left out; None stands for all windows.
     """
     windows = [union([store.load(each.path) for store in stores]) for each in dataset.records]
     most = max(len(each) for each in windows)
@@ -171,7 +171,7 @@ def measure(stores: list[Windows], dataset: Dataset) -> dict[int | None, Proposa
 
 
 def row_of(budget: int | None, result: ProposalRecall, seconds: float | None) -> dict[str, Any]:
-    """Figures of a number of windows; all of them count as their mean number."""
+    """Figures for a number of windows; for all windows the number is the mean."""
     return {
         "windows": budget or round(float(result.windows.mean())),
         **{f"recall_{100 * t:.0f}": f"{share:.4f}" for t, share in result.recall.items()},
@@ -182,7 +182,7 @@ def row_of(budget: int | None, result: ProposalRecall, seconds: float | None) ->
 
 
 def curves(table: Path, split: str) -> Mapping[str, dict[str, list[float]]]:
-    """Of each method of a table: numbers of windows in order, and recalls at IoU 0.5 and 0.7."""
+    """For each method of a table: sorted numbers of windows, and recalls at IoU 0.5 and 0.7."""
     found: dict[str, list[tuple[float, ...]]] = {}
     with table.open(newline="") as file:
         for row in csv_format.DictReader(file):

@@ -1,4 +1,4 @@
-"""The files that detect writes the detections of all images to."""
+"""The files to which ``detect`` writes the detections of all images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from detection.evaluation.exports import (
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """What was asked for; of nothing, ``wanted`` is False.
+    """The files to write; None for each that is not wanted.
 
     Attributes:
         json: file for COCO's JSON.
@@ -30,19 +30,19 @@ class ResultFiles:
 
     @property
     def wanted(self) -> list[Path]:
-        """Those that are asked for."""
+        """Those that are not None."""
         return [each for each in (self.json, self.csv, self.yolo) if each is not None]
 
     def check(self, names: Mapping[Path, Path], classes: Sequence[str]) -> None:
-        """See to it, before any image is searched, that the files can be written.
+        """Check, before any image is searched, that the files can be written.
 
         Args:
-            names: as of ``write``.
+            names: as for ``write``.
             classes: names of the K classes.
 
         Raises:
-            ValueError: a file is a folder, or the other way round; or labels made by hand would be
-                replaced (``refuse_labels``).
+            ValueError: a file is a folder, or a folder a file; or labels made by hand would be
+                overwritten (``refuse_labels``).
         """
         for path in (self.json, self.csv):
             if path is not None and path.is_dir():
@@ -55,11 +55,11 @@ class ResultFiles:
     def write(
         self, found: Mapping[Path, Found], names: Mapping[Path, Path], classes: Sequence[str]
     ) -> None:
-        """Write each file that is asked for.
+        """Write each wanted file.
 
         Args:
-            found: of each image that could be read.
-            names: of each image, also of those that could not, its name below the folder given.
+            found: detections of each image that could be read.
+            names: each image's name below the folder that was given, also of unreadable images.
             classes: names of the K classes.
         """
         named = {str(image): one for image, one in found.items()}

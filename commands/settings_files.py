@@ -1,4 +1,4 @@
-"""Files of settings: where those that a command line names lie, and what they hold."""
+"""Find and read the files of settings that a command line names."""
 
 import argparse
 import logging
@@ -12,17 +12,17 @@ import yaml
 from detection.config import Config
 
 DEFAULT_CONFIG = Path("configs/voc07_alexnet.yaml")
-# Where configs/ is, too, when a tool is called from another folder: the repository, or the folder
-# that the package is installed in.
+# Folder of configs/ when a tool is called from another folder: the repository, or the folder in
+# which the package is installed.
 HOME = Path(__file__).resolve().parents[1]
 
 logger = logging.getLogger(__name__)
 
 
 def default_config(name: Path = DEFAULT_CONFIG) -> Path | None:
-    """A default configuration of the working folder, or else the one that belongs to the tools.
+    """The default configuration in the working folder, otherwise the one of the package.
 
-    None, with a warning, where neither is there.
+    None, with a warning, if neither exists.
     """
     for path in (name, HOME / name):
         if path.is_file():
@@ -34,9 +34,9 @@ def default_config(name: Path = DEFAULT_CONFIG) -> Path | None:
 
 
 def packaged_configs(words: list[str]) -> list[str]:
-    """The command line with a ``configs/NAME.yaml`` that is not in the working folder found.
+    """The command line, with ``configs/NAME.yaml`` replaced by the package's file if needed.
 
-    The configurations come with the package, so that the documented commands work in any folder.
+    So the documented commands work in any folder.
     """
     found = list(words)
     for place, (before, word) in enumerate(pairwise(["", *words])):
@@ -44,7 +44,7 @@ def packaged_configs(words: list[str]) -> list[str]:
         packaged = HOME / path
         known = Path(path).parent == DEFAULT_CONFIG.parent and packaged.is_file()
         if known and not Path(path).exists():
-            logger.info("%s is not in %s: %s is read", path, Path.cwd(), packaged)
+            logger.info("%s is not in %s: reading %s", path, Path.cwd(), packaged)
             found[place] = word.removesuffix(path) + str(packaged)
     return found
 
@@ -53,7 +53,7 @@ def trained_settings(arguments: list[str]) -> dict[str, Any]:
     """The settings in config.yaml of the run that the arguments name, as flat dotted keys.
 
     Raises:
-        ValueError: they are of another version of this project.
+        ValueError: the run was trained by another version of this project.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
@@ -71,14 +71,14 @@ def trained_settings(arguments: list[str]) -> dict[str, Any]:
         settings.pop(name, None)
     if unknown := settings.keys() - _flat(asdict(Config())):
         raise ValueError(
-            f"{trained} is of another version, whose settings {', '.join(sorted(unknown))} do not "
-            "exist here; train the run again"
+            f"{trained} was written by another version: its settings {', '.join(sorted(unknown))} "
+            "do not exist in this one; train the run again"
         )
     return settings
 
 
 def check_settings_files(arguments: list[str]) -> None:
-    """Read the files of settings that the arguments name, for a better sentence than a parser's.
+    """Read the files of settings that the arguments name, for clearer errors than a parser's.
 
     Raises:
         ValueError: as ``read_settings``.
@@ -92,10 +92,10 @@ def check_settings_files(arguments: list[str]) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What a file of settings holds; nothing, if it is empty.
+    """The settings of a YAML file; none if it is empty.
 
     Raises:
-        ValueError: the file is no YAML, or not of names and values.
+        ValueError: the file is not YAML, or has no names and values.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -104,7 +104,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.absolute()} is not valid YAML in UTF-8 ({reason})") from error
     if not isinstance(settings, dict | None):
         raise ValueError(
-            f"{path.absolute()} holds no settings: expected lines such as 'seed: 3', got a "
+            f"{path.absolute()} has no settings: expected lines such as 'seed: 3', got a "
             f"{type(settings).__name__}"
         )
     return settings or {}

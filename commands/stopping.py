@@ -1,7 +1,7 @@
-"""How a tool is stopped: Ctrl-C, a kill or a closed terminal end it in one line, at any moment.
+"""How a tool is stopped: Ctrl-C, a kill or a closed terminal end it at any moment, with one line.
 
-``quit_when_stopped`` serves from the start of a tool on, while its imports take seconds, and
-``stoppable`` while it is at work.
+``quit_when_stopped`` is in force from a tool's start, while imports take seconds; ``stoppable``
+while it works.
 """
 
 import os
@@ -25,10 +25,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """A signal raises Stopped in this block; worker processes do not outlive it then.
+    """A signal raises Stopped in this block, and ends worker processes.
 
     Raises:
-        SystemExit: in place of Stopped and of what followed from it, with 128 and the signal's
+        SystemExit: in place of Stopped and of errors that it caused, with 128 plus the signal's
             number.
     """
     stopped: list[int] = []
@@ -43,7 +43,7 @@ def stoppable() -> Iterator[None]:
     except KeyboardInterrupt:
         stopped.append(signal.SIGINT)
     except Exception:
-        if not stopped:  # else it is of something that was torn down half-way
+        if not stopped:  # otherwise the stop caused it
             raise
     finally:
         if stopped:
@@ -57,7 +57,7 @@ def stoppable() -> Iterator[None]:
 
 
 def end_processes() -> None:
-    """Kill the processes that this one started, whatever they are doing."""
+    """Kill the processes that this one started."""
     for child in active_children():
         with suppress(OSError):  # it may just have ended
             if child.pid:
@@ -65,21 +65,21 @@ def end_processes() -> None:
 
 
 def quit_when_stopped() -> None:
-    """From now on a signal ends this process at once: one line, status 128 and its number."""
+    """From now on a signal ends this process at once: one line, status 128 plus its number."""
     _handle(_quit)
 
 
 def _quit(number: int, _: FrameType | None) -> None:
-    """End at once: nothing is at work, and whatever is being imported may catch exceptions."""
+    """End without an exception, which a module that is being imported might catch."""
     end_processes()
     os.write(2, b"stopped\n")
     os._exit(128 + number)
 
 
 def _handle(handler: Handler) -> dict[int, Handler]:
-    """Install a handler; returns those before it. A signal that is ignored, as by nohup, stays so.
+    """Install a handler; returns the handlers before it. Signals ignored by nohup stay ignored.
 
-    Python allows it in the main thread only.
+    Python allows this in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}

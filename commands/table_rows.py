@@ -1,4 +1,4 @@
-"""A test's rows of docs/results/voc07_table.csv: each layer, with and without box regression."""
+"""A test's rows in docs/results/voc07_table.csv: each layer, with and without box regression."""
 
 import logging
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def fill_table(
     data: Dataset,
     candidates: Mapping[str, Path],
 ) -> None:
-    """A row of the table for each layer, with and without box regression (paper, Table 9)."""
+    """Add a row for each layer, with and without box regression (paper, Table 9)."""
     trained = detector.trained
     train, test = trained["images"], config.limit
     for layer, folder in candidates.items():
@@ -61,13 +61,13 @@ def fill_table(
 
 
 def network_facts(detector: SPPDetector) -> dict[str, str]:
-    """How the network was trained, and what a test changed; empty where it changed nothing."""
+    """How the network was trained, and what a test changed; empty if it changed nothing."""
     trained, detection = detector.trained, detector.detection
     precision, vote_iou = detector.extractor.precision, detection.vote_iou
     return {
         "network": trained["network"],
         "train_from": trained["train_from"],
-        # Of detectors from before the loss on boxes was removed, with one.
+        # Only older detectors have it, from before the loss on boxes was removed.
         "boxes": trained.get("boxes", ""),
         "precision": "" if precision == trained["precision"] else precision,
         "fc_rank": "" if detection.fc_rank is None else str(detection.fc_rank),
@@ -78,5 +78,5 @@ def network_facts(detector: SPPDetector) -> dict[str, str]:
 
 
 def windows_name(trained: str, tested: str) -> str:
-    """The windows in tables; both, where the detector was trained on others (paper 4.3)."""
+    """The windows' name in tables: two names if the detector was trained on others (paper 4.3)."""
     return tested if trained == tested else f"{trained} > {tested}"

@@ -5,11 +5,11 @@
     python tools/test_cls.py --run runs/clothing --views full --size 180
     python tools/test_cls.py --run runs/clothing --views multi --compare [runs/b/test_val/ten_128]
 
-The images are those of <data.root>/val/CLASS/, where the training's were if no root is named. A
-test's results go to a folder of its own, <run>/test_<split>/<views>_<size>/, and of images of
-another root to <run>/test_<split>_<root>-<key>/...: predictions.csv, with a line an image,
-results.json, confusion.png, and report.html, a page with the worst images. The last line printed is
-the top-1. Images that cannot be read are left out and listed, with exit status 3.
+The images are in <data.root>/val/CLASS/; the default root is that of the training. Each test has
+its own folder for results, <run>/test_<split>/<views>_<size>/, or for images of another root
+<run>/test_<split>_<root>-<key>/...: predictions.csv (a line per image), results.json, confusion.png
+and report.html, a page with the worst images. The last line printed is the top-1. Images that
+cannot be read are left out and listed, with exit status 3.
 """
 
 import json
@@ -53,10 +53,10 @@ logger = logging.getLogger("test_cls")
 
 @dataclass(frozen=True)
 class Images:
-    """Images of classes, a folder a class.
+    """Images of classes, one folder per class.
 
     Attributes:
-        root: folder that holds the split's; without it that of the training.
+        root: folder that holds the split's folder; by default the training's root.
         split: ``val``, or another folder of classes beside it.
     """
 
@@ -78,16 +78,16 @@ def main(
 
     Args:
         run: folder of the run that trained the classifier.
-        views: of an image, whose probabilities are averaged; 'multi' are 96 from maps of six
-            scales, '+' adds what it names. Without it the full image where there is a pyramid, else
-            the centre crop.
-        size: shorter side in pixels that images are resized to for crops and the full image, but
-            not for 'multi'; without it that of the training.
+        views: views of an image whose probabilities are averaged; 'multi' takes 96 views from maps
+            of six scales, '+' adds the views it names. By default the full image for a network
+            with the pyramid, otherwise the centre crop.
+        size: shorter side in pixels to which images are resized, by default the training's; not
+            for 'multi'.
         data: the images.
-        compare: folders of other tests of the same images: the difference in top-1 to each, with
-            its interval and chance.
-        csv: table to put rows of results into.
-        device: where the network runs; 'auto' takes a CUDA device where there is one.
+        compare: folders of other tests of the same images; for each, the difference in top-1 is
+            printed with its interval and p-value.
+        csv: table to which rows of results are added.
+        device: where the network runs; 'auto' uses a CUDA device if there is one.
         strict: stop at the first image that cannot be read.
     """
     check_file_name(data.split, "--data.split")
@@ -126,7 +126,7 @@ def main(
 
 
 def compared_to(others: Iterable[str], folder: Path) -> dict[str, Comparison]:
-    """The test in a folder beside each of other tests, by their folders."""
+    """The test in a folder compared with each of other tests, by their folders."""
     return {
         other: compare_tests([folder / PREDICTIONS], [Path(other) / PREDICTIONS])
         for other in others

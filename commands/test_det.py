@@ -2,12 +2,12 @@
 
     python tools/test_det.py --scales 5
     python tools/test_det.py --run runs/quickstart
-    python tools/test_det.py --detection.layer fc6 --detection.bbox=false  # another cell
+    python tools/test_det.py --detection.layer fc6 --detection.bbox=false
 
-The settings are those the run was trained with; flags change them. A test's results go to a folder
-of its own, named by what they depend on: <run>/test_<split>_<n>scales/fc7+bb_vote0.5/. The scored
-windows lie beside it, for all tests. The last line printed is the mAP. Images that cannot be read
-are left out and listed, with exit status 3.
+A test uses the settings of the training, unless flags change them. Each test has its own folder for
+results, named by its settings, such as <run>/test_<split>_<n>scales/fc7+bb_vote0.5/. The scored
+windows are kept beside it, for all tests. The last line printed is the mAP. Images that cannot be
+read are left out and listed, with exit status 3.
 """
 
 import logging
@@ -54,7 +54,7 @@ logger = logging.getLogger("test_det")
 
 
 def main(config: Config) -> None:
-    """Score the split's windows, evaluate, and write what was found."""
+    """Score the split's windows, evaluate, and write the results."""
     run = Run(config, " ".join(sys.argv), with_progress)
     config = run.config
     fixed_threads()
@@ -80,8 +80,8 @@ def main(config: Config) -> None:
     check_objects(data.records, data.classes)
     if seen := seen_in_training(run, data):
         logger.warning(
-            "%d of the %d images were trained on, such as %s: a test on them says nothing about "
-            "others",
+            "%d of the %d test images, such as %s, were used in training: results on them say "
+            "nothing about other images",
             *(len(seen), len(data.records), seen[0]),
         )
     windows, data = find_windows(run, config.data.test_split, data)
@@ -105,11 +105,11 @@ def write_results(
 
     Args:
         run: the run, whose settings say what is written.
-        detector: of the run.
+        detector: the run's detector.
         data: the split.
-        folder: of the test.
-        candidates: folder of each layer's.
-        stage: name of the scoring, for its time.
+        folder: folder of the test.
+        candidates: folder of each layer's candidates.
+        stage: name of the stage that scored the windows, for its time.
     """
     config = run.config
     with run.stage("evaluation"):
@@ -142,26 +142,26 @@ def write_results(
 
 
 def check_detector(run: Run) -> None:
-    """Make sure that a run's detector is the one that its training left.
+    """Make sure that a run's detector is the one that its training wrote.
 
     Raises:
-        ValueError: it is another's, or was changed.
+        ValueError: it comes from another training, or was changed.
     """
     trained = [event for event in read_events(run.folder) if event["event"] == "detector"]
     path = run.detector_path
     if trained and path.is_file() and file_digest(path) != trained[-1]["digest"]:
         raise ValueError(
-            f"{path} is not the detector that this run's training left (SHA-256 differs); "
-            "run its training command again, which rewrites it"
+            f"{path} is not the detector that this run's training wrote (SHA-256 differs); "
+            "run the training command again to restore it"
         )
 
 
 def facts_of(
     run: Run, detector: SPPDetector, data: Dataset, candidates: Path, stage: str
 ) -> dict[str, Any]:
-    """What makes the numbers a finding (command, data, machine, times), and its candidates.
+    """Facts for results.json: command, data, machine, times, and the folder of candidates.
 
-    The time and memory of ``stage``, the scoring of the windows, stand by themselves too.
+    ``detection`` repeats the time and memory of ``stage``, which scored the windows.
     """
     stages = stage_seconds(run.folder)
     return {
@@ -192,7 +192,7 @@ def facts_of(
 
 
 def split_of(config: Config) -> Split:
-    """Where a test's images lie."""
+    """Where a test's images are."""
     data = config.data
     return Split(data.root, data.test_split, data.format, data.unlabelled, data.lists)
 
@@ -207,11 +207,11 @@ def draw_images(
     """Draw detections of images evenly spread over the split, with the ground truth.
 
     Args:
-        folder: replaced; the drawing of ``day2/a.rf.1`` is ``day2/a.rf.1.jpg`` in it.
+        folder: folder to replace; the drawing of ``day2/a.rf.1`` is ``day2/a.rf.1.jpg`` in it.
         data: the split.
         found: detections by image id.
-        count: how many images are drawn.
-        detector: tells which detections are worth drawing.
+        count: number of images to draw.
+        detector: decides which detections are shown.
     """
     shutil.rmtree(folder, ignore_errors=True)
     step = max(len(data.records) // max(count, 1), 1)

@@ -1,4 +1,4 @@
-"""Finished tests of runs, as tools/test_det.py leaves them, by the words of a command line."""
+"""Finished tests of runs, written by tools/test_det.py, that a command line names."""
 
 import json
 import shlex
@@ -21,17 +21,18 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class RunTest:
-    """A run's test of a split, as tools/test_det.py left it.
+    """A run's test of a split, as tools/test_det.py wrote it.
 
     Attributes:
-        name: for tables: ``voc07_alexnet@5``, or of a test named ``voc07_alexnet@5/fc6+bb``.
+        name: name for tables: ``voc07_alexnet@5``, or ``voc07_alexnet@5/fc6+bb`` if the folder of
+            the test was named.
         run: the run's folder.
-        scales: the number of scales it was tested at.
-        layer: whose scores.
-        candidates: folder with one file an image.
+        scales: number of scales of the test.
+        layer: layer that scored the windows.
+        candidates: folder with one file per image.
         classes: names of the K classes, in the order of the labels.
-        trained: what the run was trained on, for the record.
-        command: makes the test.
+        trained: facts of the training, for results.json.
+        command: command that makes the test.
     """
 
     name: str
@@ -55,10 +56,10 @@ class RunTest:
         }
 
     def unreadable(self, records: Sequence[ImageRecord]) -> dict[str, str]:
-        """Which of these images the test left out as they cannot be read, by id, and why.
+        """Images that the test left out because they cannot be read: reasons by id.
 
         Raises:
-            FileNotFoundError: there are no candidates of another image.
+            FileNotFoundError: another image has no candidates.
         """
         reasons = {}
         for record in records:
@@ -71,19 +72,19 @@ class RunTest:
                 reasons[record.image_id] = str(error)
                 continue
             raise FileNotFoundError(
-                f"run {self.run} has no candidates of image {record.image_id} at {path}; "
+                f"run {self.run} has no candidates for image {record.image_id} at {path}; "
                 f"make them with: {self.command}"
             )
         return reasons
 
 
 def read_test(word: str, scales: Literal[1, 5], data: Data) -> RunTest:
-    """Find a finished test of a split: that of a run, or the one whose folder is named.
+    """Find a finished test of a split by its run or by its own folder.
 
     Raises:
-        FileNotFoundError: no such run, or it was not tested on the split at so many scales.
+        FileNotFoundError: no such run, or it was not tested on the split at this number of scales.
         ValueError: the run's tests kept different candidates, or a results.json does not say where
-            they lie, or they are softmax's.
+            they are, or they were scored by softmax.
     """
     folder = Path(word).absolute()
     if (folder / RESULTS).is_file():
@@ -93,14 +94,14 @@ def read_test(word: str, scales: Literal[1, 5], data: Data) -> RunTest:
         test = only_test(*with_scales(word, scales), data)
     if test.layer == "softmax":
         raise ValueError(
-            f"the test of run {test.run} is of scores by softmax, which do not combine with those "
-            f"of SVMs; make another with: {test.command} --detection.layer fc7"
+            f"the test of run {test.run} has scores of softmax, which cannot be combined with "
+            f"scores of SVMs; make another with: {test.command} --detection.layer fc7"
         )
     return test
 
 
 def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
-    """A run's folder and number of scales, of ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
+    """A run's folder and number of scales, from ``runs/a``, ``runs/a@1`` or ``runs/a@5``."""
     if word.endswith("@1"):
         return word.removesuffix("@1"), 1
     if word.endswith("@5"):
@@ -109,12 +110,12 @@ def with_scales(word: str, scales: Literal[1, 5]) -> tuple[str, Literal[1, 5]]:
 
 
 def only_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
-    """The test of a run at so many scales; of several with the same candidates any.
+    """A run's test at a number of scales; any of several with the same candidates.
 
-    Those by softmax are passed over where there are others. Errors as ``read_test``.
+    Tests of softmax are ignored if there are others. Errors as ``read_test``.
     """
     if not Path(run).is_dir():
-        raise FileNotFoundError(f"no run at {run}; python tools/train_det.py makes one")
+        raise FileNotFoundError(f"no run at {run}; train one with python tools/train_det.py")
     folder = results_folder(Run(Config(run=run, scales=scales, data=data)))
     places = sorted(path.parent for path in folder.glob(f"*/{RESULTS}"))
     if not places:
@@ -126,16 +127,16 @@ def only_test(run: str, scales: Literal[1, 5], data: Data) -> RunTest:
     if len({test.candidates for test in tests.values()}) > 1:
         raise ValueError(
             f"the tests of run {run} at {scales} scales kept different candidates; name the folder "
-            f"of one test in place of the run: {', '.join(map(str, tests))}"
+            f"of one test instead of the run: {', '.join(map(str, tests))}"
         )
     return next(iter(tests.values()))
 
 
 def test_of(folder: Path, run: Path, data: Data) -> RunTest:
-    """The test of a run whose results lie in a folder.
+    """The test of a run whose results are in a folder.
 
     Raises:
-        ValueError: its results.json does not say what a combination needs, or is of another split.
+        ValueError: its results.json lacks facts that a combination needs, or is of another split.
     """
     path = folder / RESULTS
     try:
@@ -145,16 +146,16 @@ def test_of(folder: Path, run: Path, data: Data) -> RunTest:
         classes, trained = tuple(facts["classes"]), facts["trained"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} does not name its candidates, classes and training ({error!r}); make it again "
-            "with tools/test_det.py"
+            f"{path} does not name its candidates, classes and training ({error!r}); run the test "
+            "again with tools/test_det.py"
         ) from error
     if split != data.test_split:
-        raise ValueError(f"{path} is of the split {split}, not of {data.test_split}")
+        raise ValueError(f"{path} is a test of the split {split}, not of {data.test_split}")
     command, name = test_command(str(run), scales, data), f"{run.resolve().name}@{scales}"
     return RunTest(name, run, scales, layer, candidates, classes, trained, command)
 
 
 def test_command(run: str, scales: int, data: Data) -> str:
-    """What tests a run; a layer or windows other than usual have flags of their own."""
+    """The command that tests a run; a special layer or windows need further flags."""
     words = [*command_of("test_det"), "--run", run, "--data.root", data.root]
     return shlex.join([*words, "--data.test_split", data.test_split, "--scales", str(scales)])

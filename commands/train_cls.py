@@ -4,10 +4,10 @@
     python tools/train_cls.py --config configs/clothing_small.yaml
     torchrun --nproc_per_node 2 -- tools/train_cls.py --config configs/clothing_small.yaml --run X
 
-The two dashes keep torchrun from taking --run for a flag of its own.
-FOLDER holds train/CLASS/ and val/CLASS/. Leaves classifier.safetensors in the run's folder, whose
-trunk --network.weights of train_det takes. Killed anywhere and started again, it ends with the same
-classifier. Images that cannot be read are left out and listed at the end, with exit status 3.
+FOLDER has train/CLASS/ and val/CLASS/. Writes classifier.safetensors to the run's folder; train_det
+can use its trunk by --network.weights. If the training is killed, the same command resumes it and
+ends with the same classifier. Images that cannot be read are left out and listed at the end, with
+exit status 3. The two dashes keep torchrun from taking --run as its own flag.
 """
 
 import logging
@@ -32,7 +32,7 @@ logger = logging.getLogger("train_cls")
 
 
 def main(config: Config) -> None:
-    """Train in this process, or in one of those that ``torchrun`` started."""
+    """Train in this process, or as one of torchrun's processes."""
     run = ClassifierRun(config, " ".join(sys.argv), with_progress)
     train = read_folder(config.data.root, "train")
     val = read_folder(config.data.root, "val", train.classes)
@@ -53,20 +53,20 @@ def main(config: Config) -> None:
 
 
 def warn_of_copies(train: LabelledImages, val: LabelledImages) -> None:
-    """Say how many images to test on are copies of images to train on."""
+    """Warn if test images are copies of training images."""
     copies = find_copies(train, val)
     if copies is None:
-        logger.info("too large a set to look for copies of training images in val")
+        logger.info("the data set is too large to look for copies of training images in val")
     elif copies:
         logger.warning(
-            "%d of %d images in val are copies of images in train, such as %s of %s; tests on them "
-            "say nothing, remove them from one of the two",
+            "%d of %d images in val are copies of images in train, such as %s of %s; a test on "
+            "copies says nothing: remove them from train or val",
             *(len(copies), len(val.names), copies[0][1], copies[0][0]),
         )
 
 
 def report(run: ClassifierRun, facts: dict[str, Any]) -> None:
-    """Print how the classifier does on centre crops, its file, and what to type next."""
+    """Print the accuracy on centre crops, and the classifier's file."""
     tested = facts["tested"]
     words = {"top1": "top-1", "top5": "top-5"}
     shares = (f"{words[name]} {100 * tested[name]:.2f} %" for name in words if name in tested)

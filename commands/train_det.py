@@ -4,10 +4,10 @@
     python tools/train_det.py --config configs/quickstart.yaml
     torchrun --nproc_per_node 2 -- tools/train_det.py --config configs/quickstart.yaml --run X
 
-Leaves detector.safetensors in the run's folder. A second call does what is missing; killed anywhere
-and started again, it ends with the same detector. Images that cannot be read are left out and
-listed at the end, with exit status 3. torchrun's processes share the fine-tuning; the two dashes
-keep it from taking --run for a flag of its own.
+Writes detector.safetensors to the run's folder. If the training is killed, the same command resumes
+it and ends with the same detector. Images that cannot be read are left out and listed at the end,
+with exit status 3. torchrun distributes fine-tuning; the two dashes keep it from taking --run as
+its own flag.
 """
 
 import logging
@@ -32,7 +32,7 @@ logger = logging.getLogger("train_det")
 
 
 def main(config: Config) -> None:
-    """Run every stage in the paper's order, and say what it took."""
+    """Run every stage in the paper's order, and print the time of each."""
     first = rank_of_process() == 0
     command = " ".join(sys.argv)
     run = Run(config, command, with_progress) if first else Run(config, command, told=False)
@@ -54,7 +54,7 @@ def main(config: Config) -> None:
         logger.info("%d images of %s, classes: %s", *described)
         if few := few_objects(data, difficult=config.data.difficult):
             named = ", ".join(f"{name} {count}" for name, count in few.items())
-            logger.warning("few objects to learn from, so expect little: %s", named)
+            logger.warning("classes with few objects (expect low accuracy): %s", named)
         run.expected = expected_seconds(run.cache, config, len(data.records))
         data = train_detector(run, data)
         stages = stages_of(run)
@@ -65,19 +65,19 @@ def main(config: Config) -> None:
 
 
 def stages_of(run: Run) -> dict[str, dict[str, float]]:
-    """What each stage of the training took, without those of tests in the same folder."""
+    """Time of each stage of the training, without the stages of tests in the same folder."""
     elsewhere = ("detection", "evaluation", f"windows of {run.config.data.test_split}")
     stages = stage_seconds(run.folder)
     return {name: one for name, one in stages.items() if not name.startswith(elsewhere)}
 
 
 def report(run: Run, stages: dict[str, dict[str, float]], images: int) -> None:
-    """Print what each stage took, the detector, and what to type next."""
+    """Print the time of each stage, the detector, and the next command."""
     print(format_stages(stages, images))
     print(f"detector {run.detector_path} sha256 {file_digest(run.detector_path)}")
     page = run.folder / NAME
     if page.exists():
-        print(f"open {page} in a browser to see how it learned, and errors in the images held back")
+        print(f"open {page} in a browser to see the learning curve, and errors in held-back images")
     print("next:", *command_of("test_det"), "--run", run.config.run)
 
 

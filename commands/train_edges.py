@@ -2,8 +2,8 @@
 
     python tools/train_edges.py --voc data/VOCdevkit/VOC2007 --bsds data/bsds500
 
-It learns from the segmentation masks of VOC's train images and, where it is given, from the
-training images of BSDS500; never from images that anything is measured on.
+It learns from the segmentation masks of VOC's train images and, with --bsds, from the training
+images of BSDS500; never from test images.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ def main(
         bsds: folder with images and boundaries of BSDS500's training images.
         split: list of VOC's images with masks.
         steps: steps of gradient descent.
-        batch: crops a step.
+        batch: crops per step.
         seed: seed of weights and crops.
-        out: the file.
+        out: file for the network.
     """
     images = read_voc_masks(voc, split)
     if not images:

@@ -5,13 +5,13 @@
     python tools/transfer_cls.py voc07 --views [full-224,full-320,full-392,full-448] --choose
     python tools/transfer_cls.py caltech101 --data.root ../shared/caltech101
 
-A view is crop (the centre), full (aspect kept) or warp (a square) with the shorter side s. For each
-layer and view the tool prints the result on the test images and, with several views, each one's
-gain over the one before. C is chosen on training images held back, of several splits in each, and
-so is s by --choose, which reads no test image (of several splits: none of the first). Features and
-their inner products are kept in the cache: a second call takes seconds. A page of classes,
-confusions and the worst images goes to runs/transfer_cls. Images that cannot be read are left out
-and listed, with exit status 3.
+A view is crop (the centre), full (aspect kept) or warp (a square), with its shorter side. For each
+layer and view the command prints the result on the test images and, with several views, the gain of
+each view over the one before. C is chosen on training images held back, in each split anew. With
+--choose you can choose views on the same images: it reads no test image (with several splits, none
+of the first). Features and their inner products are kept in the cache, so a second call takes
+seconds. A page with classes, confusions and the worst images goes to runs/transfer_cls. Images that
+cannot be read are left out and listed, with exit status 3.
 """
 
 import json
@@ -64,22 +64,21 @@ def voc07(
 
     Args:
         data: the images.
-        network: whose features are taken.
-        features: layers.
+        network: the network that computes the features.
+        features: layers to use as features.
         views: what the network sees of an image, such as full-392.
-        C: weight of the SVMs' loss; without it chosen on a third of the training images.
-        choose: measure on that third only, to choose views by; no test image is read.
-        seed: of what is held back.
-        device: where the network runs; 'auto' takes a CUDA device where there is one.
-        workers: number of processes, 0 for one a core.
-        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
-            the features in place of this machine's, and see images, weights and cache at the same
-            paths.
+        C: weight of the SVMs' loss; by default chosen on a third of the training images.
+        choose: measure on that third only, to choose views; no test image is read.
+        seed: seed of the choice of images held back.
+        device: where the network runs; 'auto' uses a CUDA device if there is one.
+        workers: number of processes, 0 for one per core.
+        cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers compute the
+            features instead of this machine, and need images, weights and cache at the same paths.
         limit: use only the first so many images of each list.
-        precision: numbers of the convolutions; bfloat16 is quicker and not exact. Where the
-            machine has no instructions for it, float32 takes its place.
+        precision: number format of the convolutions; bfloat16 is faster but less exact. Machines
+            without bfloat16 instructions use float32 instead.
         strict: stop at the first image that cannot be read.
-        csv: table to put rows of results into.
+        csv: table to which rows of results are added.
     """
     seen = tuple(map(View.parse, views))
     asked = Asked(network, features, seen, C, choose, seed, precision, csv)
@@ -102,27 +101,26 @@ def caltech101(
     strict: bool = False,
     csv: str | None = None,
 ) -> None:
-    """Caltech-101: mean over classes and over images, of several random splits.
+    """Caltech-101: mean over classes and over images, for several random splits.
 
     Args:
         data: the images.
-        network: whose features are taken.
-        features: layers.
+        network: the network that computes the features.
+        features: layers to use as features.
         views: what the network sees of an image, such as full-392.
-        C: weight of the SVMs' loss; without it each split chooses on a third of its training
+        C: weight of the SVMs' loss; by default each split chooses it on a third of its training
             images.
-        choose: measure on that third of the first split only. Views so chosen are fair to its
-            test images, not to the other splits', some of which took part.
-        seed: of the splits.
-        device: where the network runs; 'auto' takes a CUDA device where there is one.
-        workers: number of processes, 0 for one a core.
-        cluster: a Dask scheduler; its address, such as tcp://scheduler:8786, whose workers compute
-            the features in place of this machine's, and see images, weights and cache at the same
-            paths.
-        precision: numbers of the convolutions; bfloat16 is quicker and not exact. Where the
-            machine has no instructions for it, float32 takes its place.
+        choose: measure on that third of the first split only, to choose views; this is fair for
+            the first split's test images. Other splits test on some of the images used here.
+        seed: seed of the splits.
+        device: where the network runs; 'auto' uses a CUDA device if there is one.
+        workers: number of processes, 0 for one per core.
+        cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers compute the
+            features instead of this machine, and need images, weights and cache at the same paths.
+        precision: number format of the convolutions; bfloat16 is faster but less exact. Machines
+            without bfloat16 instructions use float32 instead.
         strict: stop at the first image that cannot be read.
-        csv: table to put rows of results into.
+        csv: table to which rows of results are added.
     """
     seen = tuple(map(View.parse, views))
     asked = Asked(network, features, seen, C, choose, seed, precision, csv)
@@ -131,7 +129,7 @@ def caltech101(
 
 
 def run_of(cache: str, device: Device, workers: int, cluster: str | None, strict: bool) -> Run:
-    """Where work is shared out; its folder is only for the scores."""
+    """The run that distributes the work; its folder is only for the scores."""
     config = Config(
         run="runs/transfer_cls",
         device=device,
@@ -183,7 +181,7 @@ def transfer(run: Run, task: Task, asked: Asked) -> None:
 
 
 def report(run: Run, task: Task, asked: Asked, measured: list[Measured], key: str) -> None:
-    """Write the page of settings of a key, and say where it is."""
+    """Write the page, whose name has the settings' key, and print its path."""
     network = asked.network.name
     path = run.folder / f"{task.name}_{network.replace('/', '_')}-{key}.html"
     write_transfer_report(
@@ -198,7 +196,7 @@ def report(run: Run, task: Task, asked: Asked, measured: list[Measured], key: st
 
 
 def beside_before(task: Task, before: list[Measured], one: Measured) -> Measured:
-    """A layer and view with what it gains over the layer's last view."""
+    """A layer and view, with its gain over the layer's last view."""
     earlier = [each for each in before if each.layer == one.layer]
     if not earlier:
         return one
@@ -207,5 +205,5 @@ def beside_before(task: Task, before: list[Measured], one: Measured) -> Measured
 
 
 def run() -> None:
-    """Call the task asked for with the flags of the command line."""
+    """Call the named task with the flags of the command line."""
     run_tool({"voc07": voc07, "caltech101": caltech101})

@@ -1,8 +1,8 @@
 """Every setting of a run, its default and its allowed values.
 
-jsonargparse makes YAML keys, flags and help from these dataclasses; a value out of range stops with
-its name, the value and what is allowed. Defaults follow the paper (arXiv 1406.4729) or, where the
-paper is silent, the released code; ``docs/differences.md`` lists both.
+jsonargparse makes YAML keys, flags and help from these dataclasses. A value out of range is an
+error that names the setting, the value and what is allowed. Defaults follow the paper (arXiv
+1406.4729) or, where the paper is silent, the released code; ``docs/differences.md`` lists both.
 """
 
 from dataclasses import dataclass, field
@@ -35,34 +35,34 @@ class Config:
 
     Attributes:
         run: folder of the run; it holds config, log, stage artefacts, detector and results.
-        start: file of a trained detector to start from; its network, fc6 and fc7 take the place of
-            ImageNet's. Classes are the data's.
+        start: file of a trained detector to start from; the training takes its network, fc6 and
+            fc7 instead of ImageNet's weights. The classes are still those of the data.
         seed: seed of every random choice.
-        device: where networks run; 'auto' takes a CUDA device where there is one.
-        workers: number of processes, 0 for one a core; they make windows, train SVMs and, beside a
-            GPU, read.
+        device: where networks run; 'auto' uses a CUDA device if there is one.
+        workers: number of processes, 0 for one per core; they make windows, train SVMs and, with a
+            GPU, read images.
         cluster: address of a Dask scheduler, such as tcp://scheduler:8786; its workers replace
-            this machine's and need images, cache and run at the same paths.
+            this machine's processes and need images, cache and run at the same paths.
         limit: use only the first so many images of the split.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
-        held_back: share of the training images that no stage learns from; they draw the learning
-            curve, and calibrate scores to probabilities. 0 trains on all and leaves scores raw.
-        mirrored: learn from mirror images too; SVMs and box regression, as fine-tuning always does.
-            Better where images are few, and takes twice the time there.
-        features: SPP-net's, or R-CNN's of warped windows; these send every window through the
-            network.
+        held_back: share of the training images that no stage learns from; they give the learning
+            curve and calibrate scores to probabilities. With 0, training uses all images and
+            scores stay raw.
+        mirrored: train SVMs and box regression on mirror images too; fine-tuning always does.
+            Better with few images; these stages then take twice as long.
+        features: SPP-net's or R-CNN's; R-CNN sends every warped window through the network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
-        precision: number format of conv and fc layers; bfloat16 is faster and less exact, and
-            float32 replaces it on machines without bfloat16 instructions.
+        precision: number format of conv and fc layers; bfloat16 is faster but less exact. Machines
+            without bfloat16 instructions use float32 instead.
         data: images and annotations.
-        proposals: windows, the region proposals.
+        proposals: windows (region proposals).
         network: the convolutional trunk.
         finetune: fine-tuning.
         svm: training of the SVMs.
         bbox: training of the box regression.
         detection: from scored windows to detections.
-        report: what a test leaves.
+        report: what a test writes.
     """
 
     run: str = "runs/voc07_alexnet"
@@ -93,11 +93,11 @@ class Config:
             require(self, limit=(1, 10**9))
         if self.start is None and not self.finetune.steps:
             raise ValueError(
-                "Finetune.steps 0 takes fc6 and fc7 of a trained detector: name one as --start, or "
-                "set the steps to 1 or more"
+                "Finetune.steps 0 uses fc6 and fc7 of a trained detector: give one with --start, "
+                "or set the steps to 1 or more"
             )
         if self.start is not None and self.features != "spp":
             raise ValueError(
-                "a start detector's layers are of SPP-net's features, so --start needs --features "
-                f"spp, got {self.features}"
+                "the layers of a start detector were trained on SPP-net's features, so --start "
+                f"needs --features spp, got {self.features}"
             )

@@ -1,11 +1,11 @@
 """EdgeBoxes (Zitnick and Dollar, ECCV 2014) by opencv-contrib, on any edge map.
 
-A window scores high when edges lie inside it whole and few cross its border. OpenCV has the first
+A window scores high if edges lie wholly inside it and few cross its border. OpenCV has the first
 version of the paper's code. Its own edge maps need a model file that no package index has;
-``proposals/edges.py`` makes better ones without it.
+``proposals/edges.py`` makes better edge maps without it.
 
-Between these windows come those of the regions that the same edges part the image into
-(``proposals/edge_regions.py``), which fit closer; the paper has none.
+The same edges divide the image into regions, whose windows fit objects more closely
+(``proposals/edge_regions.py``); they are mixed in among EdgeBoxes' windows. The paper has none.
 """
 
 import math
@@ -31,12 +31,12 @@ from proposals.soft_order import first_of_equals, soft_order
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 4
 
-# OpenCV's search. The values are its own, but for eta, and stand here so that no other version of
-# it changes the windows; a change changes every key.
+# OpenCV's search. All values except eta are OpenCV's defaults, written out so that another version
+# of OpenCV does not change the windows. A change here changes every key.
 SEARCH = {
     "alpha": 0.65,  # step of the sliding windows, as IoU of neighbours
     "beta": 0.75,  # IoU above which the worse of two windows is dropped
-    "eta": 0.9999,  # factor on beta after each window kept: fewer of many near-equal late windows
+    "eta": 0.9999,  # factor on beta after each window kept: fewer near-equal late windows
     "minScore": 0.01,
     "edgeMinMag": 0.1,  # weaker edges are ignored
     "edgeMergeThr": 0.5,  # larger joins fewer edge pixels to a group
@@ -55,24 +55,25 @@ class EdgeBoxes:
     """EdgeBoxes with its parameters; call it with an image, get its windows.
 
     Attributes:
-        edges: where edge maps come from: "learned" is the network that comes with the package,
-            "gradient" needs no network, "forest" a file of OpenCV's structured forests.
-        model: the structured forest's file; or of another edge network than the package's, for
-            "learned" (tools/train_edges.py makes one).
-        max_windows: windows an image at most, the best.
-        candidates: windows that OpenCV finds, of which the best are taken: those that score high
-            and differ from better ones (``proposals/soft_order.py``).
-        decay: a candidate's score falls with each window taken before it, by this times its IoU
-            with that one above ``decay_iou``, from 0 to 0.99; 0 keeps OpenCV's order.
-        decay_iou: see ``decay``; from 0 to 0.99.
-        regions: share of the windows that are of regions, from 0 to 0.9, for as long as there are
-            any; 0 leaves EdgeBoxes' own.
-        min_box_area: smallest window in square pixels, from 16, before OpenCV refines its sides.
-            OpenCV's own 1000 excludes all below 32x32, the size of 1 in 26 objects of VOC 2007
-            train.
+        edges: where edge maps come from; "learned" is the network that comes with the package,
+            "gradient" needs no network, "forest" needs a file of OpenCV's structured forests.
+        model: file of the structured forest, or for "learned" of another edge network than the
+            package's (tools/train_edges.py makes one).
+        max_windows: largest number of windows per image; the best are kept.
+        candidates: number of windows that OpenCV finds; the best of them are taken, those that
+            score high and differ from better ones (``proposals/soft_order.py``).
+        decay: how much each window already taken lowers the score of an overlapping candidate,
+            from 0 to 0.99; by this factor times the part of their IoU above ``decay_iou``. 0 keeps
+            OpenCV's order.
+        decay_iou: IoU above which ``decay`` counts, from 0 to 0.99.
+        regions: share of the windows that come from regions, from 0 to 0.9; fewer if there are not
+            enough regions. 0: EdgeBoxes' own windows only.
+        min_box_area: smallest window in square pixels, 16 or more, before OpenCV refines its
+            sides. OpenCV's default, 1000, excludes all windows below 32x32, the size of 1 in 26
+            objects of VOC 2007 train.
 
     Raises:
-        ValueError: when a value is outside the ranges above.
+        ValueError: a value is outside the ranges above.
     """
 
     edges: Literal["learned", "gradient", "forest"] = "learned"

@@ -19,14 +19,16 @@ class Proposals:
     """Where windows come from.
 
     Attributes:
-        method: where windows come from; "both" is what the paper trains on when EdgeBoxes alone is
-            used at test (4.3), "file" is for windows made elsewhere.
+        method: where windows come from; "both" uses the windows of both methods, as the paper does
+            to train detectors that are tested on EdgeBoxes alone (4.3). "file" is for windows made
+            elsewhere.
         selective_search: parameters of selective search.
         edge_boxes: parameters of EdgeBoxes.
-        file: .mat, .npz or .csv of the method "file"; see ``proposals/window_files.py``.
+        file: file of windows for the method "file": .mat, .npz or .csv; see
+            ``proposals/window_files.py``.
 
     Raises:
-        ValueError: a file without the method "file", or the other way round.
+        ValueError: a file without the method "file", or the method "file" without a file.
     """
 
     method: Literal["selective_search", "edge_boxes", "both", "file"] = "selective_search"
@@ -37,8 +39,8 @@ class Proposals:
     def __post_init__(self) -> None:
         if (self.file is None) == (self.method == "file"):
             raise ValueError(
-                f"the method 'file' needs windows in 'file', and only it; got method "
-                f"{self.method!r} and file {self.file!r}"
+                f"the method 'file' needs a file of windows in 'file', other methods have none; "
+                f"got method {self.method!r} and file {self.file!r}"
             )
 
     @classmethod
@@ -62,14 +64,14 @@ class Proposals:
 
     @property
     def name(self) -> str:
-        """The methods' names, for tables; a file of windows need not be there for its name."""
+        """The methods' names, for tables; a file of windows need not exist for that."""
         if self.file is not None:
             return name_of_file(self.file)
         return "+".join(part.name for part in self.parts)
 
     @property
     def key(self) -> str:
-        """Changes whenever the same image could give other windows; of one method, its own."""
+        """Changes whenever the same image could give other windows; for one method, its key."""
         keys = [part.key for part in self.parts]
         return keys[0] if len(keys) == 1 else content_key({"union": keys})
 
@@ -79,7 +81,7 @@ class Proposals:
 
 
 def union(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Lists of windows one after the other, without those that came before."""
+    """Lists of windows one after the other, without repeated windows."""
     if len(windows) == 1:
         return windows[0]
     together = np.concatenate(windows)

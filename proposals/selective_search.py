@@ -1,11 +1,11 @@
-"""Selective search (Uijlings et al., IJCV 2013) by opencv-contrib, made to repeat.
+"""Selective search (Uijlings et al., IJCV 2013) by opencv-contrib, made reproducible.
 
-OpenCV weights the rank of a region by libc's ``rand()``, so its order changes from run to run, and
-it returns small, low-level regions first: keeping the head of its list throws away the large
-windows (about 20 points of recall at IoU 0.7). Here libc is seeded from the image's own pixels
-and the order is turned round. Three graph segmentations, two colour spaces (HSV and Lab) and two
-similarities make the paper's "fast" mode; ``docs/results/selective_search.csv`` is the table that
-the default parameters were chosen by.
+OpenCV weights the rank of a region by libc's ``rand()``, so its order changes from run to run. It
+also returns small, low-level regions first: keeping only the head of its list would throw away the
+large windows (about 20 points of recall at IoU 0.7). So libc's generator is seeded from the image's
+pixels, and the order is reversed. The "fast" mode of the paper has three graph segmentations, two
+colour spaces (HSV and Lab) and two similarities. The default parameters were chosen by the table
+``docs/results/selective_search.csv``.
 """
 
 import ctypes
@@ -30,18 +30,19 @@ class SelectiveSearch:
     """Selective search with its parameters; call it with an image, get its windows.
 
     Attributes:
-        mode: "fast" (12 groupings an image) or "quality" (100 groupings: four to five times the
-            windows, three times the time).
-        base_k: k of the first graph segmentation, 1 or more; smaller gives more, smaller regions.
+        mode: "fast" (12 groupings an image) or "quality" (100 groupings: four to five times as
+            many windows, three times the time).
+        base_k: k of the first graph segmentation, 1 or more; a smaller k gives more and smaller
+            regions.
         inc_k: step to the next segmentation's k, 1 or more; fast takes three values of k, quality
             five.
         sigma: width in pixels of the Gaussian smoothing before segmentation, above 0.
-        min_side: windows with a side under this many pixels are dropped; 1 keeps all.
-        max_windows: keep at most so many, the head of the order, where the large regions stand;
-            None keeps all.
+        min_side: windows with a side of fewer pixels are dropped; 1 keeps all.
+        max_windows: keep at most this many windows, from the head of the order, where the large
+            regions are; None keeps all.
 
     Raises:
-        ValueError: when a value is outside the ranges above.
+        ValueError: a value is outside the ranges above.
     """
 
     mode: Literal["fast", "quality"] = "fast"

@@ -11,18 +11,18 @@ class Data:
     """Annotated images.
 
     Attributes:
-        root: folder of images and annotations; in VOC's layout, with Annotations, JPEGImages and
-            ImageSets, or the VOCdevkit above it; or XML beside the images or in a folder of its
-            own, COCO's JSON, YOLO's text files, or a CSV table.
-        train_split: split to train on: a list in VOC's ImageSets/Main; otherwise train, val or test
-            by folders, by lists, or by content. Where there is no trainval, it is train.
-        test_split: split to test on; val where there is no test.
-        format: of the annotations; 'auto' recognises it.
-        unlabelled: what becomes of images without annotation, where VOC's lists name none; they are
-            left out, or taken as images without objects.
-        lists: folder of <split>.txt, one image id a line, in place of the data's own splits.
+        root: folder of images and annotations; VOC's layout (Annotations, JPEGImages and
+            ImageSets, or the VOCdevkit above them), XML files, COCO's JSON, YOLO's text files, or
+            CSV tables.
+        train_split: split to train on; in VOC's layout a list in ImageSets/Main, otherwise train,
+            val or test by folders, by lists, or by content. If there is no trainval, it is train.
+        test_split: split to test on; if there is no test, it is val.
+        format: format of the annotations; 'auto' recognises it.
+        unlabelled: whether images without annotation are left out or count as background; in VOC's
+            layout the lists decide which images are used.
+        lists: folder of <split>.txt, one image id a line, to use instead of the data's own splits.
         difficult: train on objects marked difficult too, as the released script does; otherwise
-            they are never positives and the windows on them never negatives.
+            they are never positives, and windows on them are never negatives.
         cache: folder for windows and pooled features, shared by all runs.
     """
 
@@ -41,11 +41,11 @@ class Split:
     """One split of annotated images.
 
     Attributes:
-        root: folder of images and annotations, as of a training.
-        split: its name, as ``Data.test_split``; 'all' has every image.
-        format: of the annotations; 'auto' recognises it.
-        unlabelled: what becomes of images without annotation.
-        lists: folder of <split>.txt, one image id a line.
+        root: folder of images and annotations, as for training.
+        split: name of the split, such as train, val or test; 'all' has every image.
+        format: format of the annotations; 'auto' recognises it.
+        unlabelled: whether images without annotation are left out or count as background.
+        lists: folder of <split>.txt, one image id a line, to use instead of the data's own splits.
     """
 
     root: str = "data/VOCdevkit"

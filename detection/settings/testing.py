@@ -12,22 +12,21 @@ class Detection:
 
     Attributes:
         layer: layer whose SVMs score windows, or softmax; 'fc6+fc7' is the mean of both layers'
-            scores. None takes the last layer that SVMs were trained on.
+            scores. None uses the last layer that SVMs were trained on.
         bbox: move the detected windows by box regression.
-        bbox_passes: passes of box regression, each on the features of the box from the pass
-            before; 1 is the paper's.
-        flip: score the mirrored image too; scores and boxes are the means of both. The network
-            takes twice the time; windows are made once.
-        fc_rank: truncate fc6 to this rank, which is faster and approximate; fc7 to twice as much,
-            at most 512 either. None takes them whole.
+        bbox_passes: passes of box regression; each pass pools features from the boxes of the pass
+            before. The paper has 1.
+        flip: score the mirror image too; scores and boxes are the means of both. The network
+            takes twice as long; windows are made once.
+        fc_rank: truncate fc6 to this rank: faster, approximate; fc7 to twice this rank, each to at
+            most 512. None uses the whole layers.
         score_threshold: a window must score above this for a class.
-        candidates: best windows of a class and image that enter suppression.
+        candidates: number of best windows per class and image that enter suppression.
         nms_iou: overlap above which the lower-scored window is suppressed.
-        top_k: detections kept of a class and image.
+        top_k: number of detections kept per class and image.
         vote_iou: box voting by candidates that overlap this much; a detection's box becomes the
-            mean, weighted by score, of the class's candidates that overlap it by at least this
-            (Gidaris and Komodakis 2015, where it is 0.5). None leaves boxes as they are, as the
-            paper does.
+            mean, weighted by score, of all candidates of its class that overlap it by at least
+            this (0.5 in Gidaris and Komodakis 2015). None: no voting, as in the paper.
     """
 
     layer: Literal["pool5", "fc6", "fc7", "fc6+fc7", "softmax"] | None = None
@@ -58,12 +57,12 @@ class Detection:
 
 @dataclass(frozen=True)
 class Report:
-    """What a test leaves besides the table.
+    """What a test writes besides the table.
 
     Attributes:
         images: number of test images to draw with their detections.
-        csv: table to add rows of results to.
-        json: file for the results with the facts of the run.
+        csv: table to which rows of results are added.
+        json: file for the results and the facts of the run.
     """
 
     images: int = 12

@@ -12,17 +12,17 @@ class Network:
 
     Attributes:
         name: alexnet, vgg16, zf5, convnet5, overfeat5, overfeat7, efficientnet_lite0 or
-            resnet50_caffe; or torchvision's with a layer, such as ``resnet50/layer4``.
-        pca_channels: reduce the map to so many channels, an even number; they are the positive and
-            negative parts of principal directions of the training images' cells. None leaves the
-            map as it is.
-        weights: auto, torchvision, index, random, or a file; 'auto' takes a file in the folder,
-            torchvision's, or the package index's.
-        folder: where weights are kept.
-        keep_maps_gb: disk for the training images' maps, in 10^9 bytes, where computing them
-            takes longer than reading them; 0 computes them each time.
-        scale_rule: how a window picks its scale; the paper's pixel count nearest 224x224, or the
-            released code's rounded side length.
+            resnet50_caffe; or a network of torchvision with a layer, such as ``resnet50/layer4``.
+        pca_channels: reduce the map to this even number of channels; they are the positive and
+            negative parts of principal directions, computed from the training images' cells. None
+            leaves the map as it is.
+        weights: auto, torchvision, index, random, or a file; 'auto' takes the first it finds: a
+            file in the folder, torchvision's weights, or those of the package index.
+        folder: folder where weights are kept.
+        keep_maps_gb: disk space for the training images' maps, in 10^9 bytes; maps are kept where
+            computing them takes longer than reading them. 0 computes them each time.
+        scale_rule: how a window's scale is chosen; the paper takes the scale where its pixel count
+            is nearest 224x224, the released code rounds the side length.
     """
 
     name: str = "alexnet"
@@ -38,7 +38,7 @@ class Network:
             require(self, pca_channels=(2, 65536))
             if self.pca_channels % 2:
                 raise ValueError(
-                    "Network.pca_channels must be an even number, as each direction makes two "
+                    "Network.pca_channels must be an even number, because each direction gives two "
                     f"channels, got {self.pca_channels}"
                 )
 
@@ -48,30 +48,30 @@ class Finetune:
     """Fine-tuning on windows (paper 4.1).
 
     Attributes:
-        train_from: the first layer that is trained, with all after it; 'fc' is the paper's fc6, fc7
-            and (K+1)-way layer. From a convolution on, these train through the pyramid (as Fast
-            R-CNN showed to pay) in a second phase, after the fc layers alone.
-        hidden: width of fc6 and fc7; a start detector brings its own, and its rank.
-        steps: batches of the first phase, which trains the fc layers alone; 0 takes those of the
-            start detector (``Config.start``) as they are, and trains the linear parts only.
-        batch: windows a batch.
-        images: images that join at every step; batches are sampled from those of the last 100
+        train_from: the first layer that is trained, with all after it; 'fc' trains the paper's fc6,
+            fc7 and (K+1)-way layer. A convolution adds a second phase, which trains this
+            convolution and all layers after it through the pyramid, as in Fast R-CNN.
+        hidden: width of fc6 and fc7; with a start detector, its width and rank are used.
+        steps: batches of the first phase, which trains the fc layers alone; 0 keeps the fc layers
+            of the start detector (``Config.start``) and trains only the linear parts.
+        batch: number of windows in a batch.
+        images: images read at every step; batches are sampled from the windows of the last 100
             steps.
         conv_steps: batches of the second phase, which trains convolutions too.
-        conv_images: images a batch of the second phase.
+        conv_images: images in a batch of the second phase.
         positive_share: share of a batch that overlaps an object by IoU in [0.5, 1]; the rest
             overlap by [0.1, 0.5).
-        optimizer: 'adamw' learns fc layers from scratch in few steps; 'sgd' is the paper's, for fc
-            layers that start from ImageNet's.
-        learning_rate: of the fc layers at the start; falls to a tenth after two thirds of the
-            steps and to a hundredth after nine tenths.
-        conv_rate: the convolutions' rate as a share of the fc layers'.
+        optimizer: adamw or sgd; 'adamw' learns fc layers from scratch in few steps, 'sgd' is the
+            paper's, for fc layers that start from ImageNet's.
+        learning_rate: initial learning rate of the fc layers; falls to a tenth after two thirds of
+            the steps and to a hundredth after nine tenths.
+        conv_rate: learning rate of the convolutions, as a share of that of the fc layers.
         momentum: decay of the gradient's running mean.
         weight_decay: L2 penalty on weights, not on biases; decoupled with AdamW.
         dropout: share of fc6 and fc7 units dropped.
-        scale: each image's windows from the best-fit scale of one of its objects; 'near' takes a
-            scale beside that half of the times; 'random' is any scale, as the released code draws
-            one for each window.
+        scale: how the scale of an image's windows is chosen; 'best_fit' is the best-fit scale of
+            one of its objects, 'near' replaces it half of the time by a neighbouring scale,
+            'random' takes any scale (the released code draws one for each window).
         jitter: largest change of an image's brightness, contrast and saturation, as a share; 0
             leaves images as they are.
         checkpoint_every: steps between checkpoints.
@@ -126,23 +126,24 @@ class Finetune:
         images = getattr(self, name)
         if self.batch % images or self.batch < 2 * images:
             raise ValueError(
-                f"Finetune.batch must be a multiple of Finetune.{name}, two or more times it, as "
-                f"every image gives as many windows; got {self.batch} and {images}"
+                f"Finetune.batch must be two or more times Finetune.{name} and a multiple of it, "
+                f"because each image gives the same number of windows; got {self.batch} and "
+                f"{images}"
             )
 
 
 @dataclass(frozen=True)
 class Svm:
-    """One linear SVM a class with hard negatives (paper 4.1, released spp_train).
+    """One linear SVM per class, with hard negatives (paper 4.1, released spp_train).
 
     Attributes:
         layers: layers on whose features SVMs are trained; one pass over the images serves all.
         C: weight of the hinge loss.
-        positive_weight: how much more a positive's loss weighs.
+        positive_weight: weight of a positive's loss relative to a negative's.
         bias: value of the constant feature that carries the (regularised) bias.
-        negative_iou: a window is a negative of a class below this overlap with all its objects.
-        refit_every: new hard negatives of a class that trigger a refit; fewer where those of all
-            classes would not fit in memory, as on pool5 (12,800 numbers each).
+        negative_iou: a window that overlaps all objects of a class by less is a negative of it.
+        refit_every: number of new hard negatives of a class that triggers a refit; smaller if the
+            negatives of all classes would not fit in memory, as on pool5 (12,800 numbers each).
         checkpoint_every: images between checkpoints.
     """
 
@@ -172,7 +173,7 @@ class BoxRegression:
 
     Attributes:
         min_iou: windows that overlap an object by at least this are samples (R-CNN: 0.6).
-        ridge: the penalty lambda (R-CNN: 1000).
+        ridge: penalty lambda of the regression (R-CNN: 1000).
     """
 
     min_iou: float = 0.5

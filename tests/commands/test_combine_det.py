@@ -219,7 +219,7 @@ def test_of_tests_with_other_candidates_one_is_named(voc, tool, cats, dogs):
     assert refused.status == 1
     assert refused.err.splitlines()[-1] == (
         f"error: the tests of run {cats} at 5 scales kept different candidates; name the folder of "
-        f"one test in place of the run: {tests[0]}, {tests[1]}"
+        f"one test instead of the run: {tests[0]}, {tests[1]}"
     )
     table = voc / "table.csv"
     both = tool(*tests, "--out", voc / "out", "--csv", table)
@@ -248,11 +248,11 @@ def test_softmax_and_other_splits_are_refused(voc, tool, cats):
     for word in (soft, soft / "test_mine_5scales/softmax+bb"):
         refused = tool(cats, word, "--out", voc / "out")
         assert refused.status == 1
-        assert f"the test of run {soft} is of scores by softmax" in refused.err
+        assert f"the test of run {soft} has scores of softmax" in refused.err
     results = cats / "test_mine_5scales/fc7+bb/results.json"
     results.write_text(results.read_text().replace("mine", "other"))
     refused = tool(cats, "--out", voc / "out")
-    assert f"{results} is of the split other, not of mine" in refused.err
+    assert f"{results} is a test of the split other, not of mine" in refused.err
     assert not (voc / "out").exists()
 
 
@@ -291,7 +291,7 @@ def test_an_image_without_candidates_is_named(voc, tool, cats):
     refused = tool(cats, half, "--out", voc / "out")
     assert refused.status == 1
     line = refused.err.splitlines()[-1]
-    assert line.startswith(f"error: run {half} has no candidates of image 2 at ")
+    assert line.startswith(f"error: run {half} has no candidates for image 2 at ")
     assert line.endswith(
         f"python tools/test_det.py --run {half} --data.root {voc} --data.test_split mine --scales 5"
     )
@@ -302,7 +302,7 @@ def test_an_image_edited_after_the_test_is_named(voc, tool, cats):
     Image.new("RGB", (100, 100), "red").save(voc / "VOC2007/JPEGImages/2.png")
     refused = tool(cats, "--out", voc / "out")
     assert refused.status == 1
-    assert f"error: run {cats} has no candidates of image 2 at " in refused.err
+    assert f"error: run {cats} has no candidates for image 2 at " in refused.err
 
 
 def test_runs_that_were_not_tested_are_refused(voc, tool, cats):

@@ -102,7 +102,7 @@ def test_an_image_that_neither_could_read(tool, tmp_path, root):
     )
     assert ", 39 images" in tool(one, other).out
     whole = left_by(tmp_path / "whole/test/a", root, [True] * IMAGES)
-    assert "tests of other images: 1 are only in one of them" in tool(one, whole).err
+    assert "tests of different images: 1 are only in one of them" in tool(one, whole).err
 
 
 def test_images_that_came_or_went_after_the_test(tool, tmp_path, root):
@@ -123,12 +123,12 @@ def test_images_that_came_or_went_after_the_test(tool, tmp_path, root):
 def test_what_cannot_be_compared(tool, tmp_path, root):
     one = left_by(tmp_path / "one/test/a", root, [True] * IMAGES)
     assert "no test in" in tool(one, tmp_path / "none").err
-    assert "two folders of tests, got 1" in tool(one).err
+    assert "the folders of two tests, got 1" in tool(one).err
     old = left_by(tmp_path / "old/test/a", root, [True] * IMAGES)
     for text in (json.dumps({"classes": CLASSES}), "[]", "", '{"classes": '):
         save_text(old / "results.json", text)
-        assert "results.json does not tell its images and classes" in tool(one, old).err
+        assert "results.json does not name its images and classes" in tool(one, old).err
     assert "no test in /:" in tool("/", one).err
     birds = left_by(tmp_path / "birds/test/a", root, [True] * IMAGES, classes=["cat", "bird"])
-    assert "are of other classes: cat, dog; cat, bird" in tool(one, birds).err
+    assert "are tests of different classes: cat, dog; cat, bird" in tool(one, birds).err
     assert tool(one, birds).status == 1

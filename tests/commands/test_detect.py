@@ -111,7 +111,7 @@ def test_a_folder_is_searched_and_drawn(tool, detector, images):
         assert 0 <= y1 < y2 <= HEIGHT
     drawing = detector.parent / "detected" / "square.png"
     assert f"images drawn: 1, in {drawing.parent}" in done.err
-    assert f"{images}: 1 images, 1 other files passed over" in done.err
+    assert f"{images}: 1 images, 1 other files ignored" in done.err
     with Image.open(drawing) as drawn, Image.open(images / "square.png") as image:
         assert drawn.size == image.size
         assert drawn.tobytes() != image.tobytes()
@@ -126,7 +126,7 @@ def test_every_format_in_every_subfolder_is_searched(tool, detector, square, tmp
     done = tool(folder, "--detector", detector, "--out", out, "--windows", "edge_boxes")
     assert done.status == 0, done.err
     assert len(searched(done)) == 5
-    assert "5 images, 1 other files passed over" in done.err
+    assert "5 images, 1 other files ignored" in done.err
     drawn = {"a.rf.1.bmp.jpg", "day/a.webp.jpg", "day/two/b.tif.jpg", "day/two/c.JPG", "d.gif.jpg"}
     assert below(out) == drawn
 
@@ -241,7 +241,7 @@ def test_drawings_in_the_folder_are_not_searched(tool, detector, images):
         assert done.status == 0, done.err
         assert searched(done) == {str(images / "square.png")}
     assert below(images / "drawn") == {"square.png"}
-    assert "1 images, 2 other files passed over" in done.err
+    assert "1 images, 2 other files ignored" in done.err
 
 
 def test_two_images_of_one_name_are_both_drawn(tool, detector, images, square, tmp_path):
@@ -273,7 +273,10 @@ def test_wrong_places_are_one_sentence(tool, detector, images, tmp_path, monkeyp
     (tmp_path / "empty/notes.txt").touch()
     refused = tool("empty", "--detector", detector)
     assert refused.status == 1
-    assert f"error: no image in {tmp_path / 'empty'} or below it, and 1 other files" in refused.err
+    assert (
+        f"error: no image in {tmp_path / 'empty'} or its subfolders, only 1 other files"
+        in refused.err
+    )
 
 
 def test_all_detections_go_to_files(tool, detector, square, tmp_path):

@@ -62,7 +62,7 @@ def test_the_commands_are_listed(sppnet, words):
 def test_another_word_is_one_sentence(sppnet):
     status, out, ran = sppnet("nonsense", "--help")
     assert (out, ran) == ("", [])
-    assert status.startswith("error: nonsense is no command of sppnet; there are get_data, ")
+    assert status.startswith("error: nonsense is not a command of sppnet: get_data, ")
 
 
 def test_a_command_gets_the_words_after_its_name(sppnet):

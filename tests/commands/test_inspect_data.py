@@ -30,8 +30,8 @@ def test_a_look_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     objects = sum(len(each.objects) for each in drawn) + 4
     assert f"8 images, {objects} objects; 1 images without objects" in said
-    assert "box and class of another: 3" in said
-    assert "more than once: 1, such as b00.rf.1 = copy.1 = copy.2" in said
+    assert "same box and class as another: 3" in said
+    assert "duplicate images: 1, such as b00.rf.1 = copy.1 = copy.2" in said
     assert "too small for any window of selective_search: " in said
     assert "windows by selective_search on 2 images" in said
     assert (tmp_path / "sheet.png").is_file()
@@ -66,7 +66,7 @@ def test_how_long_a_training_takes(
     told, untold = (line for line in said if line.startswith(("a training", "no time")))
     assert "configs/own_images.yaml on 5 of the images takes about 3 minutes" in told
     assert told.endswith("(fine-tuning 1.5, SVMs 1.0, calibration 0.1)")
-    assert untold == "no time of a training: no weights are there"
+    assert untold == "the time of a training cannot be estimated: no weights are there"
     assert asked == [("voc07", windows, 5)] * 2
 
 

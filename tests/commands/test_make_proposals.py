@@ -211,7 +211,7 @@ def test_parameters_reach_the_method(run, tree, tmp_path):
         (("--proposals.selective_search.mode", "slow"), "selective_search.mode"),
         (("--proposals.edge_boxes.decay", 1), "decay must be from 0 to 0.99, got 1"),
         (("--proposals.method", "bing"), "proposals.method"),
-        (("--plot", "recall.png"), "name it with --csv"),
+        (("--plot", "recall.png"), "name the table with --csv"),
         (("--workers", -1), "workers must be 0 or more, got -1"),
         (("--data.split", "holiday"), "holiday"),
         (("--data.root", "nowhere"), "nowhere"),

@@ -114,8 +114,8 @@ def test_settings_of_an_older_run_are_one_sentence(tmp_path, cli, monkeypatch, c
         cli.run_on_trained(lambda config: None)
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'config.yaml'} is of another version, whose settings finetune.layers "
-        "do not exist here; train the run again\n"
+        f"error: {tmp_path / 'config.yaml'} was written by another version: its settings "
+        "finetune.layers do not exist in this one; train the run again\n"
     )
 
 
@@ -125,8 +125,8 @@ def test_settings_of_an_older_run_are_one_sentence(tmp_path, cli, monkeypatch, c
         (b"seed: [3\nrun: x", "is not valid YAML in UTF-8 (while parsing a flow sequence"),
         (b"run: \xff", "is not valid YAML in UTF-8 ('utf-8' codec can't decode byte 0xff"),
         (b"\xff\xfes\0e\0e\0d\0", "is not valid YAML in UTF-8"),
-        (b"hello", "holds no settings: expected lines such as 'seed: 3', got a str"),
-        (b"- a\n- b\n", "holds no settings: expected lines such as 'seed: 3', got a list"),
+        (b"hello", "has no settings: expected lines such as 'seed: 3', got a str"),
+        (b"- a\n- b\n", "has no settings: expected lines such as 'seed: 3', got a list"),
     ],
     ids=["half", "bytes", "UTF-16", "word", "list"],
 )

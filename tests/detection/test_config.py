@@ -128,15 +128,19 @@ def test_channels_are_two_for_each_direction(channels):
 
 def test_batches_of_the_second_phase_are_shared_out_evenly():
     Finetune(conv_images=7)
-    with pytest.raises(ValueError, match=r"multiple of Finetune.conv_images, .* got 256 and 7"):
+    with pytest.raises(ValueError, match=r"times Finetune.conv_images .* got 256 and 7"):
         Finetune(train_from="conv3", conv_images=7)
 
 
 def test_batches_are_shared_out_evenly():
     assert Finetune(batch=12, images=6).batch == 12
     for batch, images, words in (
-        (18, 4, "Finetune.batch must be a multiple of Finetune.images, .* got 18 and 4"),
-        (6, 6, "Finetune.batch must be a multiple .* two or more times it, .* got 6 and 6"),
+        (
+            18,
+            4,
+            "Finetune.batch must be .* times Finetune.images and a multiple of it, .* got 18 and 4",
+        ),
+        (6, 6, "Finetune.batch must be two or more times Finetune.images .* got 6 and 6"),
     ):
         with pytest.raises(ValueError, match=words):
             Finetune(batch=batch, images=images)
@@ -184,7 +188,7 @@ def test_the_quick_own_images_are_the_others_with_fewer_batches_and_no_mirror_im
         (["--svm.C", "soft"], ["svm.C", "soft", "float"]),
         (["--scales", "3"], ["scales", "3", "[1, 5]"]),
         (["--device", "tpu"], ["device", "tpu", "cpu"]),
-        (["--finetune.steps", "0"], ["Finetune.steps 0", "name one as --start"]),
+        (["--finetune.steps", "0"], ["Finetune.steps 0", "give one with --start"]),
         (
             ["--start", "voc07", "--finetune.steps", "0", "--finetune.train_from", "conv4"],
             ["Finetune.steps 0 trains no layer", "train_from must be fc, got conv4"],

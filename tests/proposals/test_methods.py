@@ -81,5 +81,5 @@ def test_windows_of_a_file(tmp_path, image):
 
 @pytest.mark.parametrize("changes", [{"method": "file"}, {"file": "windows.mat"}])
 def test_a_file_and_its_method_go_together(changes):
-    with pytest.raises(ValueError, match="the method 'file' needs windows in 'file'"):
+    with pytest.raises(ValueError, match="the method 'file' needs a file of windows in 'file'"):
         Proposals(**changes)
