@@ -97,7 +97,7 @@ def shares_right(paths: Sequence[str | Path]) -> NDArray[np.float64]:
         if ranks.keys() != set(images):
             others = len(ranks.keys() ^ set(images))
             raise ValueError(
-                f"{path} and {paths[0]} are tests of other images: {others} are only in one of "
+                f"{path} and {paths[0]} are tests of different images: {others} are only in one of "
                 "them; compare tests of the same split"
             )
     right = np.array([[ranks[image] == 1 for image in images] for ranks in tests])

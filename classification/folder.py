@@ -62,7 +62,7 @@ def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> La
         path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     if not found:
-        raise ValueError(f"{folder} holds no folder; expected one a class, with its images")
+        raise ValueError(f"{folder} has no folders; expected one folder of images per class")
     classes = tuple(classes) or tuple(found)
     if unknown := set(found) - set(classes):
         name = min(unknown)
@@ -90,7 +90,7 @@ def images_of_class(folder: Path) -> list[Path]:
     check_class_name(folder.name, str(folder.parent))
     images = images_below(folder)[0]
     if not images:
-        raise ValueError(f"{folder} holds no image; put some there or remove the folder")
+        raise ValueError(f"{folder} has no images; add some or remove the folder")
     for path in images:
         check_image_id(path.relative_to(folder).as_posix(), str(folder))
     return images

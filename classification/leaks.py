@@ -26,8 +26,7 @@ def refuse_shared(train: Iterable[str], test: Iterable[str], splits: tuple[str, 
     if shared:
         raise ValueError(
             f"{len(shared)} of {len(test)} images of {splits[1]} are in {splits[0]} too, such as "
-            f"{shared[0]}: a test on images that were trained on says nothing; name lists that "
-            "share no image"
+            f"{shared[0]}: a test on training images says nothing; name lists that share no image"
         )
 
 

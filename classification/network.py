@@ -243,7 +243,7 @@ def load_classifier(path: str | Path) -> tuple[PyramidClassifier, list[str], dic
         reason = str(error).removeprefix(f"{path} ").partition(";")[0]
         raise ValueError(
             f"{path} is not a classifier: it {reason}; expected a run's classifier.safetensors of "
-            f"the format '{FORMAT}', which training leaves"
+            f"the format '{FORMAT}', as written by a training"
         ) from error
     network = _layers(found.facts["network"], "meta")
     tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}

@@ -61,8 +61,8 @@ def _network(config: Config, ranks: Ranks, train: LabelledImages) -> PyramidClas
     settings, wanted = config.training, config.network
     if not ranks.count <= settings.batch <= len(train.names):
         raise ValueError(
-            f"--training.batch must be from {ranks.count}, an image a process, to "
-            f"{len(train.names)}, the training's images; got {settings.batch}"
+            f"--training.batch must be from {ranks.count}, one image per process, to "
+            f"{len(train.names)}, the number of training images; got {settings.batch}"
         )
     network = build_network(
         wanted.name,

@@ -82,13 +82,13 @@ def _claim(folder: Path, made_of: dict[str, Any]) -> None:
         found = json.loads(read_text(path))
         if found != made_of:
             raise ValueError(
-                f"{folder} holds crops of {_words(found)}, asked for {_words(made_of)}; name "
-                "another folder with --folder or delete this one"
+                f"{folder} holds crops of {_words(found)}, not of {_words(made_of)}; name another "
+                "folder with --folder or delete this one"
             )
         return
     if any((folder / name).exists() for name in ("train", "val")):
         raise ValueError(
-            f"{folder} holds images already, and no {NOTE} that tells what they were cut out of; "
+            f"{folder} already holds images, without a {NOTE} that says from what they were cut; "
             "name another folder with --folder or delete this one"
         )
     save_text(path, json.dumps(made_of) + "\n")

@@ -47,7 +47,7 @@ def connected(address: str) -> Any:
     except OSError as error:
         raise RuntimeError(
             f"no Dask scheduler can be reached at {address} ({error}); start 'dask scheduler' and "
-            f"{start}, or leave --cluster out"
+            f"{start}, or leave out --cluster"
         ) from error
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
@@ -117,7 +117,7 @@ def _done_again(future: Any, job: Job) -> Any:
     try:
         return future.result()
     except KilledWorker as error:
-        logger.warning("%s; the image is done again, here", " ".join(str(error).split()))
+        logger.warning("%s; this process does the image again", " ".join(str(error).split()))
         return with_one_thread(*job)
 
 
@@ -137,6 +137,6 @@ def _loss_told(client: Any, address: str) -> Iterator[None]:
             raise
         connected.cache_clear()
         raise RuntimeError(
-            f"the Dask scheduler at {address} is lost; what is done is kept: start it again, with "
-            "workers, and run the same command again"
+            f"the Dask scheduler at {address} is lost; finished work is kept: start the scheduler "
+            "and workers again, then run the same command"
         ) from error

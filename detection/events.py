@@ -18,9 +18,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     events = [event for event in map(_event_in, lines) if event is not None]
     if len(events) < len(lines):
-        logger.warning(
-            "%s: %d lines are not whole and count nothing", path, len(lines) - len(events)
-        )
+        logger.warning("%s: %d lines are incomplete and ignored", path, len(lines) - len(events))
     return events
 
 

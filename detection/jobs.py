@@ -36,6 +36,6 @@ def _in_folder(folder: str, job: Callable[[], Any]) -> Any:
     except OSError as error:
         raise RuntimeError(
             f"a worker on {os.uname().nodename} does not see {folder} ({error.strerror}); images, "
-            "caches and runs must lie on a file system that all machines have at the same place"
+            "cache and runs must be on a file system that all machines have at the same paths"
         ) from error
     return job()

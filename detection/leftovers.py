@@ -28,7 +28,7 @@ def sweep(run: Path, cache: Path) -> None:
     """
     (of_run, _), (of_cache, size) = remove_leftovers(run), remove_leftovers(cache)
     for path in of_run + of_cache:
-        logger.info("deleted %s, left by a program that was killed", path)
+        logger.info("deleted %s, a leftover of a killed program", path)
     remove_dead_names()
     if size >= LARGE_CACHE_BYTES:
         logger.info(

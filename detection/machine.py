@@ -58,7 +58,7 @@ def ready(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # the latter without CUDA in PyTorch
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise RuntimeError(
-            f"the device {device} cannot be used ({reason}); name another, such as cpu"
+            f"the device {device} cannot be used ({reason}); use another, such as cpu"
         ) from error
     return device
 

@@ -133,8 +133,8 @@ def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[A
         except BrokenProcessPool:
             left = handed_out.taken_back()
         logger.warning(
-            "a worker process was killed, as by a system that is out of memory; %d images are "
-            "done again, here; fewer --workers need less memory",
+            "a worker process was killed, perhaps because memory ran out; this process does its "
+            "%d images again; fewer --workers need less memory",
             len(left),
         )
         yield from (with_one_thread(*job) for job in left)

@@ -146,14 +146,14 @@ class Run:
             lock.acquire()
         except Timeout as error:
             raise RuntimeError(
-                f"another training is at work in {self.folder.absolute()}; wait until it is done, "
-                "or name another folder by --run"
+                f"another training is at work in {self.folder.absolute()}; wait until it ends, or "
+                "name another folder with --run"
             ) from error
         except OSError as error:
             raise OSError(
                 f"{self.folder.absolute()} cannot be locked against a second training "
-                f"({error.strerror or error}); name a folder by --run whose file system has locks "
-                "(NFS has them with the option local_lock=flock), or look at its disk"
+                f"({error.strerror or error}); use --run with a folder whose file system has locks "
+                "(for NFS, the option local_lock=flock), or check the disk"
             ) from error
         try:
             yield
@@ -247,7 +247,7 @@ class Run:
 
     def done_before(self, stage: str, done: int, total: int) -> None:
         """Say how many of a stage's images were there already."""
-        logger.info("%s: %d of %d images were done before", stage, done, total)
+        logger.info("%s: %d of %d images were already done", stage, done, total)
 
     def reused(self, name: str, path: Path) -> None:
         """Say that a stage's artefact was there already."""

@@ -133,7 +133,7 @@ def read_checkpoint(path: str | Path, key: str) -> Artefact | None:
     if not Path(path).exists():
         return None
     if key_in(path) != key:
-        logger.info("%s is of other settings or data and is not resumed", path)
+        logger.info("%s has other settings or data and is not resumed", path)
         return None
     return read_artefact(path, key)
 
@@ -164,13 +164,13 @@ def _entry(path: str | Path, metadata: Mapping[str, str] | None, key: str | None
     entry = json.loads((metadata or {}).get(ENTRY, "{}"))
     if not isinstance(entry, dict) or not {"key", "facts", "digest"} <= entry.keys():
         raise DamagedArtefact(
-            f"{path} is of another version or program; delete it and run the same command again, "
-            "which makes it anew"
+            f"{path} is from another version or program; delete it and run the same command again "
+            "to make it anew"
         )
     if key is not None and entry["key"] != key:
         raise DamagedArtefact(
-            f"{path} is of something else (key {entry['key']}, expected {key}); delete it and run "
-            "the same command again, which makes it anew"
+            f"{path} has another key ({entry['key']}, expected {key}); delete it and run the same "
+            "command again to make it anew"
         )
     return entry
 
@@ -191,8 +191,7 @@ def _damage_named(path: str | Path) -> Iterator[None]:
         raise
     except (SafetensorError, IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtefact(
-            f"{path} is damaged ({error}); delete it and run the same command again, which makes "
-            "it anew"
+            f"{path} is damaged ({error}); delete it and run the same command again to make it anew"
         ) from error
     except OSError as error:
         raise unread(path, error) from error

@@ -41,7 +41,7 @@ def read_cut(path: Path) -> Image.Image:
     if "progressive" in header.info:
         return _decoded(_closed(content))
     if header.format == "GIF":  # it fills what is missing with its transparent colour
-        raise TooMuchMissing("of a GIF no part is read")
+        raise TooMuchMissing("parts of a GIF are not read")
     # What is missing keeps the value that it had before.
     image, other = (_decoded_over(content, value) for value in (0, 255))
     differs = np.asarray(image) != np.asarray(other)

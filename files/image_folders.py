@@ -78,7 +78,7 @@ class ImageFinder:
         elif not self.folder.is_dir():
             hint = f"; there is no folder {self.folder}"
         raise FileNotFoundError(
-            f"no image of '{image_id}' at {path}, nor with another ending that Pillow opens{hint}"
+            f"no image of '{image_id}' at {path}, or with another ending that Pillow opens{hint}"
         )
 
     def _images_in(self, folder: Path) -> dict[str, Path]:

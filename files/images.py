@@ -111,7 +111,7 @@ def _errors_named(path: Path) -> Iterator[None]:
     try:
         if not path.is_file():
             if path.exists():
-                raise UnreadableImage(f"{path} is a folder or no ordinary file; name an image")
+                raise UnreadableImage(f"{path} is a folder or a special file; name an image")
             raise FileNotFoundError(f"no image at {path}")
         yield
     except (UnreadableImage, FileNotFoundError):
@@ -190,7 +190,7 @@ def given_image(image: NDArray[np.uint8] | Image.Image | str | Path) -> NDArray[
     if isinstance(image, str | Path):
         return read_image(image)
     raise TypeError(
-        f"an image is an array (H, W, 3), one of Pillow's or a path, one at a time; got "
+        "an image is an array (H, W, 3), a Pillow image or a path, one at a time; got "
         f"{type(image).__name__}"
     )
 

@@ -79,7 +79,7 @@ def path_in_errors(path: str | Path) -> Iterator[None]:
         remedy = REMEDIES.get(error.errno or 0, "look at its disk and folder")
         raise OSError(
             f"{path} cannot be written ({error.strerror or error}); {remedy} and run the same "
-            "command again: what was done before is kept"
+            "command again: finished work is kept"
         ) from error
 
 
@@ -131,8 +131,8 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
     for output in outputs:
         if _identity(Path(output)) in known:
             raise ValueError(
-                f"{output} would be written over, and it is or holds an image that is read; name "
-                "another folder"
+                f"{output} would be overwritten, but it is or holds an input image; name another "
+                "folder"
             )
 
 

@@ -118,8 +118,8 @@ def load_edges(path: str) -> EdgeNetwork:
         arrays = read_artefact(path, KEY).arrays
     except DamagedArtefact as error:
         raise ValueError(
-            f"{path} is not a whole edge network; install the package again for its own, or make "
-            "one with tools/train_edges.py"
+            f"{path} is not a whole edge network; reinstall the package to restore its own "
+            "network, or train one with tools/train_edges.py"
         ) from error
     network = fused(EdgeNetwork())
     network.load_state_dict({name: torch.from_numpy(a).float() for name, a in arrays.items()})

@@ -130,7 +130,9 @@ def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgeSampl
     """
     pixels = read_image(image)
     if pixels.shape[:2] != edges.shape:
-        raise ValueError(f"{mask} is of {edges.shape}, its image {image} of {pixels.shape[:2]}")
+        raise ValueError(
+            f"{mask} has the shape {edges.shape}, but its image {image} has {pixels.shape[:2]}"
+        )
     return EdgeSample(pixels, edges, counts)
 
 

@@ -115,8 +115,8 @@ class ImportedWindows:
             ValueError: always.
         """
         raise ValueError(
-            f"the windows in {self.file} are of its own images only; take another "
-            "--proposals.method for new ones"
+            f"{self.file} has windows for its own images only; use another --proposals.method for "
+            "new images"
         )
 
 

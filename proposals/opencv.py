@@ -49,8 +49,8 @@ def opencv() -> ModuleType:
         raise RuntimeError(f"OpenCV cannot be imported ({error}); run: {command}") from error
     if not hasattr(getattr(cv2, "ximgproc", None), "segmentation"):
         raise RuntimeError(
-            f"OpenCV {cv2.__version__} has no ximgproc module: opencv-python was installed over "
-            f"opencv-contrib-python, or alone; run: {command}"
+            f"OpenCV {cv2.__version__} has no ximgproc module: opencv-python was installed alone, "
+            f"or over opencv-contrib-python; run: {command}"
         )
     return cv2
 

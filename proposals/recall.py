@@ -94,8 +94,8 @@ def _check(
 ) -> None:
     if not len(windows) == len(boxes) == len(labels):
         raise ValueError(
-            "windows, boxes and labels must be of as many images, "
-            f"got {len(windows)}, {len(boxes)} and {len(labels)}"
+            f"windows, boxes and labels must be of the same number of images, got {len(windows)}, "
+            f"{len(boxes)} and {len(labels)}"
         )
     for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         if len(box) != len(label):

@@ -150,13 +150,11 @@ def read_class_folders(root: str | Path) -> ClassFolders:
     root = inner if inner.is_dir() else root
     if not root.is_dir():
         raise FileNotFoundError(
-            f"no folder {root.absolute()}; name by --data.root one that holds a folder a class"
+            f"no folder {root.absolute()}; give a folder with one folder per class by --data.root"
         )
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     if len(folders) < 2:
-        raise ValueError(
-            f"{root} holds {len(folders)} folders; expected two or more, a folder a class"
-        )
+        raise ValueError(f"{root} has {len(folders)} folders; expected two or more, one per class")
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
@@ -187,8 +185,8 @@ def draw_split(
         own = generator.permutation(np.flatnonzero(labels == label))
         if len(own) <= train:
             raise ValueError(
-                f"class {name} has {len(own)} images that can be read; {train} to train on and one "
-                "or more to test on were asked for: add some, or set --data.train_images lower"
+                f"class {name} has {len(own)} images that can be read; the test needs {train} for "
+                "training and at least one more: add images, or lower --data.train_images"
             )
         rows[0].extend(own[:train])
         rows[1].extend(own[train : train + test])

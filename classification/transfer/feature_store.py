@@ -142,8 +142,8 @@ class FeatureStore:
         size = sum(path.stat().st_size for path in features)
         if size >= LARGE_CACHE_BYTES:
             logger.info(
-                "the features in %s take %.1f GB; the same images and views need only the matrices "
-                "%s* beside them, so the other files can be deleted while nothing runs",
+                "the features in %s take %.1f GB; for the same images and views only the matrices "
+                "%s* are needed, so the other files can be deleted while nothing runs",
                 *(self.folder, size / 1e9, GRAM),
             )
 

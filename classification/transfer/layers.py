@@ -134,8 +134,8 @@ class LayerExtractor:
                 self._maps(torch.zeros(1, 3, view.size, view.size, device=self.backbone.device))
         except RuntimeError as error:
             raise ValueError(
-                f"{self.backbone.name} has no map of a view of {view.size} pixels; take a larger "
-                "one, such as 224"
+                f"{self.backbone.name} has no map of a view of {view.size} pixels; use a larger "
+                "view, such as 224"
             ) from error
 
 

@@ -86,8 +86,9 @@ def check_pixels(annotations: Sequence[Annotation], file: str) -> None:
             where = where or each.source
     if where:
         raise ValueError(
-            f"{where} has corners of boxes between 0 and 1, as relative coordinates (YOLO's style) "
-            "are; expected pixels: multiply x by the image's width, y by its height"
+            f"{where} has corners of boxes between 0 and 1, which look like relative coordinates "
+            "(as in YOLO's format); expected pixels: multiply x by the image's width, y by its "
+            "height"
         )
 
 

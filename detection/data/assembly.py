@@ -134,5 +134,5 @@ def _check_size(annotation: Annotation, path: Path, size: tuple[int, int]) -> No
         cause = "the boxes were drawn on the image before it was turned, as by its EXIF tag"
     raise ValueError(
         f"{annotation.source} says height {annotation.size[0]}, width {annotation.size[1]}, but "
-        f"{path} has height {size[0]}, width {size[1]}; {cause}: bring the two together"
+        f"{path} has height {size[0]}, width {size[1]}; {cause}: make the two agree"
     )

@@ -141,7 +141,7 @@ def _by_id(
         key = _key(entry.get("id"))
         if key is None or key in found:
             given = shown(entry.get("id"))
-            raise ValueError(f"{where} has the {what} id {given} twice, or it is no id")
+            raise ValueError(f"{where} has the {what} id {given} twice, or it is not an id")
         found[key] = entry
     return found
 

@@ -75,7 +75,7 @@ def _read_table(folder: DataFolder, path: Path) -> dict[Path, Annotation]:
     if missing:
         raise ValueError(
             f"{where} has no column {', '.join(missing)}; expected filename, class, xmin, ymin, "
-            f"xmax, ymax (width and height may be there), got {', '.join(columns)}"
+            f"xmax, ymax (width and height are optional), got {', '.join(columns)}"
         )
     of_image: dict[Path, list[tuple[str, Row]]] = defaultdict(list)
     for row in _rows(table, where):
@@ -98,8 +98,8 @@ def _rows(table: "csv.DictReader[str]", where: Path) -> Iterator[Row]:
             yield row
     except csv.Error as error:
         raise ValueError(
-            f"{where} line {table.line_num} is no row of a table ({error}); look for a quotation "
-            "mark that is not closed"
+            f"{where} line {table.line_num} is not a row of a table ({error}); look for a "
+            "quotation mark without its partner"
         ) from error
 
 
@@ -112,9 +112,7 @@ def _annotation(rows: list[tuple[str, Row]]) -> Annotation:
     sizes = {as_size(row.get("height"), row.get("width"), source): source for source, row in rows}
     if len(sizes) > 1:
         first, second, *_ = sizes.values()
-        raise ValueError(
-            f"{first} and {second} give one image different sizes; bring them together"
-        )
+        raise ValueError(f"{first} and {second} give one image different sizes; make them agree")
     first_source = rows[0][0]
     corners = [[number(row[name], source, name) for name in CORNERS] for source, row in rows]
     return Annotation(

@@ -215,8 +215,8 @@ class DataFolder:
         ranked = sorted(found, key=likeness, reverse=True)
         if len(ranked) > 1 and likeness(ranked[0]) == likeness(ranked[1]):
             raise ValueError(
-                f"{what} may be of {self.root / ranked[0]} or {self.root / ranked[1]}; rename one, "
-                "or keep only one below the data's folder"
+                f"{what} may belong to {self.root / ranked[0]} or {self.root / ranked[1]}; rename "
+                "one, or keep only one below the data's folder"
             )
         return ranked[0]
 

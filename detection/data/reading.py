@@ -111,7 +111,7 @@ def _chosen(
     own = [name for name in by_split if name]
     everything = _everything(by_split)
     if not everything:
-        raise ValueError(f"{data.root} holds no labelled image: {source.described}")
+        raise ValueError(f"{data.root} has no labelled image: {source.described}")
     if data.lists is not None:
         return _listed(Path(data.lists), split, everything)
     if split == ALL:
@@ -126,8 +126,8 @@ def _chosen(
         return list(by_split[name].values()), name, "its own split"
     if own:
         logger.warning(
-            "the split '%s' of %d of the %d labelled images in %s is the only one, and is passed "
-            "over: all images are split by content",
+            "the split '%s' of %d of the %d labelled images in %s is the only split, so it is "
+            "ignored: all images are split by content",
             *(own[0], len(by_split[own[0]]), len(everything), data.root),
         )
     return _by_content(everything, split, str(data.root), None if kept is None else kept / LISTS)
@@ -166,8 +166,8 @@ def _warn_of_guesses(folder: DataFolder) -> None:
     if folder.guessed:
         (where, written), image = next(iter(folder.guessed.items()))
         logger.warning(
-            "names of images as of another place, matched by their ends: %d, first '%s' in %s, "
-            "taken for %s",
+            "names of images with paths of another place, matched by their ends: %d, first '%s' "
+            "in %s, matched to %s",
             *(len(folder.guessed), written, where, folder.root / image),
         )
 
@@ -177,8 +177,8 @@ def _warn_of_new(lists: Path, everything: Mapping[str, Labelled]) -> None:
     listed = [read_list(lists, name, everything) for name in lists_in(lists)]
     if new := len(everything) - len({each.image_id for part in listed for each in part}):
         logger.warning(
-            "%d labelled images came after the lists in %s were made, and are not used; add their "
-            "ids there, or take another --run to split all images anew",
+            "%d labelled images were added after the lists in %s were made, and are not used; add "
+            "their ids to the lists, or use another --run to split all images anew",
             *(new, lists),
         )
 

@@ -106,7 +106,7 @@ def _held_back(names: Mapping[str, set[str]], times: Mapping[str, int]) -> set[s
         if gone:
             logger.warning(
                 "too few images to keep one for the test and all classes for the training, which "
-                "lacks: %s; label more images of them",
+                "now lacks: %s; label more images of these classes",
                 ", ".join(gone),
             )
     return held
@@ -146,7 +146,7 @@ def known_only(test: Sequence[Labelled], classes: Iterable[str]) -> list[Labelle
     if not names:
         return list(test)
     logger.warning(
-        "objects of classes that the training has none of, left out of the test: %s",
+        "objects of classes that the training images lack, left out of the test: %s",
         ", ".join(f"{name} {count}" for name, count in sorted(names.items())),
     )
     return [
@@ -177,8 +177,8 @@ def read_list(folder: Path, split: str, labelled: Mapping[str, Labelled]) -> lis
             image_id = image_id.removesuffix(ending)
         if image_id not in labelled:
             raise ValueError(
-                f"{where} names '{image_id}', which is none of the {len(labelled)} labelled images "
-                "of the data; take it out, or delete the lists to have them made anew"
+                f"{where} names '{image_id}', which is not among the {len(labelled)} labelled "
+                "images of the data; remove it, or delete the lists to have them made again"
             )
         if image_id in found:
             raise ValueError(f"{where} names '{image_id}' a second time")

@@ -146,8 +146,9 @@ def _warn_of_alike(names: Sequence[str]) -> None:
     groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     if groups:
         logger.warning(
-            "classes that differ by case, white space or form of letters only are learned apart: "
-            "%s; if they are one, write it in one way in the annotations",
+            "classes that differ only in case, white space or Unicode form are learned "
+            "separately: %s; if they are the same class, write its name the same way in all "
+            "annotations",
             ", ".join(groups),
         )
 
@@ -156,4 +157,4 @@ def _find(finder: ImageFinder, image_id: str, listed: Path) -> Path:
     try:
         return finder.find(image_id)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; add it or take '{image_id}' out of {listed}") from None
+        raise FileNotFoundError(f"{error}; add it or remove '{image_id}' from {listed}") from None

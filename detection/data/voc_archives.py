@@ -148,7 +148,7 @@ def _transfer(url: str, part: Path) -> Iterator[Progress]:
     if broken or (total is not None and done != total):
         raise RuntimeError(
             f"{url} broke off after {done} of {total or 'unknown'} bytes "
-            f"({broken or 'connection closed'}); the same command resumes there"
+            f"({broken or 'connection closed'}); the same command resumes the download"
         )
 
 

@@ -26,8 +26,8 @@ def find_voc_folder(root: str | Path) -> Path:
             return folder
     if root.is_file():
         raise FileNotFoundError(
-            f"{root} is a file; name by --data.root the folder of images and annotations (of an "
-            "archive, the folder that it is unpacked to)"
+            f"{root} is a file; give the folder of images and annotations with --data.root (unpack "
+            "an archive first)"
         )
     if not root.is_dir():
         where = f" (it would be {root.absolute()}: {RELATIVE})" if not root.is_absolute() else ""
@@ -135,7 +135,7 @@ def _id_in(line: str, folder: Path, where: str) -> str:
         raise ValueError(
             f"{where} is '{line}', which is read as the id '{image_id}' and the flag {flag} of "
             f"VOC's lists of one class, but there is an annotation '{whole}.xml'; rename it and "
-            f"its image, so that the id ends otherwise, as '{image_id}_{flag}'"
+            f"its image so that the id does not end in a flag, for example '{image_id}_{flag}'"
         )
     return image_id
 

@@ -56,7 +56,7 @@ def _objects(path: Path, root: ET.Element) -> list[ET.Element]:
     if len(meant) != len(objects):
         stray = next(item for item in meant if item not in objects)
         raise ValueError(
-            f"{path} has <{stray.tag}> where VOC has none; expected <object>, directly in "
+            f"{path} has <{stray.tag}> where VOC's format has none; expected <object> directly in "
             "<annotation>"
         )
     return objects

@@ -47,8 +47,8 @@ def read_xml_folder(folder: DataFolder) -> Source:
             if not folder.belong(path, image):
                 raise FileNotFoundError(
                     f"{annotation.source} names the image '{named}', which is not below "
-                    f"{folder.root} in a folder of the same name ({folder.root / image} is in "
-                    "another); add the image, or take the annotation away"
+                    f"{folder.root} in a folder of that name ({folder.root / image} is in another "
+                    "one); add the image, or remove the annotation"
                 )
         source.add(image, annotation)
     return source

@@ -110,8 +110,8 @@ def _refuse_tracks(lines: Sequence[Line]) -> None:
     if sure or (tracked and len(tracked) == len(others)):
         raise ValueError(
             f"{(sure or tracked)[0].where} has {TRACKED} numbers after its class, the last of them "
-            "whole, as a box with its confidence and the number of its track has; neither is part "
-            "of a label: take both out, or write the triangle that it may be with a fourth point"
+            "whole, which looks like a box with a confidence and a track number. Neither is part "
+            "of a label: remove both; if it is a triangle, write it with a fourth point"
         )
 
 
@@ -143,14 +143,14 @@ def _corners(shares: Sequence[float], where: str) -> list[float]:
     if outside:
         raise ValueError(
             f"{where} has {outside[0]:g}; expected shares of the image's width and height, from 0 "
-            "to 1: divide pixels by them"
+            "to 1: divide pixels by width and height"
         )
     if len(shares) == 4:
         x, y, width, height = shares
         return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
     if len(shares) < 6 or len(shares) % 2:
         raise ValueError(
-            f"{where} has {len(shares)} numbers after its class; expected 4 of a box, or x and y "
-            "of three points or more (a confidence, as of detections, is no part of a label)"
+            f"{where} has {len(shares)} numbers after its class; expected the 4 of a box, or x and "
+            "y of three points or more (a label has no confidence, detections do)"
         )
     return [min(shares[::2]), min(shares[1::2]), max(shares[::2]), max(shares[1::2])]

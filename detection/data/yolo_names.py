@@ -147,7 +147,8 @@ def names_by_folder(
             if those != names[0]:
                 raise ValueError(
                     f"{folder.root / near[0].path} and {folder.root / other.path} name different "
-                    f"classes, and either may be of {folder.root / first[place]}; keep one of them"
+                    f"classes, and either may belong to {folder.root / first[place]}; keep one of "
+                    "them"
                 )
         with_keypoints = [each for each in near if each.keypoints]
         read[place] = ((with_keypoints or near)[0], names[0])
@@ -166,8 +167,9 @@ def read_names(folder: DataFolder, file: NamesFile) -> list[str]:
         for place, (number, _) in enumerate(lines, start=1):
             if place != number:
                 raise ValueError(
-                    f"{path} line {place} is blank, and each line is a class's number; write the "
-                    "name there, or take the line out if the labels do not count it"
+                    f"{path} line {place} is blank, but each line stands for the class with its "
+                    "number; write the name there, or remove the line if the labels do not count "
+                    "it"
                 )
         given: Any = [line.strip() for _, line in lines]
     else:

@@ -38,7 +38,7 @@ def yaml_splits(
                     found[image].add(SPLIT_WORDS[key])
                 if not images:
                     logger.warning(
-                        "%s names '%s' for %s, where no image is",
+                        "%s names '%s' for %s, but there is no image",
                         *(folder.root / file.path, one, key),
                     )
     return _only_splits(folder, found, "a YAML file"), read
@@ -72,7 +72,7 @@ def listed_splits(folder: DataFolder, passed_over: Iterable[Path]) -> dict[Path,
             prose.append(path)
     if prose:
         logger.warning(
-            "texts named like a list of a split that list no images, passed over: %d, first %s",
+            "text files named like the list of a split but without images, ignored: %d, first %s",
             *(len(prose), folder.root / prose[0]),
         )
     return _only_splits(folder, found, "lists")
@@ -86,7 +86,7 @@ def _only_splits(
     double = sorted(image for image, some in splits.items() if len(some) > 1)
     if double:
         logger.warning(
-            "images in two splits of %s, which are not split by it: %d, first %s (%s)",
+            "images in two splits of %s, ignored there: %d, first %s (%s)",
             *(told_by, len(double), folder.root / double[0]),
             " and ".join(sorted(splits[double[0]])),
         )

@@ -34,7 +34,7 @@ def draw_contact_sheet(
         ValueError: another ending, or no image.
     """
     if Path(path).suffix.lower() != ".png" or not records:
-        raise ValueError(f"a contact sheet is a .png of one image or more, got {path}")
+        raise ValueError(f"a contact sheet needs a name in .png and at least one image, got {path}")
     columns = min(columns, len(records))
     cell = TILE + GAP, TILE + GAP + LETTERS
     legend, top = _legend(classes, columns * cell[0])

@@ -100,7 +100,7 @@ def refuse_labels(files: Iterable[Path], folder: str | Path, classes: Sequence[s
         if any(len(line.split()) != LINE_FIELDS for line in lines):
             raise ValueError(
                 f"{path} holds labels without scores, so it was not written by a detector; name "
-                "another folder for the new ones"
+                "another folder for the detections"
             )
     path = Path(folder) / CLASSES_FILE
     if path.is_file() and read_text(path).splitlines() != [*classes]:

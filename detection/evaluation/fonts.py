@@ -52,8 +52,8 @@ def fonts_of(names: tuple[str, ...]) -> dict[str, Path]:
         fonts[name] = found or DEJAVU
     if lacking:
         logger.warning(
-            "no font on this machine has the letters %s: they are drawn as boxes; install a font "
-            "that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
+            "no font on this machine has the letters %s, so they are drawn as boxes; install a "
+            "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean",
             " ".join(sorted(lacking)),
         )
     return fonts

@@ -131,7 +131,7 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
     }
     taken = sorted(set(content) & set(extra))
     if taken:
-        raise ValueError(f"the facts beside a result may not be named {taken}: it has those itself")
+        raise ValueError(f"facts of a result must not be named {taken}: the result has these names")
     save_text(path, json.dumps({**extra, **content}, indent=2, allow_nan=False) + "\n")
 
 

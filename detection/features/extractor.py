@@ -1,4 +1,4 @@
-"""Features of windows: the maps of an image once, then any number of windows from them.
+"""Features of windows: compute the maps of an image once, then pool any number of windows.
 
 ``SPPExtractor`` and ``detection.features.rcnn.RCNNExtractor`` have one interface, ``Extractor``:
 everything after them is shared.
@@ -25,7 +25,7 @@ from detection.networks.backbone import Backbone
 from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from files.names import content_key
 
-# Part of a feature's key: raised when the same image would give other numbers.
+# Part of a feature's key: raise it when the same image would give other numbers.
 VERSION = 3
 
 
@@ -35,7 +35,7 @@ class Maps:
 
     Attributes:
         image_size: (height, width) of the original image.
-        maps: ``(C, H_s, W_s)`` in the extractor's precision, one a scale, in its order of scales.
+        maps: one ``(C, H_s, W_s)`` per scale in the extractor's precision and order of scales.
     """
 
     image_size: tuple[int, int]
@@ -47,9 +47,9 @@ class WindowFeatures:
     """Pooled windows of one image; ``pooled[index]`` has a row for every window.
 
     Attributes:
-        pooled: ``(U, D)`` in the extractor's precision, one row for each different set of cells,
+        pooled: ``(U, D)`` in the extractor's precision, one row for each distinct set of cells,
             sorted by scale, left, top, right, bottom.
-        index: ``(P,)`` the row of each window.
+        index: ``(P,)`` row of each window.
     """
 
     pooled: Tensor
@@ -57,12 +57,12 @@ class WindowFeatures:
 
 
 class Extractor(Protocol):
-    """What training and testing need of a way to make features of windows.
+    """Computes features of windows, for training and testing.
 
     Attributes:
         backbone: the network.
-        precision: of features and of the network's products.
-        trunk: the convolutions in that precision.
+        precision: number format of features and of the network's products.
+        trunk: the convolutions in this precision.
     """
 
     backbone: Backbone
@@ -71,7 +71,7 @@ class Extractor(Protocol):
 
     @property
     def length(self) -> int:
-        """D, numbers of a window's feature."""
+        """D, the length of a window's feature."""
 
     @property
     def device(self) -> torch.device:
@@ -79,31 +79,31 @@ class Extractor(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Everything that determines the features, for the keys of what is made from them."""
+        """Everything that determines the features, for the keys of artefacts made from them."""
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
         """Features of windows ``(P, 4)``, half-open pixels of an RGB image ``(H, W, 3)`` uint8."""
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
-        """``features`` of any windows of one image, whose maps are made once."""
+        """``features`` for any windows of one image, whose maps are computed once."""
 
 
 class SPPExtractor:
     """Pooled conv5 features of windows (paper, section 4.1).
 
     Args:
-        backbone: the network; moved to its device before, as the extractor follows it there.
+        backbone: the network; move it to its device first.
         scales: shorter sides in pixels.
-        scale_rule: how a window's scale is chosen, by the paper or by the released code.
-        precision: of the convolutions, which run on a copy of the trunk when it is ``bfloat16``,
-            and of maps and features: pooling takes maxima, which any precision holds exactly.
-        store: keeps maps for the next time; None for maps that are always computed.
+        scale_rule: how a window's scale is chosen, as in the paper or in the released code.
+        precision: number format of convolutions, maps and features. For ``bfloat16``, the
+            convolutions run on a copy of the trunk. Pooling takes maxima, exact in any precision.
+        store: keeps maps for later; with None, maps are always computed.
 
     Attributes:
-        choice: of a window's scale.
+        choice: chooses a window's scale.
 
     Raises:
-        ValueError: no scale, or a scale that is no positive number.
+        ValueError: no scale, or a scale that is not a positive number.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SPPExtractor:
         return self.of_image(image)(windows)
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
-        """``features`` of any windows of one image; errors as ``maps`` and ``pool``."""
+        """``features`` for any windows of one image; errors as ``maps`` and ``pool``."""
         return partial(self.pool, self.maps(image))
 
     @torch.no_grad()
@@ -178,9 +178,9 @@ class SPPExtractor:
     def features_at(self, image: NDArray[np.uint8], windows: NDArray, side: int) -> Tensor:
         """Pooled windows ``(P, D)``, a row each, of an image whose shorter side becomes ``side``.
 
-        What fine-tuning learns from: differentiable with respect to the trunk's weights where
-        these require gradients and the precision is ``float32``, whose trunk is the backbone's own,
-        and where no maps are kept.
+        Fine-tuning learns from these. They are differentiable with respect to the trunk's weights
+        if these require gradients, the precision is ``float32`` (which uses the backbone's own
+        trunk), and no maps are kept.
         """
         size = (image.shape[0], image.shape[1])
         map = self._map(image, prepare(self.backbone, image), side)
@@ -188,11 +188,11 @@ class SPPExtractor:
         return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
     def _map(self, image: NDArray[np.uint8], prepared: Tensor, scale: int) -> Tensor:
-        """Conv5 ``(C, H_s, W_s)`` of an image, ``prepared`` to the backbone, at a shorter side."""
+        """Conv5 ``(C, H_s, W_s)`` of an image, ``prepared`` for the backbone, at a shorter side."""
         size = resized_size((image.shape[0], image.shape[1]), scale)
 
         def compute() -> Tensor:
-            """The map ``(C, H_s, W_s)``, by the trunk."""
+            """Run the trunk: the map ``(C, H_s, W_s)``."""
             resized = F.interpolate(prepared, size=size, mode="bilinear", align_corners=False)
             if is_bounded((image.shape[0], image.shape[1]), scale):
                 height, width = (max(THINNEST_SIDE - side, 0) for side in size)
@@ -209,11 +209,11 @@ class SPPExtractor:
         """Where windows are pooled: ``(P, 5)`` scale index, left, top, right, bottom, inclusive.
 
         Args:
-            maps: of the image.
+            maps: maps of the image.
             windows: ``(P, 4)`` half-open pixels of the original image.
 
         Raises:
-            ValueError: a window without area.
+            ValueError: a window has no area.
         """
         windows = np.asarray(windows, np.float64).reshape(-1, 4)
         places = np.empty((len(windows), 5), np.int64)
@@ -239,9 +239,9 @@ class SPPExtractor:
 
     @torch.no_grad()
     def pool(self, maps: Maps, windows: NDArray) -> WindowFeatures:
-        """Pooled features of windows; those on the same cells of one scale are pooled once.
+        """Pooled features of windows; windows on the same cells of one scale are pooled once.
 
-        Arguments and errors as ``cells``. The same cells have the same feature, so nothing is lost.
+        This is exact, as the same cells give the same feature. Arguments and errors as ``cells``.
         """
         places = self.cells(maps, windows)
         unique, index = np.unique(places, axis=0, return_inverse=True)

@@ -1,8 +1,8 @@
 """From a window of the image to the cells of a map: the released code's formula.
 
-The paper (appendix A) maps corners by the stride alone, for networks padded so that cell x sits at
-pixel 16 x; the released code handles any padding, and moves every side inwards by a constant
-first. Coordinates inside this module are 1-based and inclusive, as there.
+The paper (appendix A) maps corners by the stride alone, for networks padded so that cell x is at
+pixel 16 x. The released code handles any padding, and first moves every side inwards by a constant.
+Coordinates inside this module are 1-based and inclusive, as in that code.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ def window_to_cells(
 ) -> NDArray[np.int64]:
     """The cells of one scale's map that windows cover.
 
-    A window is brought to the resized image, each side moves ``shrink`` pixels inwards and to the
-    nearest cell centre. Where that leaves nothing, the cell between the two sides is taken; the
-    result lies inside the map, so no window is ever empty.
+    A window is mapped to the resized image; each side moves ``shrink`` pixels inwards, then to the
+    nearest cell centre. If nothing is left, the cell between the two sides is taken. The result
+    is clipped to the map, so no window is ever empty.
 
     Args:
         windows: ``(P, 4)`` half-open pixels of the original image.
@@ -32,19 +32,19 @@ def window_to_cells(
         map_size: (rows, columns) of the map.
         stride: pixels between cells.
         centre: 0-based pixel at the centre of cell 0's receptive field.
-        shrink: pixels a side moves inwards.
+        shrink: pixels by which a side moves inwards.
 
     Returns:
         ``(P, 4)`` inclusive 0-based cells (left, top, right, bottom).
     """
     corners = np.asarray(windows, np.float64).reshape(-1, 4) + np.array([1, 1, 0, 0])
-    # Pixel 1 stays pixel 1 and the last becomes the last; a side of one pixel has no such scaling.
+    # Pixel 1 stays pixel 1 and the last pixel stays the last. A side of one pixel is not scaled.
     factor = (scale - 1) / max(min(image_size) - 1, 1)
     scaled = (corners - 1) * factor + 1
     first = centre + 1
     low = np.floor((scaled[:, :2] - first + shrink) / stride + 0.5) + 1
     high = np.ceil((scaled[:, 2:] - first - shrink) / stride - 0.5) + 1
-    # The released code divides integers in C, which cuts towards zero.
+    # The released code divides integers in C, which rounds towards zero.
     middle = np.trunc((low + high) / 2)
     inverted = low > high
     low = np.where(inverted, middle, low)

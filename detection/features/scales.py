@@ -1,7 +1,7 @@
-"""Which of the scales of an image a window is pooled from.
+"""Choose the scale from which a window is pooled.
 
-An image is resized so that its shorter side is one of the scales; a window is taken from the scale
-at which it has about the size of an image the network was trained on (paper, section 4.1).
+For each scale the image is resized so that its shorter side has that length. A window is pooled
+from the scale at which it is nearest in size to the network's training images (paper 4.1).
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALES: dict[int, tuple[int, ...]] = {1: (688,), 5: (480, 576, 688, 864, 1200)}
-"""The paper's scales by how many there are: shorter side in pixels. The released code has 874
-where the paper prints 864."""
+"""The paper's scales, by their number: shorter sides in pixels. The released code has 874 instead
+of the paper's 864."""
 
 TRAINED_SIDE = 224
 RELEASED_SIDE = 208
-"""13 cells of 16 pixels: the released code's stand-in for 224 with ZF-5."""
+"""13 cells of 16 pixels: the released code uses this instead of 224 with ZF-5."""
 
 
 @dataclass(frozen=True)
 class ScaleChoice:
-    """The scales of an image, and the rule by which a window is given one of them.
+    """The scales of an image, and the rule that chooses one for a window.
 
     Attributes:
         scales: shorter sides in pixels.
         rule: the paper's (``choose_scale_paper``) or the released code's.
-        standard_side: for the released code's rule alone.
+        standard_side: used only by the released code's rule.
 
     Raises:
-        ValueError: no scale, or a scale that is no positive number.
+        ValueError: no scale, or a scale that is not a positive number.
     """
 
     scales: tuple[int, ...]
@@ -41,7 +41,7 @@ class ScaleChoice:
             raise ValueError(f"scales must be one or more positive pixels, got {list(self.scales)}")
 
     def best_fit(self, windows: NDArray, image_size: tuple[int, int]) -> NDArray[np.int64]:
-        """Index ``(P,)`` of the scale of each window; arguments and errors as the rules'."""
+        """Index ``(P,)`` of the scale of each window; arguments, errors: ``choose_scale_*``."""
         if self.rule == "paper":
             return choose_scale_paper(windows, image_size, self.scales)
         return choose_scale_released(windows, image_size, self.scales, self.standard_side)
@@ -50,7 +50,7 @@ class ScaleChoice:
 def choose_scale_paper(
     windows: NDArray, image_size: tuple[int, int], scales: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """The scale at which a window has a number of pixels nearest to 224 x 224 (paper, 4.1).
+    """The scale at which a window's number of pixels is nearest to 224 x 224 (paper 4.1).
 
     Args:
         windows: ``(P, 4)`` half-open pixels of the original image.
@@ -58,7 +58,7 @@ def choose_scale_paper(
         scales: shorter sides in pixels.
 
     Returns:
-        ``(P,)`` index into ``scales``; the first of equals.
+        ``(P,)`` index into ``scales``; on ties the first.
 
     Raises:
         ValueError: a window has no area.
@@ -74,11 +74,11 @@ def choose_scale_released(
     scales: tuple[int, ...],
     standard_side: int = RELEASED_SIDE,
 ) -> NDArray[np.int64]:
-    """The scale nearest to the one that makes a window's mean side the standard (released code).
+    """The scale nearest to the one that gives a window the standard side (released code).
 
-    That one, ``standard_side * shorter side / sqrt(area)``, is rounded to whole pixels first,
-    halves up. The standard side is the cells of a 224-pixel image's conv5 map times the
-    network's stride. Other arguments, result and error as ``choose_scale_paper``.
+    That scale, ``standard_side * shorter side / sqrt(area)``, is first rounded to whole pixels,
+    halves up. The standard side is the number of cells along a 224-pixel image's conv5 map, times
+    the network's stride. Other arguments, result and error as ``choose_scale_paper``.
     """
     sides = np.asarray(scales, np.float64)
     exact = standard_side * min(image_size) / np.sqrt(areas(windows))

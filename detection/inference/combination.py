@@ -135,7 +135,8 @@ def averaged(
     num_classes = _classes_of_all(candidates)
     if len(weights) != len(candidates) or not min(weights) > 0:
         raise ValueError(
-            f"combining {len(candidates)} models takes as many weights above 0, got {list(weights)}"
+            f"combining {len(candidates)} models needs one weight above 0 for each, got "
+            f"{list(weights)}"
         )
     rows = [np.column_stack([model.labels, model.windows]) for model in candidates]
     unique, index = np.unique(np.concatenate(rows), axis=0, return_inverse=True)

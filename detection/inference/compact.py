@@ -22,7 +22,7 @@ def compact(detector: SPPDetector, rank: int) -> SPPDetector:
     if not isinstance(head, Head):
         raise ValueError(
             "this detector has no whole fc layers to truncate: it scores by pool5 alone, or was "
-            "made small before, to a higher rank; --rank null takes them as they are"
+            "already truncated, to a higher rank; --rank null leaves its layers as they are"
         )
     thin = TruncatedHead.of(head, detector.features.responses, rank)
     layers = LayerFeatures(thin, detector.features.factors, detector.extractor.precision)

@@ -32,10 +32,11 @@ from detection.settings.testing import Detection
 from files.images import given_image
 from proposals.methods import Proposals
 
-# Scores by the SVMs of two layers, which err differently; both see features of mean norm 20.
+# The mean score of the SVMs of two layers, which make different errors; both see features of mean
+# norm 20.
 BOTH = "fc6+fc7"
-# At 0 the SVMs show a quarter of VOC's objects; here nearly half, and seven in ten detections are
-# right (docs/decisions.md).
+# At a threshold of 0 the SVMs find a quarter of VOC's objects; at this one nearly half, and seven
+# in ten detections are right (docs/decisions.md).
 DISPLAY_THRESHOLD = -0.7
 DISPLAY_PROBABILITY = 0.5
 
@@ -46,15 +47,14 @@ class SPPDetector:
 
     Attributes:
         classes: names of the K classes.
-        extractor: pooled features of windows: SPP's, or R-CNN's.
-        features: fc6 and fc7 on these, each layer's features at mean norm 20.
-        svms: of each layer that has them, one linear SVM a class.
+        extractor: computes pooled features of windows: SPP-net's, or R-CNN's.
+        features: fc6 and fc7 on these features, each layer scaled to mean norm 20.
+        svms: one linear SVM per class, by layer.
         regressor: box regression on pooled conv5.
-        proposals: how windows are made for an image that comes without.
+        proposals: makes windows for images that are given without.
         detection: which layer scores, suppression and limits.
-        trained: what it was trained on, for the record: split, images, seed, precision.
-        calibration: of each layer, from its scores to probabilities; empty where no image was held
-            back for it.
+        trained: facts of the training, for the record: split, images, seed, precision.
+        calibration: from scores to probabilities, by layer; empty if no images were held back.
     """
 
     classes: tuple[str, ...]
@@ -69,24 +69,24 @@ class SPPDetector:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """What this detector can score by: the layers with SVMs, both fc layers, its softmax."""
+        """Layers that can score windows: those with SVMs, both fc layers together, the softmax."""
         together = (BOTH,) if {"fc6", "fc7"} <= set(self.svms) else ()
         return (*self.svms, *together, *(("softmax",) if self.features.has_softmax else ()))
 
     @property
     def layer(self) -> str:
-        """What it scores by.
+        """The layer that scores windows.
 
         Raises:
-            ValueError: a layer that was not trained.
+            ValueError: the layer was not trained.
         """
         return self._trained_layer(self.detection.layer or tuple(self.svms)[-1])
 
     def _trained_layer(self, layer: str) -> str:
         if layer not in self.layers:
             raise ValueError(
-                f"this detector scores by {', '.join(self.layers)}, not by {layer}: train it "
-                f"with {' and '.join(layer.split('+'))} in --svm.layers"
+                f"this detector scores by {', '.join(self.layers)}, not by {layer}: to use "
+                f"{layer}, train with {' and '.join(layer.split('+'))} in --svm.layers"
             )
         return layer
 
@@ -104,10 +104,10 @@ class SPPDetector:
         Args:
             image: ``(H, W, 3)`` RGB uint8.
             windows: half-open pixels of it. The boxes are not clipped.
-            layers: of ``layers``; None takes ``layer``.
+            layers: some of ``layers``; None takes ``layer``.
 
         Raises:
-            ValueError: a layer that was not trained.
+            ValueError: a layer was not trained.
         """
         layers = self._trained_layers(layers)
         return self._mean_values(self._views(image), windows, layers)
@@ -121,10 +121,10 @@ class SPPDetector:
         windows: NDArray[np.float32],
         layers: Sequence[str],
     ) -> Values:
-        """What ``score`` returns: the means over an image's views."""
+        """The result of ``score``: means over an image's views."""
 
         def values_of(windows: NDArray[np.float32], found: WindowFeatures) -> Values:
-            """``score``'s of a view's windows ``(P, 4)``."""
+            """Scores and boxes of a view's windows ``(P, 4)``."""
             return self.score_features(windows, found, self.layer_features(found, layers), layers)
 
         return mean_values(views, windows, values_of)
@@ -143,13 +143,13 @@ class SPPDetector:
         features: Mapping[str, NDArray[np.float32]],
         layers: Sequence[str],
     ) -> Values:
-        """``score`` of windows ``(P, 4)`` whose pooled vectors and layers are there already.
+        """``score`` of windows ``(P, 4)`` whose features are already computed.
 
         Args:
             windows: half-open pixels.
-            found: the extractor's features of them.
-            features: what ``layer_features`` gave.
-            layers: whose scores are wanted.
+            found: their features from the extractor.
+            features: their features from ``layer_features``.
+            layers: the layers whose scores are wanted.
         """
         scores = {layer: self._scores(features, layer) for layer in layers}
         boxes = self.regressor.predict(found.pooled, windows, found.index)
@@ -158,7 +158,7 @@ class SPPDetector:
     def _scores(
         self, features: Mapping[str, NDArray[np.float32]], layer: str
     ) -> NDArray[np.float32]:
-        """Scores ``(U, K)`` by a layer; by two, the mean of their SVMs'."""
+        """Scores ``(U, K)`` by a layer; for two layers, the mean of their SVMs' scores."""
         if layer == "softmax":
             return features[layer]
         parts = [self.svms[each].decision_function(features[each]) for each in layer.split("+")]
@@ -172,7 +172,7 @@ class SPPDetector:
     ) -> dict[str, Candidates]:
         """The best windows of each class before suppression, by each layer's scores.
 
-        They are what a run keeps of an image. Arguments and errors as ``score``.
+        A run stores these for every image. Arguments and errors as ``score``.
         """
         return self._candidates(self._views(image), image.shape[:2], windows, layers)
 
@@ -183,7 +183,7 @@ class SPPDetector:
         windows: NDArray[np.float32],
         layers: Sequence[str] | None = None,
     ) -> dict[str, Candidates]:
-        """``candidates`` of an image of size (height, width), whose maps are there already."""
+        """``candidates`` of an image of size (height, width), whose maps are already computed."""
         layers = self._trained_layers(layers)
         chosen = self.select(windows, *self._mean_values(views, windows, layers))
         for _ in range(self.detection.bbox_passes - 1):
@@ -199,7 +199,7 @@ class SPPDetector:
         scores: Mapping[str, NDArray[np.float32]],
         boxes: NDArray[np.float32],
     ) -> dict[str, Candidates]:
-        """Each layer's candidates of windows ``(P, 4)``, from what ``score`` gave."""
+        """Each layer's candidates among windows ``(P, 4)``, from the result of ``score``."""
         return {
             layer: select_candidates(
                 windows,
@@ -220,19 +220,19 @@ class SPPDetector:
         """Find objects in an image.
 
         Args:
-            image: RGB uint8 ``(H, W, 3)``, an image of Pillow's, or an image's path.
-            windows: ``(P, 4)`` candidate regions, an array or rows; None proposes them.
-            score_threshold: keep detections above this (strict): a probability where the detector
-                is calibrated, else a raw score. None takes ``display_threshold``.
+            image: RGB uint8 ``(H, W, 3)``, an image of Pillow, or the path of an image.
+            windows: ``(P, 4)`` candidate regions, an array or rows; None makes them.
+            score_threshold: keep detections above this (strict): a probability if the detector is
+                calibrated, otherwise a raw score. None takes ``display_threshold``.
 
         Returns:
-            Detections of all classes, best first. Their scores are probabilities of being right at
-            IoU 0.5 where the detector is ``calibrated``.
+            Detections of all classes, best first. If the detector is ``calibrated``, their scores
+            are probabilities of being right at IoU 0.5.
 
         Raises:
             FileNotFoundError, ValueError: the image is missing or unreadable.
             ValueError: the windows are not rows of four numbers.
-            TypeError: it is no image; ``detect_each`` takes lists.
+            TypeError: it is not an image; ``detect_each`` takes lists.
         """
         image = given_image(image)
         if windows is None:
@@ -251,9 +251,9 @@ class SPPDetector:
         return (self.detect(image, score_threshold=score_threshold) for image in images)
 
     def shown(self, found: Detections, threshold: float | None = None) -> Detections:
-        """What of ``finish``'s detections is shown to people; arguments and result as ``detect``.
+        """The detections of ``finish`` as users see them; arguments and result as ``detect``.
 
-        A sigmoid keeps the order of a class's detections, so average precision is the same by both.
+        A sigmoid keeps the order of a class's detections, so average precision does not change.
         """
         if self.calibrated:
             scores = self.shown_scores(found.scores, found.labels)
@@ -262,19 +262,19 @@ class SPPDetector:
         return found[found.scores > least]
 
     def shown_scores(self, scores: NDArray, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores ``(n,)`` of detections of classes ``(n,)`` as they are shown to people."""
+        """Scores ``(n,)`` of detections of classes ``(n,)`` as users see them."""
         if self.calibrated:
             return self.calibration[self.layer].predict(scores, labels)
         return np.asarray(scores, np.float32)
 
     @property
     def calibrated(self) -> bool:
-        """Whether a calibration makes the scores that are shown probabilities."""
+        """Whether a calibration turns the scores that users see into probabilities."""
         return self.layer in self.calibration
 
     @property
     def shows_probabilities(self) -> bool:
-        """Whether the scores that are shown are probabilities, by a calibration or a softmax."""
+        """Whether users see probabilities, from a calibration or the softmax."""
         return self.calibrated or self.layer == "softmax"
 
     @property
@@ -293,10 +293,10 @@ class SPPDetector:
         return postprocess(candidates, (image_size[0], image_size[1]), self.classes, limits)
 
     def save(self, path: str | Path, numbers: Numbers = "float32") -> None:
-        """Write the detector, whole or not at all: safetensors, settings as JSON inside.
+        """Write the detector in one step: safetensors, with its settings as JSON inside.
 
         Args:
-            path: of the file.
+            path: the file.
             numbers: int8 makes a small file (``detector_file.py``).
         """
         write_detector(path, *packed(**vars(self)), numbers)
@@ -317,14 +317,14 @@ class SPPDetector:
             path: a run's detector.safetensors, or the name of a detector that comes with the
                 package.
             device: where the network runs.
-            scales: 1 or 5 test scales; None keeps those of training.
-            precision: None keeps that of training, or takes float32 where the device has no
-                instructions for bfloat16.
-            detection: None keeps the settings of training.
+            scales: 1 or 5 test scales; None keeps the scales of the training.
+            precision: None keeps the precision of the training, or takes float32 if the device has
+                no bfloat16 instructions.
+            detection: None keeps the settings of the training.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is not a detector of this format, or no such number of scales.
-            RuntimeError: the device cannot be used, or has no room.
+            RuntimeError: the device cannot be used, or has too little memory.
         """
         return cls(**read_parts(path, torch.device(device), scales, precision, detection))

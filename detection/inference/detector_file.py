@@ -91,7 +91,7 @@ def read_detector(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         reason = str(error).removeprefix(f"{path} ").partition(";")[0]
         raise ValueError(
             f"{path} is not a detector: it {reason}; expected a run's detector.safetensors of the "
-            f"format '{FORMAT}', which training leaves"
+            f"format '{FORMAT}', as written by a training"
         ) from error
     tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
     try:

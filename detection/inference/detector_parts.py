@@ -72,7 +72,9 @@ def read_parts(
     """
     if scales is not None and scales not in SCALES:
         known = " or ".join(map(str, SCALES))
-        raise ValueError(f"scales must be {known}, or None for those of training; got {scales}")
+        raise ValueError(
+            f"scales must be {known}, or None for the scales of the training; got {scales}"
+        )
     path, device = shipped(path), ready(device)
     settings, tensors = read_detector(path)
     try:
@@ -80,8 +82,8 @@ def read_parts(
     except torch.OutOfMemoryError as error:
         reason = str(error).partition(". ")[0]
         raise RuntimeError(
-            f"the device {device} has no room for the detector {path} ({reason}); end what else "
-            "runs there, or name another device, such as cpu"
+            f"the device {device} has too little memory for the detector {path} ({reason}); end "
+            "other programs on it, or use another device, such as cpu"
         ) from error
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -105,8 +107,8 @@ def _unpacked(
     # Until November 2026 box regression could be a layer on fc7.
     if settings.get("box_layer") not in (None, "pool5"):
         raise ValueError(
-            "it was written by an older version with a box layer, which was removed; train it "
-            "again, or use a commit from before 2026-11-28"
+            "it has a box layer of an older version, which has been removed; train it again, or "
+            "use a commit from before 2026-11-28"
         )
     precision = precision or native_precision(settings["precision"], device)
     detection = detection or Detection(**settings["detection"])

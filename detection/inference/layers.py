@@ -127,11 +127,11 @@ def computed_by(
     """
     if rank is not None and isinstance(head, TruncatedHead):
         raise ValueError(
-            f"this detector's fc layers are of rank {head.rank} already and cannot be truncated "
-            "again; leave --detection.fc_rank out"
+            f"this detector's fc layers already have rank {head.rank} and cannot be truncated "
+            "again; leave out --detection.fc_rank"
         )
     if rank is not None and not responses:
-        raise ValueError("fc layers are truncated by their responses to windows; none were given")
+        raise ValueError("truncating fc layers needs their responses to windows; none were given")
     if rank is None and next(head.fc6.parameters()).dtype == dtype:
         return head
     if rank is None or isinstance(head, TruncatedHead):

@@ -209,7 +209,8 @@ def postprocess(
     """
     if candidates.num_classes != len(classes):
         raise ValueError(
-            f"candidates of {candidates.num_classes} classes do not fit {len(classes)} class names"
+            f"candidates have {candidates.num_classes} classes, but there are {len(classes)} class "
+            "names"
         )
     kept, of_kept = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
     for label in range(len(classes)):

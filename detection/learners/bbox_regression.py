@@ -1,14 +1,15 @@
 """Box regression: from a window's pooled conv5 to a better box (paper 4.1, after R-CNN appendix C).
 
-One ridge regression a class to four targets, ``t = [(gx - px) / pw, (gy - py) / ph, log(gw / pw),
-log(gh / ph)]`` of a window p and its ground-truth box g (centres and sizes). Targets are centred
-and whitened per class, the features get a constant 1 that is regularised like the rest, and the
-penalty is 4000 in the released SPP-net code, 1000 in R-CNN, for features at mean norm 20.
+Each class has a ridge regression to four targets, ``t = [(gx - px) / pw, (gy - py) / ph,
+log(gw / pw), log(gh / ph)]``, for a window p and its ground-truth box g (centres and sizes).
+Targets are centred and whitened per class. Features get a constant 1, which is regularised like
+the others. The penalty is 4000 in the released SPP-net code and 1000 in R-CNN, for features at
+mean norm 20.
 
 Differences from the released code: sizes are half-open, one pixel more than its ``x2 - x1 + eps``
-on inclusive corners; a size grows at most 62.5-fold, so that no weight can make a box infinite; a
-class trains on at most 20,000 samples of 12,800 numbers, or fewer of more. Which windows are
-samples (overlap of at least 0.5, or R-CNN's 0.6) is the caller's choice.
+on inclusive corners; a size grows at most 62.5-fold, so that boxes stay finite; a class trains on
+at most 20,000 samples of 12,800 numbers, or fewer of longer features. The caller chooses which
+windows are samples (overlap of at least 0.5; R-CNN: 0.6).
 """
 
 import logging
@@ -34,10 +35,10 @@ def _centres_and_sizes(boxes: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def encode(windows: NDArray, boxes: NDArray) -> NDArray[np.float64]:
-    """Targets ``(n, 4)`` that take windows ``(n, 4)`` to boxes ``(n, 4)``; ``decode`` undoes it.
+    """Targets ``(n, 4)`` that move windows ``(n, 4)`` to boxes ``(n, 4)``; inverse of ``decode``.
 
     Raises:
-        ValueError: a window or box of no area.
+        ValueError: a window or box has no area.
     """
     centres, sizes = _centres_and_sizes(windows.astype(np.float64))
     box_centres, box_sizes = _centres_and_sizes(boxes.astype(np.float64))
@@ -49,8 +50,8 @@ def encode(windows: NDArray, boxes: NDArray) -> NDArray[np.float64]:
 def decode(windows: NDArray, targets: NDArray) -> NDArray:
     """Boxes ``(..., 4)`` of windows ``(..., 4)`` moved by targets ``(..., 4)``, in their dtype.
 
-    Leading dimensions broadcast. Log sizes above ``MAX_LOG_SIZE`` are taken as that. Not clipped to
-    any image.
+    Leading dimensions broadcast. Log sizes are cut at ``MAX_LOG_SIZE``. Boxes are not clipped to
+    the image.
     """
     centres, sizes = _centres_and_sizes(windows)
     centres = centres + targets[..., :2] * sizes
@@ -69,10 +70,10 @@ def whitening_of(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 
 
 def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Weights of one class, mean and whitening folded in.
+    """Weights of one class, with mean and whitening of the targets included.
 
-    Ridge solves the n x n system where samples are fewer than features, the (D+1) x (D+1) one
-    otherwise.
+    If there are fewer samples than features, Ridge solves an n x n system, otherwise one of
+    (D+1) x (D+1).
 
     Args:
         features: ``(n, D + 1)`` float32, the last column 1; overwritten. n > 0.
@@ -80,15 +81,15 @@ def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> 
         alpha: penalty.
 
     Returns:
-        ``(D + 1, 4)``: ``features @ weights`` are predicted targets.
+        ``(D + 1, 4)``: ``features @ weights`` are the predicted targets.
     """
-    from sklearn.linear_model import Ridge  # takes a second, which detection does without
+    from sklearn.linear_model import Ridge  # takes a second, which detection need not spend
 
     mean = targets.mean(axis=0)
     whiten, unwhiten = whitening_of(targets - mean)
     ridge = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky", copy_X=False)
-    # Solved in the features' float32: at this penalty the weights differ from float64's by 1e-6 of
-    # the largest, for half the memory and a third of the time.
+    # Solved in float32, like the features: at this penalty weights differ from float64's by 1e-6 of
+    # the largest, and it takes half the memory and a third of the time.
     ridge.fit(features, ((targets - mean) @ whiten).astype(features.dtype))
     weights = ridge.coef_.T.astype(np.float64) @ unwhiten
     weights[-1] += mean
@@ -96,7 +97,7 @@ def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> 
 
 
 class Rows(Protocol):
-    """What the fit needs of features: a matrix whose rows can be asked for by index."""
+    """Features for the fit: a matrix whose rows can be indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,17 +109,17 @@ class Rows(Protocol):
 
 
 class BoxRegressor:
-    """Box regression of K classes, scikit-learn's contract.
+    """Box regression of K classes, with scikit-learn's interface.
 
     Args:
-        alpha: ridge penalty lambda; higher moves boxes less. 4000 is SPP-net's, 1000 R-CNN's, for
+        alpha: ridge penalty lambda; higher moves boxes less. SPP-net has 4000, R-CNN 1000, for
             features at mean norm 20.
-        max_numbers: samples of a class used at most, evenly spaced over those given, counted in
-            features: 20,000 of 12,800 numbers, which peak at 3.2 GB.
+        max_numbers: limit on the samples of a class times the length of a feature; samples are
+            evenly spaced over those given. 20,000 samples of 12,800 numbers take 3.2 GB.
 
     Attributes:
         weights_: ``(K, D + 1, 4)`` float32; the last row belongs to the constant 1. A class without
-            samples has the prior; without one zeros, which leave windows as they are.
+            samples has the prior or, without a prior, zeros, which leave windows as they are.
     """
 
     weights_: NDArray[np.float32]
@@ -129,7 +130,7 @@ class BoxRegressor:
 
     @classmethod
     def from_arrays(cls, weights: NDArray) -> "BoxRegressor":
-        """A fitted regressor of weights ``(K, D + 1, 4)`` made before."""
+        """A fitted regressor from given weights ``(K, D + 1, 4)``."""
         if weights.ndim != 3 or weights.shape[2] != 4:
             raise ValueError(f"box regression needs weights (K, D + 1, 4), got {weights.shape}")
         regressor = cls()
@@ -146,18 +147,18 @@ class BoxRegressor:
         scale: float = 1.0,
         prior: NDArray[np.float32] | None = None,
     ) -> "BoxRegressor":
-        """Fit every class on its own samples; rows of one class are in memory at a time.
+        """Fit every class on its own samples; only rows of one class are in memory at a time.
 
         Args:
             features: ``(n, D)`` float32 or float16, in memory or on disk.
             windows: ``(n, 4)``, area above 0.
-            targets: ``(n, 4)`` ground-truth boxes the windows should become, area above 0.
+            targets: ``(n, 4)`` ground-truth boxes that the windows should become, area above 0.
             labels: ``(n,)`` int64, the class of each box.
             num_classes: K; None takes the highest label + 1.
             scale: factor on the features, to bring them to mean norm 20.
-            prior: ``(D + 1, 4)`` weights for the features as given, before ``scale``. Every class
-                learns what is left of its targets after these, so that the penalty pulls to them
-                in place of 0.
+            prior: ``(D + 1, 4)`` weights for the features before ``scale``. Every class learns the
+                rest of its targets after these weights, so the penalty pulls towards them instead
+                of 0.
 
         Raises:
             ValueError: lengths differ, a label is out of range, or a box has no area.
@@ -165,7 +166,7 @@ class BoxRegressor:
         count = len(labels)
         if not len(features) == len(windows) == len(targets) == count:
             raise ValueError(
-                f"box regression needs as many features, windows, targets and labels, "
+                f"box regression needs equal numbers of features, windows, targets and labels, "
                 f"got {len(features)}, {len(windows)}, {len(targets)}, {count}"
             )
         if num_classes is None:
@@ -203,17 +204,17 @@ class BoxRegressor:
     def predict(
         self, features: NDArray | Tensor, windows: NDArray, index: NDArray | None = None
     ) -> NDArray[np.float32]:
-        """Boxes ``(P, K, 4)`` float32, not clipped, that each class makes of windows.
+        """Each class's boxes ``(P, K, 4)`` float32 for windows, not clipped.
 
         Args:
-            features: ``(U, D)`` at the scale of ``fit``; an array counts as float32, a tensor is
-                multiplied in its own type, where it is.
+            features: ``(U, D)`` at the scale of ``fit``; an array is used as float32, a tensor in
+                its own type and on its device.
             windows: ``(P, 4)`` float32.
-            index: ``(P,)`` row of ``features`` for each window; None when there is one a window.
+            index: ``(P,)`` row of ``features`` for each window; None if each window has its row.
 
         Raises:
             RuntimeError: not fitted.
-            ValueError: features of another length.
+            ValueError: features have another length.
         """
         if not hasattr(self, "weights_"):
             raise RuntimeError("this box regressor is not fitted: call fit or from_arrays first")

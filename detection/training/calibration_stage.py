@@ -46,8 +46,8 @@ def calibration_stage(
     """
     if all(record.difficult.all() for record in held_back.records):
         logger.warning(
-            "no image with objects was held back: scores are shown as they are, not as "
-            "probabilities; --held_back 0.08 holds some back"
+            "no image with objects was held back, so scores stay raw and are not probabilities; "
+            "--held_back 0.08 holds some images back"
         )
         (run.folder / NAME).unlink(missing_ok=True)  # of another training in this folder
         return detector
@@ -126,7 +126,7 @@ def _fitted(
         try:
             fitted = Calibration().fit(*outcomes(result), len(detector.classes))
         except ValueError as error:
-            logger.warning("scores by %s are shown as they are: %s", layer, error)
+            logger.warning("scores by %s stay raw: %s", layer, error)
             continue
         arrays |= {f"{layer}.slope": fitted.slope_, f"{layer}.offset": fitted.offset_}
     return arrays

@@ -1,4 +1,4 @@
-"""Which windows are positives and negatives, of what (paper 4.1)."""
+"""Which windows are positives, background and negatives of a class (paper 4.1)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from detection.data.records import Dataset, ImageRecord
 
 POSITIVE_IOU = 0.5
 BACKGROUND_IOU = 0.1
-# A class of fewer objects works, but what it reaches is luck.
+# A class with fewer objects can be trained, but its accuracy is a matter of luck.
 FEW = 20
 
 
@@ -20,9 +20,9 @@ class WindowLabels:
 
     Attributes:
         windows: ``(P, 4)`` ground-truth boxes of trainable objects first, then the proposals.
-        overlap: ``(P,)`` largest IoU with a trainable object; 0 where there is none.
-        nearest: ``(P,)`` int64 index of that object among the trainable ones; first on ties,
-            but an object's own box is its own.
+        overlap: ``(P,)`` largest IoU with a trainable object; 0 if there is none.
+        nearest: ``(P,)`` int64 index of that object among the trainable ones; on ties the first,
+            but a ground-truth box always belongs to its own object.
         class_overlap: ``(P, K)`` largest IoU with any object of the class, difficult included.
         boxes: ``(N, 4)`` the trainable objects.
         labels: ``(N,)`` their classes.
@@ -37,14 +37,14 @@ class WindowLabels:
 
     @property
     def positive(self) -> NDArray[np.bool_]:
-        """Windows to fine-tune as an object: IoU in [0.5, 1]."""
+        """Windows that fine-tuning uses as objects: IoU in [0.5, 1]."""
         return self.overlap >= POSITIVE_IOU
 
     @property
     def background(self) -> NDArray[np.bool_]:
-        """Windows to fine-tune as background: IoU in [0.1, 0.5) with a trainable object.
+        """Windows that fine-tuning uses as background: IoU in [0.1, 0.5) with a trainable object.
 
-        A window that overlaps a difficult object by 0.5 or more is not background either.
+        Windows that overlap a difficult object by 0.5 or more are excluded.
         """
         near = (self.overlap >= BACKGROUND_IOU) & (self.overlap < POSITIVE_IOU)
         return near & (self.class_overlap.max(axis=1, initial=0) < POSITIVE_IOU)
@@ -61,7 +61,7 @@ def label_windows(
 
     Args:
         record: the annotated image.
-        proposals: ``(P', 4)`` windows of it.
+        proposals: ``(P', 4)`` its windows.
         num_classes: K.
         difficult: objects marked difficult are trainable too.
     """
@@ -78,17 +78,17 @@ def label_windows(
     else:
         nearest = np.zeros(len(windows), np.int64)
         overlap = np.zeros(len(windows), np.float32)
-    # Of two objects in one place each stays its own.
+    # A ground-truth box belongs to its own object, even if another has the same box.
     nearest[: len(boxes)] = np.arange(len(boxes))
     return WindowLabels(windows, overlap, nearest, class_overlap, boxes, labels)
 
 
 def check_classes(data: Dataset, split: str, *, difficult: bool = False) -> None:
-    """Make sure, before hours of training, that every class has an object to learn from.
+    """Check, before hours of training, that every class has an object to learn from.
 
     Args:
         data: the training images.
-        split: their name, for the message.
+        split: name of their split, for the message.
         difficult: objects marked difficult are trainable too.
 
     Raises:
@@ -108,18 +108,18 @@ def check_classes(data: Dataset, split: str, *, difficult: bool = False) -> None
         lost += [f"images that cannot be read: {len(data.unreadable)}"] if data.unreadable else []
         lost_here = f" ({'; '.join(lost)})" if lost else ""
         raise ValueError(
-            f"no object of class {named} is {where}{lost_here}, so it cannot be learned; take "
+            f"no object of class {named} is {where}{lost_here}, so it cannot be learned; add "
             "images that show it"
         )
     if without:
         raise ValueError(
             f"every object of class {named} {where} is marked difficult, so it cannot be learned; "
-            "take more images, or set --data.difficult true"
+            "add images, or set --data.difficult true"
         )
 
 
 def few_objects(data: Dataset, *, difficult: bool = False) -> dict[str, int]:
-    """Classes with fewer objects to learn from than FEW, and how many they have."""
+    """Classes with fewer than FEW objects to learn from, and their numbers of objects."""
     count = np.zeros(len(data.classes), np.int64)
     for record in data.records:
         np.add.at(count, record.labels[difficult | ~record.difficult], 1)

@@ -48,7 +48,8 @@ def network_stage(run: Run, settings: Network, data: Dataset, weights: Weights) 
     if channels > backbone.channels:
         raise ValueError(
             f"Network.pca_channels is {channels}, but the maps of {backbone.name} have "
-            f"{backbone.channels} channels; name fewer, or none to leave the maps as they are"
+            f"{backbone.channels} channels; give a smaller number, or null to leave the maps as "
+            "they are"
         )
     chosen = np.random.default_rng(config.seed).permutation(len(data.records))
     images = [data.records[number] for number in sorted(chosen[:REDUCTION_IMAGES])]

@@ -1,7 +1,7 @@
-"""A training from its images to its detector: its stages, in the paper's order (section 4).
+"""A training from images to detector: all stages, in the paper's order (section 4).
 
-Each stage leaves an artefact named by a key of everything that determines it, so a second call does
-what is missing, and a run killed anywhere and started again ends with the same bytes.
+Each stage writes an artefact whose name has a key of everything that determines it. So a second
+call computes only what is missing, and a killed run that is resumed ends with the same bytes.
 """
 
 import logging
@@ -38,18 +38,17 @@ logger = logging.getLogger(__name__)
 def train_detector(run: Run, data: Dataset) -> Dataset:
     """Run every stage, and save the detector in the run's folder.
 
-    Of several processes that ``torchrun`` started, all share the fine-tuning, and the first one
-    does the rest.
+    All processes of ``torchrun`` take part in fine-tuning; the first one does the rest.
 
     Args:
-        run: its settings are the training's.
+        run: its settings are those of the training.
         data: annotated images.
 
     Returns:
-        What of the data was used: images that cannot be read fall out.
+        The data without images that cannot be read.
 
     Raises:
-        ValueError: a class has no object to learn from, or a stage refuses what it is given.
+        ValueError: a class has no object to learn from, or a stage refuses its input.
     """
     config, split = run.config, run.config.data.train_split
     check_classes(data, split, difficult=config.data.difficult)
@@ -75,7 +74,7 @@ def train_detector(run: Run, data: Dataset) -> Dataset:
     learned = train.with_mirrored() if config.mirrored else train
     detector = fit_linear_parts(run, learned, windows, backbone, finetuned, start.regression)
     detector = replace(detector, trained=training_facts(config, start, data, held_back))
-    # 8. Scores to probabilities, by the images held back.
+    # 8. Scores to probabilities, on the images held back.
     detector = calibration_stage(run, detector, held_back, windows)
     run.save_settings()
     save_text(run.folder / TRAINED_ON, "".join(f"{one.image_id}\n" for one in data.records))
@@ -92,18 +91,18 @@ def fit_linear_parts(
     finetuned: Finetuned,
     prior: NDArray[np.float32] | None,
 ) -> SPPDetector:
-    """SVMs and box regression on a network's features: the detector, with nothing of its record.
+    """Train SVMs and box regression on a network's features; the detector, without its record.
 
     Args:
-        run: its settings are the training's.
-        data: the images to learn from.
-        windows: of each.
+        run: its settings are those of the training.
+        data: the training images.
+        windows: the windows of each image.
         backbone: the trunk.
-        finetuned: fc6 and fc7 on it.
-        prior: what box regression starts from (``Start.regression``).
+        finetuned: fc6 and fc7 on the trunk.
+        prior: weights from which box regression starts (``Start.regression``).
     """
     config = run.config
-    # 4. Features of the windows that are learned from.
+    # 4. Features of the training windows.
     extractor = make_extractor(run, backbone)
     sampling = Sampling(config.data.difficult, config.bbox.min_iou, config.seed)
     cache = window_features_stage(run, sampling, data, windows, extractor)
@@ -123,10 +122,10 @@ def fit_linear_parts(
 def training_facts(
     config: Config, start: Start, data: Dataset, held_back: Dataset
 ) -> dict[str, str | int | bool]:
-    """What a detector was trained on and how, for the record and for tables.
+    """How a detector was trained, for its record and for tables.
 
-    ``train_from`` is the first part that was trained: 'svm' where no layer was. ``start`` is the
-    digest of the detector that it started from; empty without one.
+    ``train_from`` is the first part that was trained: 'svm' if no layer was. ``start`` is the
+    digest of the start detector; empty without one.
     """
     return {
         "network": start.network.name,

@@ -61,13 +61,13 @@ def load_start(config: Config) -> Start:
     backbone, head = detector.extractor.backbone, detector.features.head
     if not isinstance(detector.extractor, SPPExtractor):
         raise ValueError(
-            f"{path} is a detector of R-CNN's features, whose network saw warped windows; "
-            "expected one of SPP-net's as --start"
+            f"{path} was trained on R-CNN's features, whose network saw warped windows; --start "
+            "needs a detector trained on SPP-net's features"
         )
     if head is None:
         raise ValueError(
-            f"{path} scores by pool5 and has no fc layers to start from; expected a detector with "
-            "fc6 and fc7 as --start"
+            f"{path} scores by pool5 and has no fc layers to start from; --start needs a detector "
+            "with fc6 and fc7"
         )
     _check_named(network, backbone, path)
     head.fc8 = Linear(head.fc8.in_features, 0)
@@ -85,6 +85,6 @@ def _check_named(network: Network, backbone: Backbone, path: Path) -> None:
         named = getattr(network, name)
         if named not in (getattr(Network(), name), value):
             raise ValueError(
-                f"--start {path} brings its own network, {backbone.name}, and --network.{name} "
-                f"{named} names another; leave one of them out"
+                f"--start {path} has its own network, {backbone.name}, but --network.{name} "
+                f"{named} names another; leave out one of them"
             )

@@ -73,5 +73,5 @@ def test_groups_of_tests_are_compared_by_the_share_that_is_right(tmp_path):
 def test_tests_of_other_images_are_not_compared(tmp_path):
     one = saved(tmp_path / "1.csv", ["x", "y"], [0, 1])
     two = saved(tmp_path / "2.csv", ["x", "z", "w"], [0, 1, 1])
-    with pytest.raises(ValueError, match="are tests of other images: 3 are only in one"):
+    with pytest.raises(ValueError, match="are tests of different images: 3 are only in one"):
         compare_tests([one], [two])

@@ -44,13 +44,13 @@ def test_no_folder(tmp_path):
 
 def test_no_classes(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="holds no folder; expected one a class"):
+    with pytest.raises(ValueError, match="has no folders; expected one folder"):
         read_folder(tmp_path, "train")
 
 
 def test_an_empty_class(root):
     (root / "train" / "yellow").mkdir()
-    with pytest.raises(ValueError, match=r"yellow holds no image"):
+    with pytest.raises(ValueError, match=r"yellow has no images"):
         read_folder(root, "train")
 
 

@@ -221,7 +221,7 @@ def test_strict_stops(broken, tmp_path):
 
 def test_batches_larger_than_the_training(root, tmp_path):
     config = config_of(root, tmp_path / "run", replace(SMALL, batch=25))
-    with pytest.raises(ValueError, match="batch must be from 1, an image a process, to 24"):
+    with pytest.raises(ValueError, match="batch must be from 1, one image per process, to 24"):
         train(config)
 
 

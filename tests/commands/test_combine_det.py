@@ -164,7 +164,7 @@ def test_scores_of_the_same_windows_are_averaged(voc, tool, cats):
     assert table.read_text().splitlines()[1].startswith('"cats@5 + unsure@5, averaged 1:3",mine,')
     wrong = tool(cats, unsure, *words, "--weights", "[1]")
     assert wrong.status == 1
-    assert "combining 2 models takes as many weights above 0, got [1.0]" in wrong.err
+    assert "combining 2 models needs one weight above 0 for each, got [1.0]" in wrong.err
 
 
 def test_runs_tested_at_other_numbers_of_scales(voc, tool, cats):

@@ -230,7 +230,7 @@ def test_no_image_is_replaced(tool, detector, images, tmp_path):
     ):
         refused = tool(given, "--detector", detector, "--out", out)
         assert (refused.status, refused.lines) == (1, [])
-        assert f"error: {out / 'square.png'} would be written over" in refused.err
+        assert f"error: {out / 'square.png'} would be overwritten" in refused.err
     assert (images / "square.png").read_bytes() == before
 
 

@@ -72,7 +72,7 @@ def test_a_detector_that_is_of_low_rank(tool, run, tmp_path):
     assert SPPDetector.load(small).features.head.rank == 4
     status, _, err = tool(near, tmp_path / "smaller.safetensors", "--rank", "2")
     assert status == 1
-    assert "--rank null takes them as they are" in err
+    assert "--rank null leaves its layers as they are" in err
 
 
 def test_what_cannot_be_exported_or_compared(tool, run, tmp_path):

@@ -292,7 +292,7 @@ def test_nothing_is_written_over_an_image(named, tmp_path, monkeypatch, change):
     monkeypatch.setattr(test_det, "find_windows", lambda *_: (None, named.data))
     monkeypatch.setattr(test_det, "folder_of_test", lambda *_: folder)
     monkeypatch.setattr(test_det, "score_split", None)
-    with pytest.raises(ValueError, match="it is or holds an image that is read"):
+    with pytest.raises(ValueError, match="it is or holds an input image"):
         test_det.main(Config(run=str(run), scales=1, **changes))
     assert record.path.read_bytes() == before
 

@@ -225,7 +225,10 @@ def test_flags_that_are_refused(refused, flags, words):
         ("finetune:\n  steps: 1.5", ["finetune.steps", "1.5", "int"]),
         ("finetune:\n  dropout: 2", ["Finetune.dropout", "2", "from 0 to 0.95"]),
         ("data:\n  difficult: perhaps", ["data.difficult", "perhaps", "bool"]),
-        ("svm: 3", ["configuration cannot be used", "svm", "int", "keys of its own"]),
+        (
+            "svm: 3",
+            ["configuration cannot be used", "svm", "int", "a group such as svm needs keys"],
+        ),
     ],
 )
 def test_files_that_are_refused(refused, tmp_path, text, words):

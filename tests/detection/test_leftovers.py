@@ -56,8 +56,8 @@ def test_a_training_deletes_what_killed_ones_left(caplog, tmp_path):
     run.describe()
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in stay)
-    assert f"deleted {old[1]}, left by a program that was killed" in caplog.text
-    assert sum("left by a program" in line for line in caplog.messages) == len(old)
+    assert f"deleted {old[1]}, a leftover of a killed program" in caplog.text
+    assert sum("a leftover of" in line for line in caplog.messages) == len(old)
 
 
 def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):

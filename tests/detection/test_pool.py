@@ -220,7 +220,7 @@ print(sorted(pool("generator_unordered")(jobs)) == [*range(12)])
         tmp_path / "killed",
     )
     assert said == ["True", "True"]
-    assert "the image is done again, here" in err
+    assert "this process does the image again" in err
 
 
 def test_a_cluster_whose_scheduler_is_killed(tmp_path):
@@ -249,7 +249,7 @@ killed(1, (delayed(process_of)(n) for n in range(20)), 12)
         )
     first, first_again, second, second_again = said
     for address, line in ((made.address, first), (other.address, second)):
-        assert line.startswith(f"the Dask scheduler at {address} is lost; what is done is kept")
+        assert line.startswith(f"the Dask scheduler at {address} is lost; finished work is kept")
     for line in (first_again, second_again):
         assert line.startswith("no Dask scheduler can be reached")
 

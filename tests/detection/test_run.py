@@ -173,7 +173,7 @@ def test_a_stage_tells_the_images_that_its_seconds_went_to(run, monkeypatch):
 def test_what_was_done_before_is_said_and_is_no_event(run, caplog):
     caplog.set_level(logging.INFO)
     run.done_before("windows", 8, 8)
-    assert caplog.messages == ["windows: 8 of 8 images were done before"]
+    assert caplog.messages == ["windows: 8 of 8 images were already done"]
     assert not run.folder.exists()
 
 
@@ -200,7 +200,7 @@ def test_half_a_line_of_events_is_passed_over(run, caplog):
     assert len(lines) == 4
     assert json.loads(lines[2])["event"] == "stage"
     assert stage_seconds(run.folder)["SVMs"]["seconds"] == 5.0
-    assert caplog.messages == [f"{path}: 1 lines are not whole and count nothing"]
+    assert caplog.messages == [f"{path}: 1 lines are incomplete and ignored"]
 
 
 def test_what_is_no_event_counts_nothing(run, caplog):
@@ -208,7 +208,7 @@ def test_what_is_no_event_counts_nothing(run, caplog):
     with (run.folder / "metrics.jsonl").open("wb") as file:
         file.write(b"\0" * 100 + b"\n3\nnull\n[]\n{}\n\n")
     assert stage_seconds(run.folder) == {}
-    assert "6 lines are not whole" in caplog.text
+    assert "6 lines are incomplete" in caplog.text
     run.event("stage", stage="SVMs", seconds=5.0)
     assert list(stage_seconds(run.folder)) == ["SVMs"]
 

@@ -169,14 +169,14 @@ def test_zeros_anywhere_are_noticed(path, rng):
 
 def test_another_key_is_told(path):
     written(path)
-    assert f"is of something else (key {KEY}, expected fedcba)" in refused(path, "fedcba")
+    assert f"has another key ({KEY}, expected fedcba)" in refused(path, "fedcba")
 
 
 def test_other_peoples_files_are_told(path):
     path.write_bytes(save({"a": np.ones(3)}))
-    assert "is of another version or program" in refused(path)
+    assert "is from another version or program" in refused(path)
     path.write_bytes(save({"a": np.ones(3)}, {"artefact": "[1, 2]"}))
-    assert "is of another version or program" in refused(path)
+    assert "is from another version or program" in refused(path)
     entry = json.dumps({"key": KEY, "facts": {}, "digest": "0" * 64})
     path.write_bytes(save({"a": np.ones(3)}, {"artefact": entry}))
     assert "its digest is not that of its content" in refused(path)

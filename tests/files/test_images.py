@@ -383,7 +383,7 @@ def test_places_without_a_file(tmp_path):
     for read in (read_image, image_size, cut_short):
         with pytest.raises(FileNotFoundError, match=r"^no image at .*none\.jpg$"):
             read(tmp_path / "none.jpg")
-        with pytest.raises(UnreadableImage, match="is a folder or no ordinary file"):
+        with pytest.raises(UnreadableImage, match="is a folder or a special file"):
             read(tmp_path)
     assert os.strerror(errno.ENAMETOOLONG) in refusal(tmp_path / ("a" * 300))
 

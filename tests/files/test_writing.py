@@ -200,7 +200,7 @@ def test_no_input_is_written_over(tmp_path, inputs, monkeypatch):
     forbidden = [*inputs, tmp_path / "store/b.png", tmp_path / "store", tmp_path, Path("a.png")]
     # As a file system that knows no case does, a hard link gives one file two names.
     for output in (*forbidden, tmp_path / "other/a.png", tmp_path / "other", tmp_path / "twin.png"):
-        with pytest.raises(ValueError, match="would be written over") as refusal:
+        with pytest.raises(ValueError, match="would be overwritten") as refusal:
             refuse_inputs([tmp_path / "fine.png", output], inputs)
         assert str(refusal.value).startswith(f"{output} would")
     refuse_inputs([tmp_path / "in/c.png", tmp_path / "none", tmp_path / "in/none/a.png"], inputs)

@@ -73,7 +73,7 @@ def test_formats(tmp_path, images, ending):
     assert windows.method is windows
     with pytest.raises(ValueError, match=r"has no windows of .*000009\.jpg"):
         windows.load(paths[2])
-    with pytest.raises(ValueError, match="of its own images only"):
+    with pytest.raises(ValueError, match="for its own images only"):
         windows(np.zeros((4, 4, 3), np.uint8))
 
 

@@ -75,7 +75,7 @@ def test_windows_of_a_file(tmp_path, image):
     assert chosen.name == "file_mine"
     assert chosen.key == chosen.parts[0].key
     assert Proposals.from_dict(asdict(chosen)) == chosen
-    with pytest.raises(ValueError, match="of its own images only"):
+    with pytest.raises(ValueError, match="for its own images only"):
         chosen(image)
 
 

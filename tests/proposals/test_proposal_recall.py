@@ -106,7 +106,7 @@ NONE = np.zeros((0, 4), np.float32)
 @pytest.mark.parametrize(
     ("windows", "boxes", "labels", "message"),
     [
-        ([BOX], [BOX, BOX], [np.array([0])], "as many images, got 1, 2 and 1"),
+        ([BOX], [BOX, BOX], [np.array([0])], "the same number of images, got 1, 2 and 1"),
         ([BOX], [BOX], [np.array([0, 1])], "image 0 has 1 boxes and 2 labels"),
         ([BOX], [BOX], [np.array([3])], "labels from 3 to 3; expected 0 to 2"),
         ([BOX], [BOX], [np.array([-1])], "labels from -1 to -1; expected 0 to 2"),

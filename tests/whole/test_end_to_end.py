@@ -103,19 +103,19 @@ def test_training_and_testing(ended):
 def test_a_second_call_reuses_every_stage(ended):
     again = ended.calls["again"]
     assert again.status == 0, again.err
-    assert again.err.count("8 of 8 images were done before") == 2
+    assert again.err.count("8 of 8 images were already done") == 2
     layers = [f"SVMs on {layer}" for layer in ("pool5", "fc6", "fc7")]
     for stage in ("fine-tuning", *layers, "box regression"):
         assert f"{stage}: reused" in again.err
     retest = ended.calls["retest"]
-    assert "selective_search, float32: 4 of 4 images were done before" in retest.err
+    assert "selective_search, float32: 4 of 4 images were already done" in retest.err
     assert retest.out == ended.calls["test"].out
 
 
 def test_another_cell_needs_no_network(ended):
     cell = ended.calls["other cell"]
     assert cell.status == 0, cell.err
-    assert "selective_search, float32: 4 of 4 images were done before" in cell.err
+    assert "selective_search, float32: 4 of 4 images were already done" in cell.err
     facts = json.loads((ended.folder / "cell.json").read_text())
     results = (ended.folder / "straight/test_test_1scales/softmax/results.json").read_text()
     assert facts == json.loads(results)
@@ -173,10 +173,10 @@ def test_a_training_killed_everywhere_ends_the_same(ended):
         assert call.status == -9, (place, call.err)
         assert call.out == ""
     for place, words in (
-        ("fine-tuning", "windows: 2 of 8 images were done before"),
+        ("fine-tuning", "windows: 2 of 8 images were already done"),
         ("the head", "fine-tuning resumes at step 10"),
         ("training windows", "fine-tuning resumes at step 15"),
-        ("SVMs", "training windows: 1 of 8 images were done before"),
+        ("SVMs", "training windows: 1 of 8 images were already done"),
         ("the SVMs' end", "SVMs resume at image 2"),
         ("the SVMs of one layer", "SVMs resume at image 8"),
         ("box regression", "SVMs on pool5: reused"),

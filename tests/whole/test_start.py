@@ -109,7 +109,7 @@ def test_such_detectors_are_tested_as_any_other(ended):
 def test_what_does_not_go_together_is_refused(ended):
     for name, words in (
         ("no start", "Finetune.steps 0 uses fc6 and fc7 of a trained detector"),
-        ("two", "brings its own network, alexnet, and --network.weights random names another"),
+        ("two", "has its own network, alexnet, but --network.weights random names another"),
     ):
         call = ended.calls[name]
         assert call.status != 0

@@ -77,14 +77,16 @@ def _claim(root: Path, parameters: dict[str, int]) -> None:
     path = root / "synthetic.json"
     if not path.exists():
         if (root / "Annotations").exists() or (root / "JPEGImages").exists():
-            raise ValueError(f"{root} holds data that was not drawn here; name another folder")
+            raise ValueError(
+                f"{root} holds data that this command did not draw; name another folder"
+            )
         save_text(path, json.dumps(parameters) + "\n")
         return
     found = json.loads(path.read_text())
     if found != parameters:
         raise ValueError(
-            f"{root} holds images drawn with {_words(found)}, asked for {_words(parameters)}; "
-            "name another folder or delete this one"
+            f"{root} holds images drawn with {_words(found)}, not with {_words(parameters)}; name "
+            "another folder or delete this one"
         )
 
 

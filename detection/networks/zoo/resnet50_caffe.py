@@ -110,7 +110,7 @@ def torchvision_name(layer: str) -> str:
         return {"conv1": "conv1", "bn_conv1": "bn1"}[layer]
     found = re.fullmatch(r"(res|bn)(\d)([a-f])_branch(1|2[abc])", layer)
     if found is None:
-        raise ValueError(f"{layer} is no layer of a ResNet")
+        raise ValueError(f"{layer} is not a layer of a ResNet")
     kind, stage, block, branch = found.groups()
     start = f"layer{int(stage) - 1}.{ord(block) - ord('a')}"
     if branch == "1":

@@ -83,7 +83,7 @@ class WindowBatches:
         if not self.records:
             raise ValueError(
                 f"fine-tuning found no objects in {len(records)} images; expected annotated "
-                "objects that are not all marked difficult: look at the Annotations, or set "
+                "objects that are not all marked difficult: check the annotations, or set "
                 "--data.difficult true"
             )
 

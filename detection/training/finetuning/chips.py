@@ -1,8 +1,8 @@
-"""A part of an image at a fine scale, where that is enough for a view's windows.
+"""Chips: at fine scales, fine-tuning computes convolutions on a part of an image only.
 
-A view needs some of its image's windows. At the finest scales an image has several times the pixels
-that it has at 688, and small windows are a fraction of it, so convolutions are computed on a part
-of the image around an object, as in SNIPER (arXiv:1805.09300).
+A view needs only some of its image's windows. At the finest scales an image has several times as
+many pixels as at 688, and small windows cover a fraction of them. So convolutions are computed on a
+part of the image around an object, as in SNIPER (arXiv:1805.09300).
 """
 
 import numpy as np
@@ -17,18 +17,18 @@ CHIP_SIDE = 688
 def draw_chip(
     box: NDArray, image_size: tuple[int, int], side: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A random part of an image, of its aspect, that holds a box.
+    """A random part of an image, with the same aspect, that contains a box.
 
     Args:
         box: ``(4,)`` half-open pixels of the image.
         image_size: (height, width).
         side: shorter side of the image after resizing, in pixels.
-        rng: of the place.
+        rng: draws the place.
 
     Returns:
-        (x1, y1, x2, y2) of the part, in whole pixels: CHIP_SIDE pixels at the shorter side after
-        resizing. The whole image where this is no less, the box does not fit, or the image is so
-        long that its shorter side stays below ``side``.
+        (x1, y1, x2, y2) of the part, in whole pixels; its shorter side has CHIP_SIDE pixels after
+        resizing. The whole image if the part would not be smaller, if the box does not fit, or if
+        the image is so long that its shorter side stays below ``side``.
     """
     height, width = image_size
     share = CHIP_SIDE / side

@@ -58,7 +58,8 @@ class Descent:
         if network.convolutions and ranks.count > settings.images:
             raise ValueError(
                 f"{ranks.count} processes train convolutions on {settings.images} images a batch, "
-                "of which each needs one; start fewer, or raise --finetune.conv_images"
+                "but each process needs one; start fewer processes, or raise "
+                "--finetune.conv_images"
             )
         self.network = network
         self.settings = settings

@@ -35,18 +35,18 @@ def finetune_head(
     report: Callable[[Mapping[str, Any]], None] = lambda event: None,
     progress: Progress = silent,
 ) -> Head | TruncatedHead:
-    """Train a network's head and chosen convolutions; the head then takes windows as they are.
+    """Train a network's head and chosen convolutions; returns a head for windows as they are.
 
-    The last step's weights are kept: nothing is selected on images held back. The first of several
-    processes writes.
+    The weights of the last step are kept: nothing is selected on images held back. Only the first
+    of several processes writes.
 
     Args:
-        descent: of the network, from its start.
-        batches: draws the views of every step; each process computes the features of its own.
-        held_back: draws those of the learning curve; None for no curve.
-        checkpoint: file to resume from and to write every ``checkpoint_every`` steps.
-        key: what determines this training; a checkpoint of another key is not resumed.
-        readers: of the images of the next steps; several are processes.
+        descent: the optimisation of the network.
+        batches: draws the views of every step; each process computes the features of its share.
+        held_back: draws the views of the learning curve; None for no curve.
+        checkpoint: file to resume from, written every ``checkpoint_every`` steps.
+        key: key of this training; a checkpoint of another key is not resumed.
+        readers: number of readers of the next steps' images; several are processes.
         report: called with the events of the curve.
         progress: wraps the steps.
     """
@@ -80,8 +80,8 @@ def drawn(
 ) -> Iterator[tuple[int, Batch]]:
     """Steps with their batches, on the network's device; ``readers`` read images ahead.
 
-    While convolutions are trained a batch is of the step's own images, through whose features
-    the gradient goes; otherwise of many steps' images.
+    While convolutions are trained, a batch comes from the step's own images, because the gradient
+    goes through their features. Otherwise it comes from the images of many steps.
     """
     device, length = network.head.fc8.weight.device, network.extractor.length
 

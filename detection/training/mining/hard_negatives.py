@@ -1,11 +1,11 @@
 """Hard negatives for the SVMs: one pass over the images (released spp_train, after R-CNN).
 
-Of each image a class takes the negative windows that score above -1.0001; with more than 2,000
-new ones it is refitted on all it holds, and then lets go of those that score below -1.2. A class
-without a model takes every negative of the image and is fitted at once, which is what the
+From each image, a class takes the negative windows that score above -1.0001. Once it has more than
+2,000 new ones, its SVM is refitted on all its negatives; then negatives that score below -1.2 are
+dropped. A class without a model takes all negatives of the image and is fitted at once, as the
 released code does on its first image.
 
-Windows are named by image and row, and each image is visited once, so none is held twice.
+Each image is visited once, so no window is held twice.
 """
 
 import hashlib
@@ -21,31 +21,31 @@ from detection.learners.svm import RELEASED, HingeLoss, LinearSVM, fit_svm
 from detection.training.mining.models import Model
 from detection.training.mining.negative_cache import NegativeCache
 
-# Part of an artefact's key: raised when the same inputs would give other SVMs.
+# Part of an artefact's key: raise it when the same inputs would give other SVMs.
 VERSION = 4
 
 logger = logging.getLogger(__name__)
 
 
 class HardNegativeMiner:
-    """Trains K SVMs image by image, in bounded memory whatever the number of images.
+    """Trains K SVMs image by image; memory does not grow with the number of images.
 
-    ``start`` with the positives, ``add_image`` once an image, ``finish``. Between images,
-    ``state`` and ``load_state`` carry a killed run on to the same bytes. All fits are
-    deterministic.
+    Call ``start`` with the positives, ``add_image`` once per image, then ``finish``. With ``state``
+    and ``load_state``, a killed run can be resumed between images and gives the same bytes. All
+    fits are deterministic.
 
     Args:
         classes: names of the K classes.
         dimension: length D of the features.
-        loss: what every SVM minimises.
-        threshold: a negative is hard when it scores above this (strict).
-        evict_below: after a refit, negatives that score below this are let go (strict).
-        refit_every: a class is refitted with more new negatives than this (strict).
-        max_negatives: a class keeps at most so many after a refit, the highest scores, earlier ones
-            first among equals. With 2,000 new ones 20 classes of 4,096 numbers hold less than
-            1.5 GB of float16 even when no window is shared between classes.
-        seed: of the solver.
-        on_refit: called after each refit with the figures that are logged, as keywords.
+        loss: loss that every SVM minimises.
+        threshold: a negative is hard if it scores above this (strict).
+        evict_below: after a refit, negatives that score below this are dropped (strict).
+        refit_every: a class with more new negatives than this is refitted (strict).
+        max_negatives: most negatives of a class after a refit: the highest scores, on ties the
+            earlier ones. With 2,000 new ones, 20 classes of 4,096 numbers take less than 1.5 GB of
+            float16, even if classes share no windows.
+        seed: seed of the solver.
+        on_refit: called after each refit with the logged figures, as keywords.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class HardNegativeMiner:
             if not len(features):
                 raise ValueError(
                     f"class '{name}' has no positive windows, so no SVM can be trained for it; "
-                    f"leave it out of the classes or give images that show it"
+                    f"leave it out of the classes or add images that show it"
                 )
         count = len(self.classes)
         self._positives = list(positives)
@@ -109,15 +109,15 @@ class HardNegativeMiner:
         """Take an image's hard negatives, and refit the classes that have enough new ones.
 
         Args:
-            image_index: the image's number; each may be given once.
-            features: ``(U, D)`` float16 at mean norm 20, no row twice.
-            negative: ``(U, K)`` bool, the row is a negative of the class.
+            image_index: number of the image; each may be given once.
+            features: ``(U, D)`` float16 at mean norm 20, without repeated rows.
+            negative: ``(U, K)`` bool, whether the row is a negative of the class.
 
         Raises:
-            ValueError: the image was given before, shapes differ, or a feature is not finite.
+            ValueError: the image was already given, shapes differ, or a feature is not finite.
         """
         if image_index in self._visited:
-            raise ValueError(f"image {image_index} was mined already; give each image once")
+            raise ValueError(f"image {image_index} was already mined; give each image once")
         expected = (len(features), len(self.classes))
         if features.shape[1:] != (self.dimension,) or negative.shape != expected:
             raise ValueError(
@@ -135,26 +135,26 @@ class HardNegativeMiner:
         self._refit(np.flatnonzero(self._new > enough).tolist())
 
     def model(self) -> Model:
-        """The SVMs as they are now; later refits do not change it."""
+        """A copy of the current SVMs; later refits do not change it."""
         return Model(self._coef.copy(), self._intercept.copy(), self._fitted.copy(), self.threshold)
 
     def finish(self) -> ClassSVMs:
-        """Refit every class with new negatives; the SVMs.
+        """Refit every class that has new negatives; returns the SVMs.
 
         Raises:
-            ValueError: a class met no negative in any image.
+            ValueError: a class found no negative in any image.
         """
         self._refit(np.flatnonzero(self._new > 0).tolist())
         if not self._fitted.all():
             name = self.classes[int(np.flatnonzero(~self._fitted)[0])]
             raise ValueError(
-                f"class '{name}' met no negative window in {len(self._visited)} images, "
-                f"so no SVM can be trained for it; give images with more windows"
+                f"class '{name}' found no negative window in {len(self._visited)} images, "
+                f"so no SVM can be trained for it; add images with more windows"
             )
         return ClassSVMs.from_arrays(self._coef, self._intercept)
 
     def _refit(self, labels: list[int]) -> None:
-        """Fit classes on all they hold, then let go of what they find easy."""
+        """Fit classes on all their negatives, then drop the easy ones."""
         for label in labels:
             svm = fit_svm(
                 self._positives[label],
@@ -207,9 +207,9 @@ class HardNegativeMiner:
             self.on_refit(**event)
 
     def state(self) -> dict[str, NDArray]:
-        """Everything mined so far but the positives, to be written and given to ``load_state``.
+        """Everything mined so far, without the positives, for ``load_state``.
 
-        What is mined later does not change it.
+        It is a copy: later mining does not change it.
         """
         return {
             **self._cache.state(),
@@ -222,15 +222,15 @@ class HardNegativeMiner:
         }
 
     def load_state(self, state: dict[str, NDArray]) -> "HardNegativeMiner":
-        """Go on from a state, after ``start`` with the same settings and positives.
+        """Resume from a state, after ``start`` with the same settings and positives.
 
         Raises:
             ValueError: the state was made with other settings or positives.
         """
         if not np.array_equal(state["settings"], self._settings):
             raise ValueError(
-                "this state of the hard-negative miner was made with other classes, settings or "
-                "positives; delete it and mine again"
+                "this state of the hard-negative miner was made with different classes, settings "
+                "or positives; delete it and mine again"
             )
         self._cache = NegativeCache(self.dimension)
         self._cache.load(state)
@@ -242,7 +242,7 @@ class HardNegativeMiner:
         return self
 
     def _digest(self) -> NDArray[np.uint8]:
-        """SHA-256, 32 bytes, of what a state depends on: settings and positives."""
+        """SHA-256, 32 bytes, of everything a state depends on: settings and positives."""
         settings = [self.classes, self.dimension, self.threshold, self.evict_below]
         settings += [self.refit_every, self.max_negatives, self.loss.C, self.loss.bias]
         settings += [self.loss.positive_weight, self.seed]

@@ -37,10 +37,10 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         read_class_folders(tmp_path / "nowhere")
     add_class(tmp_path, "cat", 1)
-    with pytest.raises(ValueError, match="holds 1 folders"):
+    with pytest.raises(ValueError, match="has 1 folders"):
         read_class_folders(tmp_path)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(ValueError, match="dog holds no image"):
+    with pytest.raises(ValueError, match="dog has no images"):
         read_class_folders(tmp_path)
 
 

@@ -66,7 +66,7 @@ def test_what_is_there_is_not_made_again(tmp_path, spec, paths, caplog):
     gone.unlink()
     with caplog.at_level("INFO"):
         store.make(paths, VIEW, LAYERS)
-    assert f"{store.spec.network.name} {VIEW}: 5 of 7 images were done before" in caplog.messages
+    assert f"{store.spec.network.name} {VIEW}: 5 of 7 images were already done" in caplog.messages
     assert gone.read_bytes() == content
     made.pop(gone)
     assert {path: path.stat().st_mtime_ns for path in made} == made
@@ -132,7 +132,7 @@ def test_features_may_be_deleted_when_their_matrix_is_there(
     monkeypatch.setattr(feature_store, "LARGE_CACHE_BYTES", 1000)
     with caplog.at_level("INFO"):
         store.tell_size()
-    assert "need only the matrices gram_* beside them" in caplog.text
+    assert "only the matrices gram_* are needed" in caplog.text
     for path in store.folder.glob("pool5*"):
         path.unlink()
     store.make(paths, VIEW, LAYERS[:1])

@@ -50,7 +50,7 @@ def test_windows_are_made_once(world, cache, caplog):
     find_windows(run, "train", world.data)
     said = [line for line in caplog.messages if line.startswith("windows: ")]
     counts = ((0, 2), (2, 6), (6, 6))
-    assert said == [f"windows: {done} of {n} images were done before" for done, n in counts]
+    assert said == [f"windows: {done} of {n} images were already done" for done, n in counts]
     # A call with nothing to do is no stage.
     made = [event["stage"] for event in events_of(run, "stage")]
     assert made == ["windows of train by selective_search"] * 2

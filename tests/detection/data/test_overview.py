@@ -93,7 +93,7 @@ def test_contact_sheet(dataset: Dataset, tmp_path: Path) -> None:
     before = path.read_bytes()
     draw_contact_sheet(dataset.records[:7], dataset.classes, path, columns=3)
     assert path.read_bytes() == before
-    with pytest.raises(ValueError, match=r"a contact sheet is a \.png of one image or more"):
+    with pytest.raises(ValueError, match=r"a contact sheet needs a name in \.png"):
         draw_contact_sheet([], dataset.classes, path)
     with pytest.raises(ValueError, match=r"got .*sheet\.jpg"):
         draw_contact_sheet(dataset.records, dataset.classes, tmp_path / "sheet.jpg")

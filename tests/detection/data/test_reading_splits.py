@@ -79,7 +79,10 @@ def test_a_run_keeps_its_split_when_images_come(
     write_xml(tmp_path / "data", drawn[10:])
     after = [ids(read_dataset(data, split, kept=tmp_path)) for split in ("train", "test")]
     assert before == after
-    assert caplog.text.count(f"2 labelled images came after the lists in {tmp_path / LISTS}") == 2
+    assert (
+        caplog.text.count(f"2 labelled images were added after the lists in {tmp_path / LISTS}")
+        == 2
+    )
 
 
 def test_a_run_that_was_killed_between_its_lists(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_a_class_that_only_the_test_has(
     train = read_dataset(data, "train")
     test = read_dataset(data, "valid", train.classes)
     assert [len(record.boxes) for record in test.records if record.image_id == drawn[5].name] == [1]
-    assert "the training has none of, left out of the test: rare 1" in caplog.text
+    assert "the training images lack, left out of the test: rare 1" in caplog.text
     assert "rare" in read_dataset(data, "valid").classes
 
 

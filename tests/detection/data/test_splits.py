@@ -90,7 +90,7 @@ def test_of_two_images_one_is_in_test(
     assert len(made["train"]) == len(classes) - test
     if len(classes[-1]) > 2:
         assert made["test"] == ["0"]
-    assert ("which lacks: " in caplog.text) == any(classes)
+    assert ("which now lacks: " in caplog.text) == any(classes)
 
 
 def test_copies_of_one_image_are_not_parted(tmp_path: Path) -> None:

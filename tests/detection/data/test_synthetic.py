@@ -188,7 +188,7 @@ def test_refused(root: Path, tmp_path: Path) -> None:
     ):
         write_synthetic_voc(root, train=12, test=4, seed=0)
     (tmp_path / "Annotations").mkdir()
-    with pytest.raises(ValueError, match="holds data that was not drawn here"):
+    with pytest.raises(ValueError, match="holds data that this command did not draw"):
         write_synthetic_voc(tmp_path, train=1, test=0, seed=0)
     for wrong in ({"train": -1}, {"test": -1}, {"seed": -1}):
         arguments = {"train": 1, "test": 1, "seed": 0} | wrong

@@ -175,8 +175,16 @@ def test_difficult(text: str, difficult: bool, mended: tuple, tmp_path: Path) ->
         ("bndbox", "box", r"a\.xml has an object 'dog' without a <bndbox>"),
         ("</object>", "", r"a\.xml is not valid XML"),
         ("dog", "../dog", r"a\.xml names the class '\.\./dog', which leaves"),
-        ("object>", "Object>", r"a\.xml has <Object> where VOC has none; expected <object>"),
-        (OBJECT, f"<objects>{OBJECT}</objects>", r"a\.xml has <object> where VOC has none"),
+        (
+            "object>",
+            "Object>",
+            r"a\.xml has <Object> where VOC's format has none; expected <object>",
+        ),
+        (
+            OBJECT,
+            f"<objects>{OBJECT}</objects>",
+            r"a\.xml has <object> where VOC's format has none",
+        ),
         ("<object>", "<size><width>a</width></size><object>", r"a\.xml has 'a' for <size>"),
     ],
 )

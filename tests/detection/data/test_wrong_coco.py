@@ -43,7 +43,7 @@ def one_image(content: dict, **changes: Any) -> None:
         (lambda c: one_image(c, height=9), r"image 'b00\.rf\.1\.jpg' says height 9, .*; the boxes"),
         (lambda c: one_image(c, height="x"), r"has 'x' for the image's size; expected a number"),
         (lambda c: one_image(c, id=10), r"has the image id 10 twice"),
-        (lambda c: one_image(c, id=[1]), r"has the image id \[1\] twice, or it is no id"),
+        (lambda c: one_image(c, id=[1]), r"has the image id \[1\] twice, or it is not an id"),
         (lambda c: c["images"].append(dict(c["images"][0], id=99)), "lists the image 'b00.* twice"),
         (lambda c: one_object(c, category_id=5), "annotation 0 has the category_id 5, which none"),
         (lambda c: one_object(c, image_id=99), "annotation 0 has the image_id 99, which none of"),
@@ -56,7 +56,7 @@ def one_image(content: dict, **changes: Any) -> None:
             lambda c: c["categories"][0].update(name="../x"),
             r"names the class '\.\./x', which leaves",
         ),
-        (lambda c: one_image(c, id=True), r"has the image id True twice, or it is no id"),
+        (lambda c: one_image(c, id=True), r"has the image id True twice, or it is not an id"),
         (lambda c: one_object(c, image_id=[1]), r"has the image_id \[1\], which none of"),
         (lambda c: one_object(c, category_id={}), r"has the category_id \{\}, which none of"),
         (lambda c: one_object(c, iscrowd="2"), "has '2' for 'iscrowd'; expected 0 or 1"),
@@ -123,7 +123,7 @@ def test_coco_relative_boxes_but_for_one_in_each_image(drawn: list[Drawn], tmp_p
     content["annotations"] += [dict(each, id=100 + place) for place, each in enumerate(some * 2)]
     write(tmp_path / "annotations.json", json.dumps(content))
     with pytest.raises(
-        ValueError, match=r"annotations\.json has corners .* between 0 and 1, as re"
+        ValueError, match=r"annotations\.json has corners .* between 0 and 1, which look"
     ):
         read(tmp_path)
 

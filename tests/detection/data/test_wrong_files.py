@@ -26,10 +26,16 @@ def read(root: Path) -> Dataset:
         ("dog 0.5 0.5 0.1 0.1", r"line 2 has 'dog' for a field; expected a number"),
         ("0.5 0.5 0.5 0.1 0.1", r"line 2 begins with 0\.5; expected a class's number"),
         ("-1 0.5 0.5 0.1 0.1", r"line 2 begins with -1; expected a class's number"),
-        ("0 30 20 10 10", r"line 2 has 30; expected shares .* from 0 to 1: divide pixels by them"),
+        ("0 30 20 10 10", r"line 2 has 30; expected shares .* from 0 to 1: divide pixels by"),
         ("0 0.5 0.5 0.1 nan", r"line 2 has 'nan' for a field"),
-        ("0 0.5 0.5 0.1", r"line 2 has 3 numbers after its class; expected 4 of a box, or x and"),
-        ("0 0.5 0.5 0.1 0.1 0.9", r"line 2 has 5 numbers after its class; .*a confidence, as of"),
+        (
+            "0 0.5 0.5 0.1",
+            r"line 2 has 3 numbers after its class; expected the 4 of a box, or x and",
+        ),
+        (
+            "0 0.5 0.5 0.1 0.1 0.9",
+            r"line 2 has 5 numbers after its class; .*a label has no confidence",
+        ),
     ],
 )
 def test_yolo(line: str, message: str, drawn: list[Drawn], tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
         (HEADER, "IMAGE,W,H,ball,1,1,9,9\nIMAGE,1,1,ball,1,1,9,9", r"line 2 and .* line 3 give"),
         (HEADER, "IMAGE,W,H,ball,11,5,6,2,20,1,15,3", r"line 2 has more fields than the header"),
         (HEADER, "IMAGE,W,H,a, b,1,1,9,9", r"line 2 has more fields than the header"),
-        (HEADER, "", r"holds no labelled image: a CSV table"),
+        (HEADER, "", r"has no labelled image: a CSV table"),
     ],
 )
 def test_csv(header: str, row: str, message: str, drawn: list[Drawn], tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_csv_of_a_quotation_mark_that_is_not_closed(drawn: list[Drawn], tmp_path
     write_csv(tmp_path, drawn)
     write(tmp_path / "labels.csv", f'{HEADER}\n"{"a" * 200_000}\n')
     with pytest.raises(
-        ValueError, match=r"labels\.csv line \d is no row of a table \(field larger"
+        ValueError, match=r"labels\.csv line \d is not a row of a table \(field larger"
     ):
         read(tmp_path)
 

@@ -131,7 +131,7 @@ def test_train_and_val_alike(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     export(tmp_path, *(f"images/{n}.jpg" for n in range(10)), yaml=yaml)
     parts = [read(tmp_path, split).records for split in ("train", "test")]
     assert [len(part) for part in parts] == [8, 2]
-    assert "in two splits of a YAML file, which are not split by it: 10, first" in caplog.text
+    assert "in two splits of a YAML file, ignored there: 10, first" in caplog.text
     # With a folder of val inside that of train, the folders' names tell the others.
     export(tmp_path, "images/val/b.jpg", yaml=yaml.replace("val: images", "val: images/val"))
     assert ids(read(tmp_path, "val")) == ["b"]
@@ -159,8 +159,11 @@ def test_lists_of_another_machine_and_prose(
     write(tmp_path / "test_notes.txt", "The test was done in May;\nsee obj/b.jpg for the light.\n")
     assert ids(read(tmp_path, "train")) == ["obj/a"]
     assert ids(read(tmp_path, "test")) == ["obj/b"]
-    assert "that list no images, passed over: 1, first " in caplog.text
-    assert "names of images as of another place, matched by their ends: 2, first" in caplog.text
+    assert "but without images, ignored: 1, first " in caplog.text
+    assert (
+        "names of images with paths of another place, matched by their ends: 2, first"
+        in caplog.text
+    )
     write(tmp_path / "train.txt", "gone.jpg\n")
     with pytest.raises(FileNotFoundError, match=r"train\.txt line 1 names the image 'gone\.jpg'"):
         read(tmp_path)
@@ -172,7 +175,7 @@ def test_an_image_in_two_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         write(tmp_path / f"{split}.txt", "".join(f"obj/{name}.jpg\n" for name in names))
     assert ids(read(tmp_path, "train")) == ["obj/a"]
     assert ids(read(tmp_path, "val")) == ["obj/c"]
-    assert "in two splits of lists, which are not split by it: 1, first" in caplog.text
+    assert "in two splits of lists, ignored there: 1, first" in caplog.text
     assert "obj/b.jpg (train and val)" in caplog.text
     assert ids(read(tmp_path, "trainval")) == ["obj/d"]
 
@@ -206,7 +209,7 @@ def test_blank_lines_of_lists_of_classes(tmp_path: Path) -> None:
     assert read(tmp_path).classes == ("dog",)
     for text, line in (("cat\n\ndog\n", 2), ("\ncat\ndog\n", 1)):
         write(tmp_path / "classes.txt", text)
-        with pytest.raises(ValueError, match=rf"classes\.txt line {line} is blank, and each line"):
+        with pytest.raises(ValueError, match=rf"classes\.txt line {line} is blank, but each line"):
             read(tmp_path)
 
 

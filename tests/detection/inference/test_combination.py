@@ -178,13 +178,13 @@ def test_models_that_do_not_fit_are_refused() -> None:
     model = draw_model(0, draw_windows())
     with pytest.raises(ValueError, match="at least one model"):
         combine([], SIZE, CLASSES)
-    with pytest.raises(ValueError, match="3 classes do not fit 2 class names"):
+    with pytest.raises(ValueError, match="3 classes, but there are 2 class names"):
         combine([model], SIZE, CLASSES[:2])
     fewer = Candidates(model.windows[:0], model.boxes[:0], model.scores[:0], model.labels[:0], 2)
     with pytest.raises(ValueError, match="classes cannot be combined"):
         combine([model, fewer], SIZE, CLASSES, Suppression(vote_iou=0.5))
     for weights in ([1.0], [1.0, 0.0], []):
-        with pytest.raises(ValueError, match="takes as many weights above 0"):
+        with pytest.raises(ValueError, match="needs one weight above 0 for each"):
             combine([model, model], SIZE, CLASSES, weights=weights)
     with pytest.raises(ValueError, match="runs/b has dog, cat"):
         same_classes({"runs/a": ["cat", "dog"], "runs/b": ["dog", "cat"]})

@@ -187,7 +187,9 @@ def test_no_candidate_no_second_pass(detector):
 def test_a_layer_that_was_not_trained(headless, layer):
     assert headless.layers == ("pool5",)
     parts = " and ".join(layer.split("+"))
-    message = re.escape(f"scores by pool5, not by {layer}: train it with {parts} in --svm.layer")
+    message = re.escape(
+        f"scores by pool5, not by {layer}: to use {layer}, train with {parts} in --svm.layer"
+    )
     with pytest.raises(ValueError, match=message):
         headless.score(made_image(), made_windows(), ["pool5", layer])
     with pytest.raises(ValueError, match=message):

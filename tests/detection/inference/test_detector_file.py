@@ -158,7 +158,7 @@ def test_loaded_with_truncated_layers(detector, saved):
 
 @pytest.mark.parametrize("scales", [3, 0, -1])
 def test_a_number_of_scales_that_there_is_not(saved, scales):
-    message = f"scales must be 1 or 5, or None for those of training; got {scales}"
+    message = f"scales must be 1 or 5, or None for the scales of the training; got {scales}"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(saved, scales=scales)
 
@@ -205,7 +205,9 @@ def test_a_detector_of_before_the_box_layer_was_removed(detector, saved, layer):
 def test_a_detector_with_a_box_layer(saved):
     found = read_artefact(saved, FORMAT)
     write_artefact(saved, FORMAT, found.arrays, found.facts | {"box_layer": "fc7"})
-    message = rf"{saved} cannot be used: .* with a box layer, which was removed; train it again"
+    message = (
+        rf"{saved} cannot be used: .* it has a box layer of an older version, .*; train it again"
+    )
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(saved)
 
@@ -226,14 +228,14 @@ def test_a_detector_without_one_of_its_arrays(detector, saved, form):
 def test_another_safetensors_file(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros(3, np.float32)}, path, metadata)
-    with pytest.raises(ValueError, match=rf"{path} is not a detector: it is of another version"):
+    with pytest.raises(ValueError, match=rf"{path} is not a detector: it is from another version"):
         SPPDetector.load(path)
 
 
 def test_another_artefact(tmp_path):
     path = tmp_path / "svms.safetensors"
     write_artefact(path, "0123", {"weights": np.zeros(3, np.float32)})
-    message = rf"{path} is not a detector: it is of something else \(key 0123, expected sppnet-det"
+    message = rf"{path} is not a detector: it has another key \(0123, expected sppnet-det"
     with pytest.raises(ValueError, match=message):
         SPPDetector.load(path)
 
@@ -291,7 +293,7 @@ def test_a_small_detector_is_not_made_smaller(detector, headless, saved):
     for rank in (4, 5):
         assert compact(small, rank) is small
     small.save(saved)
-    with pytest.raises(ValueError, match=r"of rank 4 already .* leave --detection.fc_rank out"):
+    with pytest.raises(ValueError, match=r"already have rank 4 .* leave out --detection.fc_rank"):
         SPPDetector.load(saved, detection=Detection(fc_rank=2))
     near = SPPDetector.load(saved, precision="bfloat16")
     assert len(near.detect(made_image(), made_windows(), ALL))
@@ -339,7 +341,7 @@ def test_a_detector_that_comes_with_the_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["own", "voc07"])
 def test_a_device_that_is_not_there(saved, name):
     """It is the device that is at fault, and nothing is to be trained again."""
-    with pytest.raises(RuntimeError, match=r"the device cuda cannot be used \(.*; name another"):
+    with pytest.raises(RuntimeError, match=r"the device cuda cannot be used \(.*; use another"):
         SPPDetector.load(saved if name == "own" else name, device="cuda")
 
 
@@ -348,6 +350,6 @@ def test_a_device_without_room(saved, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB. GPU 0 has ...")
 
     monkeypatch.setattr("detection.inference.detector_parts.layers_of", full)
-    said = rf"cpu has no room for the detector {saved} \(CUDA out of memory\); end what else runs"
+    said = rf"cpu has too little memory for the detector {saved} \(CUDA out of memory\); end other"
     with pytest.raises(RuntimeError, match=said):
         SPPDetector.load(saved)

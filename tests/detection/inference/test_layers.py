@@ -225,7 +225,7 @@ def test_responses_through_a_file(head, pooled):
 
 
 def test_a_rank_without_responses(head):
-    with pytest.raises(ValueError, match="by their responses to windows; none were given"):
+    with pytest.raises(ValueError, match="their responses to windows; none were given"):
         LayerFeatures(head, {}, rank=5)
 
 

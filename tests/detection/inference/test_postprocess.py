@@ -235,7 +235,7 @@ def test_damaged_candidates_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(DamagedArtefact, match=r"a\.safetensors is damaged"):
             Candidates.load(path, "key")
     path.write_bytes(whole)
-    with pytest.raises(DamagedArtefact, match=r"a\.safetensors is of something else"):
+    with pytest.raises(DamagedArtefact, match=r"a\.safetensors has another key"):
         Candidates.load(path, "another's")
     with pytest.raises(FileNotFoundError, match=r"no candidates at .*none\.safetensors"):
         Candidates.load(tmp_path / "none.safetensors", "key")
@@ -267,7 +267,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="must be finite"):
         select_candidates(windows, np.full_like(scores, np.nan), boxes)
     chosen = select_candidates(windows, scores, boxes)
-    with pytest.raises(ValueError, match="3 classes do not fit 1 class names"):
+    with pytest.raises(ValueError, match="3 classes, but there are 1 class names"):
         postprocess(chosen, SIZE, ("cat",))
     with pytest.raises(ValueError, match=r"Candidates\.labels must be int64"):
         Candidates(chosen.windows, chosen.boxes, chosen.scores, chosen.scores, 3)  # type: ignore[arg-type]

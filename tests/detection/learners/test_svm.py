@@ -96,7 +96,7 @@ def test_missing_samples_are_refused() -> None:
         fit_svm(positives[:0], negatives)
     with pytest.raises(ValueError, match="needs negatives"):
         fit_svm(positives, negatives[:0])
-    with pytest.raises(ValueError, match="one length, got 20 and 5"):
+    with pytest.raises(ValueError, match="the same length, got 20 and 5"):
         fit_svm(positives, negatives[:, :5])
 
 

@@ -106,7 +106,7 @@ def test_names():
     assert torchvision_name("bn4f_branch2c") == "layer3.5.bn3"
     assert torchvision_name("res3a_branch1") == "layer2.0.downsample.0"
     assert torchvision_name("bn3a_branch1") == "layer2.0.downsample.1"
-    with pytest.raises(ValueError, match="fc1000 is no layer of a ResNet"):
+    with pytest.raises(ValueError, match="fc1000 is not a layer of a ResNet"):
         torchvision_name("fc1000")
 
 

@@ -151,7 +151,7 @@ def test_names_that_mean_nothing():
     with pytest.raises(ValueError, match="does not depend on places"):
         build_backbone("resnet18/flatten", "random")
     flat = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
-    with pytest.raises(ValueError, match="must end in a map"):
+    with pytest.raises(ValueError, match="must output a map"):
         Backbone("flat", flat, TORCHVISION_PREPROCESSING)
 
 

@@ -115,4 +115,4 @@ def test_too_little_is_held_back(detector, world, caplog, few):
     made = calibration_stage(world.run, detector, held, world.windows)
     assert not made.calibration
     assert made.display_threshold == -0.7
-    assert "are shown as they are" in caplog.text
+    assert "stay raw" in caplog.text

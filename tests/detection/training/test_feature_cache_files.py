@@ -100,7 +100,7 @@ def test_another_images_file_is_refused(tmp_path):
         bank.add(record, made_proposals())
     first, second = sorted(bank.folder.iterdir())
     second.replace(first)
-    with pytest.raises(DamagedArtefact, match=r"1-.* is of something else"):
+    with pytest.raises(DamagedArtefact, match=r"1-.* has another key"):
         bank.load(one)
 
 

@@ -117,7 +117,7 @@ def test_the_bank_is_filled_once(world, tmp_path, caplog):
     assert again.key == bank.key
     said = [line for line in caplog.messages if line.startswith("training windows: ")]
     counts = ((0, 2), (2, 6), (6, 6))
-    assert said == [f"training windows: {n} of {of} images were done before" for n, of in counts]
+    assert said == [f"training windows: {n} of {of} images were already done" for n, of in counts]
     assert [event["stage"] for event in events_of(run, "stage")] == ["training windows"] * 2
     entry = bank.load(world.data.records[0])
     assert entry.objects == 2

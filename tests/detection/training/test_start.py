@@ -93,7 +93,7 @@ def test_a_detector_of_the_package(detector, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ({"name": "vgg16"}, "alexnet, and --network.name vgg16 names another"),
+        ({"name": "vgg16"}, "alexnet, but --network.name vgg16 names another"),
         ({"weights": "random"}, "--network.weights random names another"),
         ({"pca_channels": 8}, "--network.pca_channels 8 names another"),
     ],
@@ -109,7 +109,7 @@ def test_naming_the_same_network_is_none_of_another(detector, tmp_path):
 
 def test_detectors_that_are_no_start(backbone, tmp_path):
     for extractor, words in (
-        (RCNNExtractor(backbone), "is a detector of R-CNN's features"),
+        (RCNNExtractor(backbone), "was trained on R-CNN's features"),
         (SPPExtractor(backbone, (96,)), "has no fc layers to start from"),
     ):
         with pytest.raises(ValueError, match=words):

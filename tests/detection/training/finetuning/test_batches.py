@@ -219,7 +219,7 @@ def test_no_objects_at_all(tmp_path):
         made_record(tmp_path, 0, boxes=()),
         made_record(tmp_path, 1, difficult=[True, True]),
     ]
-    message = "found no objects in 2 images; .*Annotations, or set --data.difficult true"
+    message = "found no objects in 2 images; .*annotations, or set --data.difficult true"
     with pytest.raises(ValueError, match=message):
         made_batches(records)
     made_batches(records, difficult=True)

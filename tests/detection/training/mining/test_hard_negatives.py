@@ -234,7 +234,7 @@ def test_classes_without_samples_are_refused() -> None:
     miner.start(positives)
     features, negative = images[0]
     miner.add_image(0, features, negative & np.array([True, True, False]))
-    with pytest.raises(ValueError, match="class 'sheep' met no negative window in 1 images"):
+    with pytest.raises(ValueError, match="class 'sheep' found no negative window in 1 images"):
         miner.finish()
 
 
@@ -252,8 +252,8 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="image 4: features are not finite"):
         miner.add_image(4, np.full_like(features, np.nan), negative)
     miner.add_image(4, features, negative)
-    with pytest.raises(ValueError, match="image 4 was mined already"):
+    with pytest.raises(ValueError, match="image 4 was already mined"):
         miner.add_image(4, features, negative)
     other = HardNegativeMiner(CLASSES, DIMENSION, HingeLoss(C=1.0)).start(positives)
-    with pytest.raises(ValueError, match="other classes, settings or positives"):
+    with pytest.raises(ValueError, match="different classes, settings or positives"):
         other.load_state(miner.state())

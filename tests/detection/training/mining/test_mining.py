@@ -224,7 +224,7 @@ def test_resuming_the_miners(tmp_path):
     for layer, other in others.items():
         assert other.state()["visited"].tolist() == [0]
         np.testing.assert_array_equal(other.finish().coef_, miners[layer].finish().coef_)
-    message = rf"{path} cannot be resumed: .* other classes, settings or positives; delete it"
+    message = rf"{path} cannot be resumed: .* different classes, settings or positives; delete it"
     with pytest.raises(ValueError, match=message):
         checkpoint.resume(path, "key", made_miners(loss=HingeLoss(C=1.0)))
 
