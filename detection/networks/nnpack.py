@@ -24,8 +24,8 @@ class NnpackConv2d(nn.Conv2d):
     are computed one after the other, so a batch gives the same bits as single images.
 
     Attributes:
-        feeds_another: whether the next layer, apart from a ReLU, is such a convolution. NNPACK takes
-            and gives channels first; all other layers are faster with channels last.
+        feeds_another: whether the next layer, apart from a ReLU, is such a convolution. NNPACK
+            takes and gives channels first; all other layers are faster with channels last.
     """
 
     feeds_another = False

@@ -36,7 +36,7 @@ def test_a_file_of_the_package_is_found_in_any_folder(configured, refused, cli, 
     for words in (("--config", "configs/small.yaml"), ("--config=configs/small.yaml",)):
         caplog.clear()
         assert configured(*words) == Config(seed=4, run="runs/small")
-        assert f"configs/small.yaml is not in {tmp_path}: {packaged} is read" in caplog.text
+        assert f"configs/small.yaml is not in {tmp_path}: reading {packaged}" in caplog.text
     assert "configs/other.yaml" in refused("--config", "configs/other.yaml")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/small.yaml").write_text("seed: 5\n")
