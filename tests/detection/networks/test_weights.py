@@ -288,5 +288,5 @@ def test_a_state_in_a_wheel(tmp_path, monkeypatch):
     # Others than those pinned are refused when the kept file is read.
     with pytest.raises(ValueError, match=r"efficientnet_lite0_index\.safetensors is damaged"):
         load_weights("efficientnet_lite0", "auto", tmp_path / "weights")
-    with pytest.raises(ValueError, match="has no weights by 'torchvision', only by index"):
+    with pytest.raises(ValueError, match="has no weights from 'torchvision', only from index"):
         load_weights("efficientnet_lite0", "torchvision", tmp_path)
