@@ -1,7 +1,7 @@
 """Every setting of a classifier's training, its default and its allowed values.
 
-Defaults are the paper's for ImageNet (section 3.1); jsonargparse makes YAML keys, flags and help
-from these dataclasses, as of the detector's settings (``detection/config.py``).
+Defaults are the paper's for ImageNet (section 3.1). jsonargparse makes YAML keys, flags and help
+from these dataclasses, as for the detector's settings (``detection/config.py``).
 """
 
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Data:
-    """Images of classes, a folder a class.
+    """Images of classes, one folder per class.
 
     Attributes:
-        root: folder with ``train/CLASS/`` and ``val/CLASS/``, as torchvision's ImageFolder has it.
-        shorter_side: pixels that the shorter side of every image is resized to.
-        keep_gb: memory for images so resized, in 10^9 bytes, where they are not read anew.
+        root: folder with ``train/CLASS/`` and ``val/CLASS/``, as for torchvision's ImageFolder.
+        shorter_side: length in pixels to which the shorter side of every image is resized.
+        keep_gb: memory for resized images, in 10^9 bytes; other images are read in every epoch.
     """
 
     root: str = "data/imagenet"
@@ -39,11 +39,11 @@ class Network:
     """The network: a trunk, the pyramid, fc6, fc7 and a layer of K classes.
 
     Attributes:
-        name: a trunk of the detector's, such as zf5, convnet5, overfeat5, overfeat7 or alexnet; or
-            any of torchvision's with the layer to pool from, such as ``resnet18/layer4``.
-        levels: bins along a side of the pyramid's levels; an empty list takes the pyramid out, and
-            leaves pooling to 6x6 of the one size that fc6 then needs.
-        pool: what a bin keeps of its cells.
+        name: trunk of a detector, such as zf5, convnet5, overfeat5, overfeat7 or alexnet; or a
+            network of torchvision with the layer to pool from, such as ``resnet18/layer4``.
+        levels: bins along a side for each level of the pyramid; an empty list replaces the pyramid
+            by pooling to 6x6, and then images must have one size.
+        pool: what a bin computes from its cells: the maximum or the mean.
         hidden: width of fc6 and fc7.
         dropout: share of fc6 and fc7 units dropped.
     """
@@ -65,22 +65,22 @@ class Training:
     """Gradient descent (paper, sections 2.3 and 3.1).
 
     Attributes:
-        sizes: what the network sees in an epoch; 'single' is the crop, 'alternating' the crop in
-            one epoch and the small size in the next, 'random' any size between, drawn each epoch.
+        sizes: image sizes in training; 'single' is the crop, 'alternating' the crop in one epoch
+            and the small size in the next, 'random' a size in between, drawn for each epoch.
         crop: side of the region cut out of an image, in pixels.
-        small: the smallest size that the region is resized to.
-        positions: where a region lies; 'five' are the paper's corners and centre, 'any' is
-            anywhere.
-        colour: deviation of the shift along the colours' principal axes (Krizhevsky et al. 2012);
-            0 leaves colours as they are.
+        small: the smallest size to which the region is resized.
+        positions: where a region is cut out; 'five' are the corners and the centre, as in the
+            paper, 'any' is anywhere.
+        colour: standard deviation of the shift along the principal axes of colour; from Krizhevsky
+            et al. 2012. 0 leaves colours as they are.
         epochs: passes over the training images.
-        batch: images a step, of all processes together.
-        learning_rate: at the start.
-        drops: shares of the epochs after which the rate falls to a tenth; the paper waits for the
-            error to stop falling, twice.
-        momentum: of the gradient's running sum.
+        batch: images per step, of all processes together.
+        learning_rate: learning rate at the start.
+        drops: shares of the epochs after which the rate falls to a tenth; the paper instead lowers
+            it when the error stops falling, twice.
+        momentum: momentum of the gradient's running sum.
         weight_decay: L2 penalty on weights, not on biases.
-        test_every: epochs between tests on the val folder, which is tested after the last too.
+        test_every: epochs between tests on the val folder; the last epoch is always tested.
     """
 
     sizes: Literal["single", "alternating", "random"] = "alternating"
@@ -120,8 +120,8 @@ class Config:
     Attributes:
         run: folder of the run; it holds config, log, checkpoint, classifier and results.
         seed: seed of every random choice.
-        device: where the network runs; 'auto' takes a CUDA device where there is one.
-        workers: processes that read images, 0 for one a core.
+        device: where the network runs; 'auto' uses a CUDA device if there is one.
+        workers: number of processes that read images, 0 for one per core.
         strict: stop at the first image that cannot be read; otherwise such images are skipped,
             counted and listed at the end, with exit status 3.
         data: the images.
@@ -143,11 +143,11 @@ class Config:
         if self.training.crop > self.data.shorter_side:
             raise ValueError(
                 f"Training.crop {self.training.crop} is larger than Data.shorter_side "
-                f"{self.data.shorter_side}, so no image has such a region; lower one or raise the "
-                "other"
+                f"{self.data.shorter_side}, so images do not have such a region; lower the crop "
+                "or raise the shorter side"
             )
         if self.training.sizes != "single" and not self.network.levels:
             raise ValueError(
-                f"Training.sizes {self.training.sizes} needs a pyramid, as fc6 takes one length; "
+                f"Training.sizes {self.training.sizes} needs a pyramid, as fc6 needs one length; "
                 "set Network.levels, or Training.sizes to single"
             )

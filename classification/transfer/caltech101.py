@@ -19,9 +19,9 @@ class CaltechData:
     """Images in a folder a class.
 
     Attributes:
-        root: folder of folders, or the one that holds 101_ObjectCategories.
-        train_images: of a class.
-        test_images: of a class, at most.
+        root: folder with one folder per class, or the folder that holds 101_ObjectCategories.
+        train_images: number of training images per class.
+        test_images: largest number of test images per class.
         splits: number of random splits.
         cache: folder for features.
     """

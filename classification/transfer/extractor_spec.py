@@ -19,14 +19,14 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class FixedNetwork:
-    """The network whose features are taken; it is not trained.
+    """The network that computes the features; it is not trained.
 
     Attributes:
-        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or any of torchvision's
+        name: alexnet, vgg16, zf5, efficientnet_lite0 or resnet50_caffe; or a network of torchvision
             with the layer to pool from, such as ``resnet50/layer4``.
-        weights: auto, torchvision, index, random, or a file; 'auto' takes a file in the folder,
-            torchvision's, or the package index's.
-        folder: where weights are kept.
+        weights: auto, torchvision, index, random, or a file; 'auto' takes the first it finds: a
+            file in the folder, torchvision's weights, or those of the package index.
+        folder: folder where weights are kept.
     """
 
     name: str = "alexnet"

@@ -28,8 +28,8 @@ class VocData:
 
     Attributes:
         root: folder of Annotations, JPEGImages and ImageSets, or the VOCdevkit above it.
-        train_split: list in ImageSets/Main to train on.
-        test_split: list to test on.
+        train_split: list in ImageSets/Main of the training images.
+        test_split: list in ImageSets/Main of the test images.
         cache: folder for features.
     """
 

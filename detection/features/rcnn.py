@@ -1,7 +1,7 @@
-"""R-CNN's features: every window warped to one size and through all convolutions by itself.
+"""R-CNN's features: every window is warped to one size and goes through all convolutions.
 
-The comparison of the paper's section 4.1 and Tables 9 and 10. The warp is R-CNN's (tech report,
-appendix A) with the roundings of its released code, and pool5 is its layer of 9,216 numbers.
+For the comparison in the paper's section 4.1 and Tables 9 and 10. The warp is R-CNN's (tech report,
+appendix A), with the rounding of its released code; pool5 is R-CNN's layer of 9,216 numbers.
 """
 
 from collections.abc import Callable

@@ -1,15 +1,16 @@
 """Model combination (paper 4.4): several detectors vote on one image.
 
-Each model scores all windows and regresses them with its own box regression; the union of the
-scored windows is suppressed at IoU 0.3, class by class. Here each model is first post-processed
-alone, and the union of their boxes is suppressed again: windows that two models move to one place
-then compete there, a model alone gives exactly its own detections, and so does a model combined
-with itself. Where boxes vote all that the models say is one list of candidates, which vote
-together; the same holds.
+In the paper, each model scores all windows and regresses them with its own box regression, and the
+union of the scored windows is suppressed at IoU 0.3, class by class. Here each model is first
+post-processed alone, then the union of all boxes is suppressed again. So windows that two models
+move to the same place compete there, and a model alone, or combined with itself, gives exactly its
+own detections. The same holds for box voting, where the candidates of all models form one list and
+vote together.
 
-The union takes the surer model's word for a window, however weak that model is. With weights the
-models' scores of the same window are averaged instead, which the paper does not do: a window that
-all of them like comes before one that a single model raves about (docs/decisions.md).
+In the union, the higher score of a window counts, even if it comes from a weak model. With weights,
+the models' scores of the same window are averaged instead, which the paper does not do. Then a
+window with good scores from all models comes before one with a high score from a single model
+(docs/decisions.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""What scores windows: features of a layer at mean norm 20 for SVMs, or the network's softmax.
+"""Layers that score windows: features at mean norm 20 for SVMs, or the network's softmax.
 
-The layers are the paper's (Table 9): pool5, the pooled windows themselves; fc6; and fc7.
+The layers are the paper's (Table 9): pool5 (the pooled windows), fc6 and fc7.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Detection in many images: files shared out to processes, each with a detector of its own."""
+"""Detection in many images: files are distributed to processes, each with its own detector."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace

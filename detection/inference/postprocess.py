@@ -1,14 +1,14 @@
 """From scored windows to detections (released spp_test and its evaluation; paper 4.1).
 
-Per class: windows that score above -1.5; suppression at IoU 0.3 among the windows; the best 100;
-their regressed boxes, cut to the image; suppression at 0.3 again among those boxes, as the released
-evaluation does; boxes without area dropped.
+For each class: take windows that score above -1.5; suppress windows at IoU 0.3; keep the best 100;
+regress their boxes and clip them to the image; suppress these boxes at 0.3 again, as the released
+evaluation does; drop boxes without area.
 
 Difference from the released code: only the best 300 windows of a class enter the first suppression,
-so that an image's candidates can be kept and scored again without the network.
+so that an image's candidates can be stored and post-processed again without the network.
 
-Where boxes vote (Gidaris and Komodakis 2015, section 5) all candidates' boxes are suppressed once,
-and each that is kept becomes the mean of those that overlap it, weighted by their scores.
+With box voting (Gidaris and Komodakis 2015, section 5), all candidates' boxes are suppressed once.
+Each box that is kept becomes the mean, weighted by score, of the boxes that overlap it.
 """
 
 from dataclasses import dataclass

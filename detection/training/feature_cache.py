@@ -1,10 +1,10 @@
 """Features of the training windows that the linear learners need, kept on disk.
 
-Each image is visited once: of its windows those are kept, as float16, that box regression learns
-from, at the head of them the trainable ground truth, which are the SVMs' positives; and a few drawn
-at random, for the mean feature norm.
+Each image is visited once. Kept, as float16, are the windows that box regression learns from, and
+a few random windows for the mean feature norm. The first rows are the trainable ground truth, which
+are the SVMs' positives.
 
-An image has one artefact, with the rows and with what they are.
+Each image has one artefact, with the rows and facts about them.
 """
 
 import hashlib

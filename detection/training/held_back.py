@@ -1,4 +1,4 @@
-"""Images that no stage learns from: they draw the learning curve and calibrate the scores."""
+"""Images that no stage learns from: they give the learning curve and calibrate the scores."""
 
 from collections import defaultdict
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Features at mean L2 norm 20, the scale that C and lambda belong to (released code)."""
+"""Features at mean L2 norm 20, the scale for which C and lambda are chosen (released code)."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
 """What a training starts from: a network with ImageNet's weights, or a trained detector.
 
 A detector knows more than ImageNet's network: its convolutions may have been fine-tuned, and its
-fc6 and fc7 tell objects in windows from background. Its classes and SVMs are left behind; those of
-the images are trained anew. Its box regression, averaged over its classes, is what that of each new
-class starts from.
+fc6 and fc7 distinguish objects in windows from background. Its classes and SVMs are not used; SVMs
+are trained for the classes of the new images. The box regression of each new class starts from the
+mean of the detector's classes.
 """
 
 from dataclasses import dataclass, replace

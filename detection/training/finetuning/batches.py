@@ -1,4 +1,4 @@
-"""Batches for fine-tuning: some windows of some images, drawn anew every time (paper 4.1)."""
+"""Batches for fine-tuning: windows sampled from sampled images (paper 4.1)."""
 
 from collections.abc import Sequence
 from copy import copy

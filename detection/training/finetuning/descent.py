@@ -1,4 +1,4 @@
-"""Gradient descent, a step at a time, in one process or parted among several."""
+"""Gradient descent, a step at a time, in one process or divided among several."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The phases of fine-tuning: what each learns from, its key, and what it leaves."""
+"""The phases of fine-tuning: the images, the key and the result of each."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

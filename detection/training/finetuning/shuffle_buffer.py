@@ -1,8 +1,8 @@
-"""Pooled windows of many images at a time, for fc layers (paper 4.1).
+"""A buffer of pooled windows from many images, for training fc layers (paper 4.1).
 
-While the convolutions stay as they are, so do the features of a window. Those of the images drawn
-last are kept for a while, and a batch is drawn from all of them: its windows come from hundreds of
-images, as the released code's do, and not from the few that one step can read.
+While convolutions are not trained, the features of a window do not change. So features of the
+latest images are kept for a while, and a batch is sampled from all of them. Its windows come from
+hundreds of images, as in the released code, not only from the few that one step can read.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
-"""The stage of fine-tuning: fc layers, then, where the settings say so, convolutions with them.
+"""The stage of fine-tuning: first the fc layers, then, if set, convolutions and fc layers.
 
-Two phases, each with an artefact of its own. fc layers that know nothing yet would only spoil
-ImageNet's convolutions, and learn best from batches out of hundreds of images, which the
-convolutions' gradients cannot be had for.
+It has two phases, each with its own artefact. Untrained fc layers would spoil ImageNet's
+convolutions. They also learn best from batches of hundreds of images, for which the gradients of
+convolutions are not available.
 """
 
 from dataclasses import replace

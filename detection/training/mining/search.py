@@ -1,10 +1,10 @@
 """Hard negatives of several layers in one pass over the images (paper 4.1).
 
-Images come in blocks. Those of a block are shared out to processes, each of which sends back only
-the windows that are hard for the SVMs as they were when the block began; the miners, one a layer,
-check them against their newest SVMs, take them, and refit while the next images are computed.
-What a block holds depends on the images done before it alone, so neither the number of processes
-nor a kill changes the result.
+Images are processed in blocks. The images of a block are distributed to processes, which return
+only windows that are hard for the SVMs at the beginning of the block. One miner per layer checks
+these windows against its newest SVMs, takes the hard ones, and refits while the next images are
+computed. The images of a block depend only on the images before it, so neither the number of
+processes nor a kill changes the result.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
