@@ -32,19 +32,19 @@ logger = logging.getLogger(__name__)
 def shared_out(
     workers: int, order: Order, *, cluster: str | None = None, gpu: bool = False
 ) -> Pool:
-    """What does jobs: the cluster if one is named, the caller's backend, or this machine.
+    """A pool that does jobs: the named cluster, the caller's backend, or this machine.
 
-    The caller's backend is what ``joblib.parallel_config`` says, where it says something; of
-    joblib's own, loky, only the number of workers counts. This machine's processes use its cores
-    better than threads do; a GPU is used best by threads, which keep it busy while others read
-    images, and share one network. One worker beside no GPU is this process, which then has one
-    thread for each job, so that it computes what several would.
+    The caller's backend is the one of ``joblib.parallel_config``, if it sets one; for joblib's
+    default, loky, only the number of workers counts. On a CPU, processes use the cores better than
+    threads. A GPU is used best by threads, which share one network and keep the GPU busy while
+    others read images. A single worker without a GPU is this process; it runs each job with one
+    thread, so that results are the same as with several workers.
 
     Args:
-        workers: of this machine, unless the caller's ``n_jobs`` says another number.
-        order: of the results, the jobs' or that of their completion.
+        workers: processes of this machine, unless the caller's ``n_jobs`` says another number.
+        order: order of the results: that of the jobs, or of their completion.
         cluster: address of a Dask scheduler.
-        gpu: the jobs' networks run on one.
+        gpu: whether the jobs' networks run on a GPU.
 
     Raises:
         RuntimeError: the cluster cannot be used.
@@ -117,9 +117,9 @@ def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
 def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
     """By processes of one thread each.
 
-    Where one is killed, as by a system that is out of memory, all of joblib's pool is lost: what
-    it had in its hands is done here, the rest by a new one. Arguments are pickled, however large:
-    mapped to shared memory, they would stay there after a kill.
+    If one is killed, for example because memory ran out, the whole pool of joblib is lost: this
+    process does the jobs it had taken, and a new pool does the rest. Arguments are always pickled:
+    in shared memory they would remain after a kill.
     """
     handed_out = _HandedOut(jobs)
     while True:

@@ -11,14 +11,15 @@ import torch
 from joblib import cpu_count
 from torch import Tensor, distributed
 
-# The others wait while the first does what cannot be shared, such as windows; who dies ends all.
+# The others wait while the first does work that cannot be shared, such as windows. If one dies, all
+# end.
 PATIENCE = timedelta(days=7)
 
 T = TypeVar("T")
 
 
 def rank_of_process() -> int:
-    """This process's number among those that ``torchrun`` started; 0 for one that it did not."""
+    """This process's number among torchrun's processes; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -56,7 +57,7 @@ class Ranks:
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """Let the first process through, and the others when it is done: what it made is there."""
+        """Let the first process run, then the others, which find its files."""
         if self.rank:
             self.of_first(None)
         yield

@@ -59,18 +59,18 @@ def with_native_precision(config: Config, *, told: bool) -> Config:
 
 
 class Run:
-    """A folder with everything one training made; it is made when something is written to it.
+    """A folder with everything that one training made; created when something is written to it.
 
     Args:
         config: settings; ``config.run`` is the folder. The precision becomes float32, with a
-            warning, where bfloat16 would be emulated.
+            warning, if bfloat16 would be emulated.
         command: the command line, for the record.
         progress: wraps an iterable in a progress bar: ``progress(items, what, total)``.
-        told: keep events; of the processes that train together only the first one's are kept.
+        told: write events; of several processes only the first one does.
 
     Attributes:
-        expected: seconds that stages still to come will take, by name, where that is known; each
-            stage then tells the time left of all.
+        expected: expected seconds of the stages to come, by name, if known; then each stage logs
+            the time left.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def product(self) -> Path:
-        """What the training leaves; the settings in config.yaml are those that it was made by."""
+        """The result of the training; config.yaml has the settings that made it."""
         return self.detector_path
 
     @property
@@ -113,7 +113,7 @@ class Run:
         return self.config.workers or cpu_count()
 
     def pool(self, order: Order) -> Pool:
-        """Shares images out; jobs on a CPU have one thread each, wherever they are done."""
+        """Distributes images; jobs on a CPU have one thread each, on any machine."""
         return shared_out(self.workers, order, cluster=self.config.cluster, gpu=self._gpu)
 
     @property
@@ -233,9 +233,9 @@ class Run:
         return f"; about {minutes} minute{'s' if minutes > 1 else ''} left in all"
 
     def progress(self, items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
-        """The items with a progress bar; twice a minute metrics.jsonl is told how many are done.
+        """The items with a progress bar; twice a minute metrics.jsonl gets the number that is done.
 
-        So the time of a stage that is killed is known to half a minute.
+        So the time of a killed stage is known to within half a minute.
         """
         told = time.monotonic()
         for done, item in enumerate(self._progress(items, what, total), start=1):
@@ -246,11 +246,11 @@ class Run:
                 self.event("progress", stage=what, done=done, total=total)
 
     def done_before(self, stage: str, done: int, total: int) -> None:
-        """Say how many of a stage's images were there already."""
+        """Log how many of a stage's images were already done."""
         logger.info("%s: %d of %d images were already done", stage, done, total)
 
     def reused(self, name: str, path: Path) -> None:
-        """Say that a stage's artefact was there already."""
+        """Log that a stage's artefact already existed."""
         logger.info("%s: reused %s", name, path)
         self.expected.pop(name, None)
         self.event("reused", stage=name, artefact=path.name)

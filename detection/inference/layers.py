@@ -26,12 +26,11 @@ class LayerFeatures:
     """Features of windows at the layers, scaled to mean norm 20.
 
     Args:
-        head: the fine-tuned fc6, fc7 and fc8, whole or truncated; None where only pool5 is asked
-            for.
-        factors: of each layer, what brings its features to mean norm 20; 1 where none is given.
-        precision: of the matrix products; the features are float32 either way.
-        rank: that fc6 and fc7 are truncated to, which approximates them; None takes them whole.
-        responses: of fc6 and fc7 to windows; what a rank needs.
+        head: the fine-tuned fc6, fc7 and fc8, whole or truncated; None if only pool5 is used.
+        factors: each layer's factor to mean norm 20; 1 if none is given.
+        precision: number format of the matrix products; the features are always float32.
+        rank: rank to which fc6 and fc7 are truncated, an approximation; None uses whole layers.
+        responses: responses of fc6 and fc7 to windows; needed for a rank.
     """
 
     def __init__(
@@ -75,14 +74,14 @@ class LayerFeatures:
 
     @property
     def has_softmax(self) -> bool:
-        """Whether the network has classes of its own, beside the SVMs'."""
+        """Whether the network has its own classifier, besides the SVMs."""
         return self.head is not None and self.head.fc8.out_features > 0
 
     @torch.inference_mode()
     def __call__(self, pooled: Tensor, layers: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Features ``(P, D)`` of each asked layer, of pooled vectors ``(P, D5)``.
+        """Features ``(P, D)`` of each wanted layer, from pooled vectors ``(P, D5)``.
 
-        ``softmax`` stands for the K class probabilities of the network itself.
+        ``softmax`` means the K class probabilities of the network itself.
         """
         count, values = len(pooled), {"pool5": pooled}
         if self._compute is not None and set(layers) - {"pool5"}:

@@ -31,7 +31,7 @@ class Suppression:
 
     Attributes:
         score_threshold: strict.
-        nms_iou: a window or box falls when its IoU with a better one is above this (strict).
+        nms_iou: a window or box is suppressed if its IoU with a better one is above this (strict).
         top_k: windows of a class kept after the first suppression, and boxes after the second.
         vote_iou: boxes of at least this IoU with a kept one vote on it; None for no vote.
     """
@@ -84,11 +84,11 @@ class Candidates:
         return len(self.scores)
 
     def save(self, path: str | Path, key: str) -> None:
-        """Write an artefact, whole or not at all; equal candidates give equal bytes.
+        """Write an artefact in one step; equal candidates give equal bytes.
 
         Args:
-            path: of the file.
-            key: of what they are determined by; ``load`` asks for it.
+            path: the file.
+            key: key of everything that determines them; ``load`` needs it.
         """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         write_artefact(path, key, arrays, {"num_classes": self.num_classes})
@@ -149,8 +149,8 @@ def select_candidates(
 def suppress(boxes: NDArray, scores: NDArray, nms_iou: float) -> NDArray[np.int64]:
     """Rows that greedy non-maximum suppression keeps, from high score to low.
 
-    A box falls when its IoU with a better kept one is above ``nms_iou`` (strict); of equal scores
-    the earlier row is the better.
+    A box is suppressed if its IoU with a better kept one is above ``nms_iou`` (strict); of equal
+    scores the earlier row is the better.
 
     Args:
         boxes: ``(n, 4)``.
@@ -163,11 +163,11 @@ def suppress(boxes: NDArray, scores: NDArray, nms_iou: float) -> NDArray[np.int6
 
 
 def vote(boxes: NDArray, scores: NDArray, kept: NDArray, vote_iou: float) -> NDArray[np.float32]:
-    """What the kept boxes become: means over the boxes that overlap them.
+    """Box voting: each kept box becomes a mean of the boxes that overlap it.
 
     Args:
         boxes: ``(n, 4)`` of one class.
-        scores: ``(n,)``; a box weighs what its score exceeds the lowest of them by.
+        scores: ``(n,)``; the weight of a box is its score minus the lowest score.
         kept: ``(m,)`` rows that suppression kept. A box that no other votes for stays.
         vote_iou: boxes of at least this IoU vote.
 

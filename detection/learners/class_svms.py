@@ -31,7 +31,7 @@ class ClassSVMs:
         return svms
 
     def decision_function(self, features: NDArray) -> NDArray[np.float32]:
-        """Scores ``(n, K)`` float32 of features ``(n, D)``; higher is surer, 0 the boundary.
+        """Scores ``(n, K)`` float32 of features ``(n, D)``; higher is more certain, 0 the boundary.
 
         Raises:
             ValueError: features of another length.

@@ -91,9 +91,10 @@ def _calibrated(detector: SPPDetector, arrays: Mapping[str, NDArray]) -> SPPDete
 def _report(
     run: Run, page: Path, detector: SPPDetector, held_back: Dataset, candidates: Path
 ) -> None:
-    """Write the page of a training: what is found in the images held back, learning curve, times.
+    """Write the page of a training: results on the images held back, learning curve, times.
 
-    The calibration was fitted to these images, so its error on them says nothing: scores are raw.
+    It shows raw scores: the calibration was fitted to these images, so its error on them says
+    nothing.
     """
     found = split_detections(detector, held_back, candidates)
     by_class = from_images(found, detector.classes)

@@ -69,10 +69,10 @@ class _TimedRun(Run):
 
 
 def estimate_seconds(config: Config, data: Dataset) -> dict[str, float]:
-    """Seconds of each stage of a training, from one on a sample in a folder of its own.
+    """Seconds of each stage of a training, from a training on a sample in a temporary folder.
 
-    The sample has an image of each class and at least IMAGES; nothing of it is kept. Images that
-    need more hard negatives than these, or a busy machine, make the difference: expect a quarter.
+    The sample has an image of each class and at least IMAGES images. Expect errors of a quarter:
+    other images may need more hard negatives, and the machine may be busy.
 
     Args:
         config: of the training.

@@ -13,15 +13,15 @@ def split_held_back(
 ) -> tuple[Dataset, Dataset]:
     """The images to learn from and those held back, both in the order of ``data``.
 
-    Held back are about ``share`` of the images, drawn by seed, an image with its copies, which
-    are on one side (``copies``). An image stays with the first where a class would lose more than
-    twice that share of its objects by it, so that a class of few objects keeps them all; or where
-    its copies are more than that of the images.
+    About ``share`` of the images are held back, chosen by the seed; copies of an image stay on one
+    side (``copies``). An image is not held back if a class would lose more than twice that share of
+    its objects, so a class with few objects keeps all of them; or if, with its copies, more than
+    twice that share of the images would be held back.
 
     Args:
         data: the training images.
-        share: 0 to 0.5 of them.
-        seed: of the draw.
+        share: share of images to hold back, 0 to 0.5.
+        seed: seed of the draw.
         difficult: objects marked difficult count, as in training.
     """
     rng, count = np.random.default_rng(seed), len(data.records)

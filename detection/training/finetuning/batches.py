@@ -23,11 +23,10 @@ class View:
     """An image, mirrored or not, with the windows that a batch takes from it.
 
     Attributes:
-        image: ``(H, W, 3)`` RGB uint8, in other light where the settings say so, and then a chip
-            of it at fine scales; ``(H, W, 0)`` where another process of the training computes its
-            features.
-        windows: ``(B, 4)`` half-open pixels of it.
-        labels: ``(B,)`` int64 class of each, K for background.
+        image: ``(H, W, 3)`` RGB uint8; with jitter, in changed light and colour, and at fine scales
+            only a chip of it. ``(H, W, 0)`` if another process computes its features.
+        windows: ``(B, 4)`` half-open pixels of ``image``.
+        labels: ``(B,)`` int64 classes, K for background.
         side: pixels of the shorter side after resizing; all windows are pooled from this map.
     """
 
@@ -45,17 +44,17 @@ class View:
 class WindowBatches:
     """Draws the batches of a training; ``draw(step)`` is a function of seed and step alone.
 
-    So a resumed training draws what an undisturbed one draws. Images come in an endless sequence
-    of permutations, ``settings.images`` of them a batch.
+    So a resumed training draws the same as an uninterrupted one. Images come in an endless sequence
+    of permutations, ``settings.images`` per batch.
 
     Args:
         records: annotated images; those without trainable objects are never drawn.
-        store: the windows of each.
+        store: the windows of each image.
         num_classes: K.
         choice: the scales, and the rule by which an object chooses one.
         settings: batch size, share of positives, choice of scale, jitter.
         difficult: objects marked difficult are trainable.
-        seed: of every draw.
+        seed: seed of every draw.
 
     Raises:
         ValueError: no image has a trainable object.
@@ -88,13 +87,13 @@ class WindowBatches:
             )
 
     def of_rank(self, rank: int, ranks: int) -> "WindowBatches":
-        """The same batches, with the pixels of every so-manieth image only."""
+        """The same batches, with pixels only for the images of one process."""
         part = copy(self)
         part.rank, part.ranks = rank, ranks
         return part
 
     def images(self, step: int) -> list[int]:
-        """Indices of the images of a batch; one can come twice where permutations meet."""
+        """Indices of the images of a batch; an image can appear twice where permutations meet."""
         count = len(self.records)
         places = np.arange(step * self.settings.images, (step + 1) * self.settings.images)
         orders = {
@@ -130,12 +129,12 @@ class WindowBatches:
         return View(image, windows, classes, round(side * min(image.shape[:2]) / min(record.size)))
 
     def _quota(self) -> tuple[int, int]:
-        """Positives and windows in all that an image gives."""
+        """Number of positives, and of windows in all, from each image."""
         count = self.settings.batch // self.settings.images
         return max(1, round(count * self.settings.positive_share)), count
 
     def _side(self, box: NDArray, image_size: tuple[int, int], rng: np.random.Generator) -> int:
-        """The scale of a view in pixels, by one of its image's objects."""
+        """The scale of a view in pixels, chosen by one of its image's objects."""
         scales = self.choice.scales
         if self.settings.scale == "random":
             return scales[rng.integers(len(scales))]
@@ -147,14 +146,14 @@ class WindowBatches:
     def _chip(
         self, box: NDArray, image_size: tuple[int, int], side: int, rng: np.random.Generator
     ) -> tuple[int, int, int, int]:
-        """The part of an image that a view shows: without jitter all, whose map may be kept."""
+        """The part of an image for a view; without jitter the whole, whose map may be kept."""
         if not self.settings.jitter:
             return 0, 0, image_size[1], image_size[0]
         return draw_chip(box, image_size, side, rng)
 
 
 def trainable(record: ImageRecord, difficult: bool) -> bool:
-    """Whether an image shows an object to train on; ``difficult`` ones count where it says so."""
+    """Whether an image has an object to train on; with ``difficult``, difficult objects count."""
     return bool((difficult | ~record.difficult).any())
 
 
@@ -168,12 +167,12 @@ def draw_rows(
     """Windows of one view: indices and labels ``(B,)``, K for background, no window twice.
 
     Args:
-        labels: of an image with a trainable object.
+        labels: labels of an image with a trainable object.
         inside: ``(P,)`` windows that may be drawn.
-        quota: most positives (IoU in [0.5, 1]), and windows in all; background (IoU in [0.1, 0.5))
-            fills up what is left.
+        quota: largest number of positives (IoU in [0.5, 1]), and number of windows in all; the
+            rest is background (IoU in [0.1, 0.5)).
         num_classes: K.
-        rng: of the draw.
+        rng: random generator of the draw.
     """
     most, count = quota
     positives = np.flatnonzero(labels.positive & inside)

@@ -15,7 +15,7 @@ from detection.training.finetuning.pyramid_network import PyramidNetwork
 
 
 class Batch(NamedTuple):
-    """What a step learns from.
+    """The windows of a step.
 
     Attributes:
         pooled: ``(M, D)`` windows, with their graph where convolutions are trained: all B of the
@@ -32,15 +32,15 @@ class Batch(NamedTuple):
 
 
 class Descent:
-    """A network's trained layers, and how they follow the gradient.
+    """Optimises a network's trained layers.
 
     Args:
         network: initialised; trained in place.
         settings: schedule and penalties.
         seed: of dropout.
         autocast: multiply in bfloat16.
-        ranks: the processes that share every batch; the gradients are those of one process but for
-            rounding.
+        ranks: the processes that share every batch; except for rounding, gradients are the same as
+            with one process.
 
     Raises:
         ValueError: more processes than images a batch, where each needs one.
@@ -148,7 +148,7 @@ def finite_loss(logits: Tensor, labels: Tensor, background: int, step: int) -> T
 
 
 class DropoutOfBatch(nn.Module):
-    """Dropout of some rows of a batch as of the whole, so that parted it learns the same.
+    """Dropout for some rows of a batch, with the same masks as for the whole batch.
 
     Attributes:
         places: of the rows given next.

@@ -16,14 +16,14 @@ _batches: WindowBatches
 
 
 class Prefetcher:
-    """Draws batches of rising numbers, the next ones being read meanwhile.
+    """Draws batches in order, and reads the next ones meanwhile.
 
-    One reader is a thread. Several are processes: as threads beside the one that drives a GPU they
-    kept it waiting, probably for the interpreter that all share (docs/decisions.md).
+    One reader is a thread, several are processes. As threads, several readers made the GPU wait,
+    probably because they share the interpreter's lock with its thread (docs/decisions.md).
 
     Args:
         batches: gives the views.
-        readers: how many threads or processes, and how many batches ahead they are.
+        readers: number of threads or processes, and of batches that they read ahead.
     """
 
     def __init__(self, batches: WindowBatches, readers: int) -> None:

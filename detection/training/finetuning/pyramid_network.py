@@ -26,9 +26,9 @@ class PyramidNetwork(nn.Module):
         head: fc6, fc7 and the (K+1)-way layer.
         layers: 'fc', or the first convolution to be trained, 'conv2' to 'conv5'.
 
-    The head learns from pooled windows less the buffer ``mean`` ``(D,)``, 0 until it is set. Their
-    features are all positive, and descent spends its first epochs on what they have in common;
-    centred ones are learned from in half the batches (docs/decisions.md).
+    The head learns from pooled windows minus the buffer ``mean`` ``(D,)``, which is 0 until it is
+    set. Features are all positive, and training would first learn what they have in common; with
+    centred features it needs half the batches (docs/decisions.md).
     """
 
     mean: Tensor

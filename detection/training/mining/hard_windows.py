@@ -34,13 +34,13 @@ class HeadFile(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Where another process finds what makes the features.
+    """Describes the features, so that another process can compute them.
 
     Attributes:
-        extractor: of windows.
-        head: fc6 and fc7; None where only pool5 is asked for.
-        factors: of each layer, to mean norm 20.
-        precision: of the products.
+        extractor: describes the extractor of windows.
+        head: file of fc6 and fc7; None if only pool5 is used.
+        factors: each layer's factor to mean norm 20.
+        precision: number format of the products.
     """
 
     extractor: ExtractorSpec
@@ -56,8 +56,8 @@ class MiningJob:
     Attributes:
         record: the image.
         proposals: ``(P, 4)`` its windows.
-        models: the SVMs of each layer, or where another process finds them.
-        negative_iou: a window is a negative of a class below this overlap with all its objects.
+        models: the SVMs of each layer, or their file for another process.
+        negative_iou: a window that overlaps all objects of a class by less is a negative of it.
         difficult: as for ``label_windows``.
     """
 
@@ -69,10 +69,10 @@ class MiningJob:
 
 
 def hard_windows(extractor: Extractor, features: LayerFeatures, job: MiningJob) -> dict[str, Hard]:
-    """The windows of an image that a layer's SVM of some class finds hard, by layer.
+    """The windows of an image that are hard for an SVM of some class, by layer.
 
-    Windows on the same cells are one row, with the largest of their overlaps: it is a negative
-    only if all of them are.
+    Windows on the same cells are one row, with the largest of their overlaps: the row is a negative
+    only if all its windows are.
 
     Args:
         extractor: features of windows.

@@ -20,13 +20,13 @@ from files.artefacts import read_artefact, strip_prefix, write_artefact
 
 @dataclass(frozen=True)
 class Model:
-    """What tells whether a window is hard, at one moment of the mining.
+    """The SVMs at one moment of the mining, which decide whether a window is hard.
 
     Attributes:
-        weights: ``(K, D)`` of the SVMs.
-        bias: ``(K,)``.
-        fitted: ``(K,)`` bool; a class without an SVM finds every window hard.
-        threshold: strict.
+        weights: ``(K, D)`` weights of the SVMs.
+        bias: ``(K,)`` their intercepts.
+        fitted: ``(K,)`` bool; for a class without an SVM every window is hard.
+        threshold: a window is hard if it scores above this (strict).
     """
 
     weights: NDArray[np.float32]

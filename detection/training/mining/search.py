@@ -38,7 +38,7 @@ from detection.training.mining.hard_windows import (
 from detection.training.mining.models import Model, ModelsFile
 from proposals.store import Windows
 
-# The first SVMs find nearly every window hard, so blocks begin at one image and double.
+# For the first SVMs nearly every window is hard, so blocks begin with one image and double.
 BLOCK = 32
 # What the files of a block's SVMs are called, before the number of images done.
 BLOCK_FILE = "svms-at-"
@@ -54,10 +54,10 @@ class Mining:
         run: its folder, seed and processes.
         settings: of the SVMs.
         data: the training images.
-        windows: of each.
+        windows: the windows of each image.
         extractor: features of windows.
         features: the layers' features.
-        head: where the head lies, for processes to read it from.
+        head: file of the head, for processes to read.
     """
 
     def __init__(
