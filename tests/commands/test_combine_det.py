@@ -282,7 +282,7 @@ def test_damaged_candidates_are_named(voc, tool, cats):
         paths[0].write_bytes(content)
         refused = tool(cats, "--out", voc / "out")
         assert refused.status == 1
-        assert refused.err.splitlines()[-1].startswith(f"error: {paths[0]} is ")
+        assert refused.err.splitlines()[-1].startswith(f"error: {paths[0]} ")
         assert "Traceback" not in refused.err
 
 

@@ -41,7 +41,7 @@ def test_the_sheet_takes_the_place_of_no_image(tmp_path: Path) -> None:
     write_xml(tmp_path, draw(2))
     (image,) = (tmp_path / "images").glob("*.jpg")
     before = image.read_bytes()
-    with pytest.raises(ValueError, match=r"\.jpg would be written over"):
+    with pytest.raises(ValueError, match=r"\.jpg would be overwritten"):
         main(Split(str(tmp_path), "all"), training=None, sample=0, sheet=image)
     assert image.read_bytes() == before
 

@@ -91,7 +91,7 @@ def test_labelimg_names_of_two_folders(tmp_path: Path) -> None:
     assert set(found(read(tmp_path))) == {"1/a", "2/a"}
     images(tmp_path, "old/a.jpg")
     write(tmp_path / "more/a.xml", LABELIMG.format(name="a.jpg"))
-    with pytest.raises(ValueError, match=r"more/a\.xml may be of .*a\.jpg or .*a\.jpg; rename"):
+    with pytest.raises(ValueError, match=r"more/a\.xml may belong to .*a\.jpg or .*a\.jpg; rename"):
         read(tmp_path)
 
 

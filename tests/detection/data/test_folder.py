@@ -54,7 +54,7 @@ def test_names_of_labels_written_as_in_a_url(tmp_path: Path) -> None:
     assert of(tmp_path, "labels/e f.txt") == "images/e f.jpg"
     assert of(tmp_path, "labels/e%20f.txt") == "images/e%20f.jpg"
     images(tmp_path / "other", "%61 b.jpg", "a%20b.jpg")
-    with pytest.raises(ValueError, match=r"may be of .*%61 b\.jpg or .*a%20b\.jpg"):
+    with pytest.raises(ValueError, match=r"may belong to .*%61 b\.jpg or .*a%20b\.jpg"):
         of(tmp_path / "other", "a b.txt")
 
 
@@ -201,7 +201,7 @@ def test_names_seen_from_the_file(tmp_path: Path) -> None:
     [
         ("/home/me/video1/0002.jpg", "is an absolute path"),  # another's folder contradicts
         ("video1/0002.jpg", r"is not below .*; there is .*video2/0002\.jpg"),
-        ("../../outside/a.jpg", "may be of"),
+        ("../../outside/a.jpg", "may belong to"),
         ("../secret.jpg", "leaves its folder"),
         ("", "is empty"),
     ],

@@ -141,7 +141,7 @@ def test_lists_by_hand(tmp_path: Path) -> None:
     write(lists / "train.txt", f"{drawn[2].name}\n{drawn[0].name}.jpg\n")
     assert ids(read_dataset(data, "train")) == [drawn[2].name, drawn[0].name]
     for text, message in (
-        ("no\n", r"train\.txt line 1 names 'no', which is none of the 4 labelled images"),
+        ("no\n", r"train\.txt line 1 names 'no', which is not among the 4 labelled images"),
         ("../a\n", r"line 1 names the image '\.\./a', which leaves its folder"),
         (f"{drawn[0].name}\n" * 2, r"line 2 names '.*' a second time"),
         ("\n", "names no image"),

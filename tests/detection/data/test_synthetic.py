@@ -184,7 +184,7 @@ def test_a_half_drawn_set_is_completed(tmp_path: Path) -> None:
 
 def test_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"drawn with train 12, test 3, seed 0, .* asked for train 12, test 4, .*"
+        ValueError, match=r"drawn with train 12, test 3, seed 0, .* not with train 12, test 4, .*"
     ):
         write_synthetic_voc(root, train=12, test=4, seed=0)
     (tmp_path / "Annotations").mkdir()

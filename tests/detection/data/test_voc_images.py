@@ -48,7 +48,7 @@ def test_missing_image(write: Callable[..., Path]) -> None:
         read_voc(root, "train")
     message = str(caught.value)
     assert f"no image of 'b' at {root / 'JPEGImages/b.jpg'}" in message
-    assert "take 'b' out of" in message
+    assert "or remove 'b' from" in message
     assert "get_data" not in message
 
 

@@ -113,7 +113,7 @@ def test_data_yaml_outranks_folders(tmp_path: Path, caplog: pytest.LogCaptureFix
     export(tmp_path, "images/test/a.jpg", "images/train/b.jpg", yaml=yaml)
     assert ids(read(tmp_path, "train")) == ["a"]
     assert ids(read(tmp_path, "val")) == ["b"]
-    assert "data.yaml names 'images/gone' for test, where no image is" in caplog.text
+    assert "data.yaml names 'images/gone' for test, but there is no image" in caplog.text
 
 
 def test_a_missing_split_is_no_other_folder(tmp_path: Path) -> None:

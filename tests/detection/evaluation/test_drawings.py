@@ -170,8 +170,8 @@ def test_letters_that_no_font_has_are_told_once(tmp_path, fresh_fonts, monkeypat
         draw_detections(GREY, found, tmp_path / "a.png")
     (warning,) = caplog.records
     assert warning.getMessage() == (
-        "no font on this machine has the letters 交 灯 猫 通: they are drawn as boxes; install a "
-        "font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean"
+        "no font on this machine has the letters 交 灯 猫 通, so they are drawn as boxes; install "
+        "a font that has them, such as Noto Sans CJK for Chinese, Japanese and Korean"
     )
 
 

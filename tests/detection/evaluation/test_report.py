@@ -90,7 +90,7 @@ def test_json_holds_everything_unrounded(result, tmp_path):
 
 
 def test_json_refuses_facts_that_hide_the_result(result, tmp_path):
-    with pytest.raises(ValueError, match=r"may not be named \['map'\]"):
+    with pytest.raises(ValueError, match=r"must not be named \['map'\]"):
         save_result(tmp_path / "results.json", result, {"map": 0.9})
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_result(tmp_path / "results.json", result, {"seconds": float("nan")})
