@@ -133,7 +133,9 @@ def _read_csv(file: Path) -> Iterable[tuple[str, NDArray[np.float32]]]:
             raise ValueError(f"needs the columns {', '.join(COLUMNS)}, got {rows.fieldnames}")
         for row in rows:
             if not row["image"]:
-                raise ValueError("has a row without image")
+                raise ValueError("names no image")
+            if any(field.strip() for field in row.get(None) or ()):
+                raise ValueError("has more fields than the header; quote a name with a comma")
             window = [float(row[name] or "") for name in COLUMNS[1:]]
             found.setdefault(row["image"], []).append(window)
     except (ValueError, csv.Error) as error:

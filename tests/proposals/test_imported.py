@@ -232,6 +232,7 @@ def test_the_key_follows_the_bytes(tmp_path):
         ("a.csv", b"image,x1,y1,x2,y2\na,1,2,3,four\n", "line 2: could not convert"),
         ("a.csv", b"image,x1,y1,x2,y2\na,1,2,3\n", "line 2: "),
         ("a.csv", b"image,x1,y1,x2,y2\n,1,2,3,4\n", "line 2: names no image"),
+        ("a.csv", b"image,x1,y1,x2,y2\na,b,1,2,3,4\n", "line 2: has more fields than the header"),
         ("a.csv", b"image,x1,y1,x2,y2\na" + b"a" * 200_000, "line 1: field larger than"),
         ("a.csv", b"image,x1,y1,x2,y2\na,5,2,3,4\n", "the windows of a must be x1 < x2"),
         ("a.csv", b"image,x1,y1,x2,y2\na,nan,2,3,4\n", "the windows of a are not all finite"),
