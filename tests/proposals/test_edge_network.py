@@ -207,7 +207,10 @@ def test_names_and_lists_of_training_images_are_read_as_others(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        (np.zeros((30, 20), np.uint8), r"a\.png is of \(30, 20\), its image .*of \(20, 30\)"),
+        (
+            np.zeros((30, 20), np.uint8),
+            r"a\.png has the shape \(30, 20\), but its image .* has \(20, 30\)",
+        ),
         (np.zeros((20, 30, 3), np.uint8), r"a\.png is not a mask: .* got colours"),
     ],
 )

@@ -217,7 +217,7 @@ def test_damaged_candidates(detector, split):
     )
     for content in (b"no candidates", b"", other.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(DamagedArtefact, match=f"{path.name} is (damaged|of something else)"):
+        with pytest.raises(DamagedArtefact, match=f"{path.name} (is damaged|has another key)"):
             testing.split_detections(detector, split.data, folder)
     assert elsewhere.parent.name != folder.name
     assert elsewhere.name != path.name
