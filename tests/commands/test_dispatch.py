@@ -84,15 +84,6 @@ def test_the_list_imports_nothing_slow():
     assert not loaded & {"torch", "numpy", "yaml", "jsonargparse", "commands.cli"}
 
 
-def test_detect_imports_nothing_for_plots_or_training():
-    program = "import sys; import commands.detect; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
-    loaded = set(done.stdout.split())
-    assert "detection.inference.detector" in loaded
-    slow = {"matplotlib", "scipy", "sklearn", "jinja2", "torch._dynamo"}
-    assert not loaded & (slow | {"detection.training"})
-
-
 @pytest.mark.parametrize(
     ("command", "name"),
     [

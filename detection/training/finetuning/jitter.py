@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as transforms
 
 
 def jitter_light(
@@ -24,6 +23,8 @@ def jitter_light(
     light, contrast, colour = rng.uniform(1 - strength, 1 + strength, size=3)
     if not image.size:
         return image
+    from torchvision.transforms.v2 import functional as transforms  # imports torch._dynamo
+
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
     pixels = transforms.adjust_brightness(pixels, light)
     pixels = transforms.adjust_contrast(pixels, contrast)
