@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from driven_tools import call_of, made_calls
 from made_classes import write_classes
 from paths import ROOT
 
@@ -20,10 +21,18 @@ FLAGS = shlex.split(
 )
 
 
-def call(root, run, *flags, launcher=(sys.executable,)):
-    words = [*launcher, TOOL, "--data.root", str(root), "--run", str(run), *FLAGS, *flags]
+def words_of(root, run, *flags):
+    return ["--data.root", str(root), "--run", str(run), *FLAGS, *flags]
+
+
+def by_two(*words):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    # Without the two dashes torchrun takes --run for its own --run-path.
+    launcher += ["--nproc_per_node", "2", "--", TOOL]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT)
+    return subprocess.run(
+        [*launcher, *words], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
 
 
 def epochs_of(run):
@@ -40,22 +49,21 @@ def root(tmp_path_factory):
 
 
 def test_two_processes_train_what_one_does(root, tmp_path):
-    one = call(root, tmp_path / "one")
-    assert one.returncode == 3, one.stderr
-    assert "skipped val/red/1.png" in one.stderr
-    assert "val: top-1" in one.stdout
+    words = words_of(root, tmp_path / "one")
+    (one,) = made_calls(tmp_path, [call_of("train_cls.py", tmp_path, "one", *words)])
+    assert one.status == 3, one.err
+    assert "skipped val/red/1.png" in one.err
+    assert "val: top-1" in one.out
     copies = (
         "1 of 9 images in val are copies of images in train, such as val/red/2.png of train/red/4"
     )
-    assert copies in one.stderr
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    # Without the two dashes torchrun takes --run for its own --run-path.
-    two = call(root, tmp_path / "two", launcher=(*launcher, "--nproc_per_node", "2", "--"))
+    assert copies in one.err
+    two = by_two(*words_of(root, tmp_path / "two"))
     # One line of result: the second process writes nothing.
     assert two.stdout.count("val: top-1") == 1, two.stderr
     assert "skipped val/red/1.png" in two.stderr
     assert (tmp_path / "two" / "classifier.safetensors").is_file()
-    assert "top-5" not in one.stdout + one.stderr  # of three classes
+    assert "top-5" not in one.out + one.err  # of three classes
     names = ("loss", "top1", "val_loss", "val_top1")
     for ours, theirs in zip(epochs_of(tmp_path / "one"), epochs_of(tmp_path / "two"), strict=True):
         assert [ours[name] for name in names] == pytest.approx(
@@ -66,11 +74,14 @@ def test_two_processes_train_what_one_does(root, tmp_path):
 
 
 def test_faults_are_one_sentence(root, tmp_path):
-    for flags, said in (
+    flags, said = zip(
         (["--training.batch", "16"], "--training.batch must be from 1"),
         (["--training.crop", "300"], "crop 300 is larger than Data.shorter_side 70"),
-    ):
-        done = call(root, tmp_path / "run", *flags)
-        assert done.returncode != 0
-        assert said in " ".join(done.stderr.split())
-        assert "Traceback" not in done.stderr
+        strict=True,
+    )
+    words = [words_of(root, tmp_path / "run", *each) for each in flags]
+    calls = [call_of("train_cls.py", tmp_path, f"{n}", *each) for n, each in enumerate(words)]
+    for sentence, done in zip(said, made_calls(tmp_path, calls), strict=True):
+        assert done.status != 0
+        assert sentence in " ".join(done.err.split())
+        assert "Traceback" not in done.err

@@ -1,19 +1,26 @@
 """Calls of the tools as a user makes them, and what they leave.
 
-Each call runs in a process of its own, forked from one that has done the imports: the imports take
-longer than a small training. A kill is SIGKILL to the process group of the tool, at the moment when
-a file is about to take its name, or has just taken it.
+Each call runs in a process of its own, forked from one that has done the imports, which all tests
+share: the imports take longer than a small training. A kill is SIGKILL to the process group of the
+tool, at the moment when a file is about to take its name, or has just taken it.
 """
 
+import atexit
 import json
 import os
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from paths import ROOT
+
+from detection.data.synthetic import scene
+from detection.data.synthetic.dataset import write_synthetic_voc
 
 TOOLS = ROOT / "tools"
 
@@ -31,12 +38,15 @@ import json, os, runpy, shutil, signal, sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-tools, calls = sys.argv[1], json.load(sys.stdin)
+tools = sys.argv[1]
 sys.path.insert(0, str(Path(tools).parent))
-from commands import make_proposals, test_det, train_det
+from commands import export_det, make_proposals, test_det, train_cls, train_det
 from detection.features.scales import SCALES
+from detection.training.finetuning import shuffle_buffer
+import cv2, torchvision.transforms.v2  # what the tools import when they need it
 
-SCALES[1] = (240,)  # a tenth of the pixels of 688
+SCALES[1] = (160,)  # a twentieth of the pixels of 688
+shuffle_buffer.STEPS_HELD = 8  # of 100; so within these trainings images leave it, too
 
 
 def kill_at(pattern, number, when):
@@ -53,31 +63,49 @@ def kill_at(pattern, number, when):
     Path.replace = replacing
 
 
-for call in calls:
-    if call.get("swap"):
-        target, source = call["swap"]
-        shutil.move(target, target + ".whole")
-        shutil.copy(source, target)
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(call[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        if call["kill"]:
-            kill_at(*call["kill"])
-        sys.argv = [call["tool"], *call["flags"]]
-        status = 0
-        try:
-            runpy.run_path(f"{tools}/{call['tool']}", run_name="__main__")
-        except SystemExit as ended:
-            status = ended.code or 0
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-    if call.get("swap"):
-        shutil.move(target + ".whole", target)
+for line in sys.stdin:
+    folder, calls = json.loads(line)
+    os.chdir(folder)
+    for call in calls:
+        if call.get("swap"):
+            target, source = call["swap"]
+            shutil.move(target, target + ".whole")
+            shutil.copy(source, target)
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            for number, name in ((1, "out"), (2, "err")):
+                os.dup2(os.open(call[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            if call["kill"]:
+                kill_at(*call["kill"])
+            sys.argv = [call["tool"], *call["flags"]]
+            status = 0
+            try:
+                runpy.run_path(f"{tools}/{call['tool']}", run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code or 0
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        if call.get("swap"):
+            shutil.move(target + ".whole", target)
 """
+
+
+def write_small_voc(root, train, test):
+    """Drawn images of a sixth of the pixels: windows take a fraction of the time."""
+    with small_scenes():
+        write_synthetic_voc(root, train=train, test=test, seed=0)
+
+
+@contextmanager
+def small_scenes():
+    """What is drawn in the block is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene, "IMAGE_SIDES", (120, 170))
+        patch.setattr(scene, "OBJECT_SIDES", (28, 100))
+        yield
 
 
 def call_of(tool, folder, name, *flags, kill=None):
@@ -99,6 +127,20 @@ def made_calls(folder, calls, threads="1", cores="1"):
         threads: OMP_NUM_THREADS; None leaves it unset.
         cores: how many the tools may take, as other tests are at work beside; None for all.
     """
+    driver = _driver(threads, cores)
+    driver.stdin.write(json.dumps([str(folder), calls]) + "\n")
+    driver.stdin.flush()
+    statuses = [int(driver.stdout.readline()) for _ in calls]
+    return [
+        SimpleNamespace(
+            status=status, out=Path(call["out"]).read_text(), err=Path(call["err"]).read_text()
+        )
+        for status, call in zip(statuses, calls, strict=True)
+    ]
+
+
+@cache
+def _driver(threads, cores):
     environment = {n: value for n, value in os.environ.items() if n != "OMP_NUM_THREADS"}
     # Threads that wait for each other must not keep other tests from the cores.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -106,22 +148,15 @@ def made_calls(folder, calls, threads="1", cores="1"):
         environment["OMP_NUM_THREADS"] = threads
     if cores is not None:
         environment["LOKY_MAX_CPU_COUNT"] = cores
-    driven = subprocess.run(
+    driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(TOOLS)],
-        input=json.dumps(calls),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        cwd=folder,
         env=environment,
     )
-    assert driven.returncode == 0, driven.stderr
-    statuses = [int(line) for line in driven.stdout.split()]
-    return [
-        SimpleNamespace(
-            status=status, out=Path(call["out"]).read_text(), err=Path(call["err"]).read_text()
-        )
-        for status, call in zip(statuses, calls, strict=True)
-    ]
+    atexit.register(driver.communicate)
+    return driver
 
 
 def files(folder, pattern):

@@ -39,11 +39,6 @@ class Cluster:
 
         return Client(self.address, timeout=60, set_as_default=False)
 
-    def kill_one(self, turn):
-        """SIGKILL to one of the workers, another one each turn."""
-        pids = self.pids()
-        os.kill(pids[turn % len(pids)], signal.SIGKILL)
-
 
 @contextmanager
 def made_cluster(folder, workers=2, threads=1):
@@ -90,6 +85,15 @@ def process_of(number, seconds=0.0):
     """A number and the process that had it for so long."""
     time.sleep(seconds)
     return number, os.getpid()
+
+
+def met(folder, count):
+    """The process that has it, once so many have one at the same time."""
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 60
+    while len([*folder.iterdir()]) < count and time.monotonic() < end:
+        time.sleep(0.01)
+    return os.getpid()
 
 
 def killing(number, first, parent):

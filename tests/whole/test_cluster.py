@@ -4,14 +4,17 @@ The cluster is a scheduler and two workers in processes of their own. Small here
 quickstart's settings where slow tests are asked for.
 """
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from threading import Thread
 
 import pytest
-from driven_tools import FLAGS, TOOLS, files
+from driven_tools import FLAGS, TOOLS, call_of, files, made_calls, write_small_voc
 from made_cluster import made_cluster
 
 from detection.data.synthetic.dataset import write_synthetic_voc
@@ -43,24 +46,33 @@ class Killer(Thread):
     def run(self):
         for stage in self.stages:
             pattern, count = STAGES[stage]
+            pids = self.cluster.pids()  # beforehand: a small stage is over soon
             while len([*self.folder.glob(pattern)]) < count:
                 if self.ended:
                     return
                 time.sleep(0.01)
-            self.cluster.kill_one(len(self.killed))
+            os.kill(pids[len(self.killed) % len(pids)], signal.SIGKILL)
             self.killed.append(stage)
 
 
 def called(folder, tool, *flags):
-    """What a tool writes to stdout and stderr."""
+    """Run a tool in a process of its own."""
     done = subprocess.run(
         [sys.executable, TOOLS / tool, *map(str, flags)], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
 
 
-def compare(tmp_path, settings, train, test, stages):
+def driven(folder, tool, *flags):
+    """The same, at a small scale."""
+    (done,) = made_calls(folder, [call_of(tool, folder, tool, *flags)])
+    assert done.status == 0, done.err
+
+
+VOC = partial(write_synthetic_voc, seed=0)
+
+
+def compare(tmp_path, settings, train, test, stages, call=called, draw=VOC):
     """Train, and test if there are images, serially and on a cluster: all files are the same.
 
     Args:
@@ -69,26 +81,28 @@ def compare(tmp_path, settings, train, test, stages):
         train: images.
         test: images.
         stages: in which a worker is killed.
+        call: runs a tool.
+        draw: makes the images.
     """
     made = {}
     for name in ("serial", "cluster"):
         folder = tmp_path / name
-        write_synthetic_voc(folder / "drawn", train=train, test=test, seed=0)
+        draw(folder / "drawn", train=train, test=test)
         where = ["--run", "run", "--data.cache", "cache"]
         words = [*settings, *where]
         if name == "serial":
-            called(folder, "train_det.py", *words, "--workers", 1)
+            call(folder, "train_det.py", *words, "--workers", 1)
             if test:
-                called(folder, "test_det.py", *where, "--scales", 1, "--workers", 1)
+                call(folder, "test_det.py", *where, "--scales", 1, "--workers", 1)
         else:
             (folder / "logs").mkdir()
             with made_cluster(folder / "logs") as cluster:
                 killer = Killer(cluster, folder, stages)
                 killer.start()
-                called(folder, "train_det.py", *words, "--cluster", cluster.address)
+                call(folder, "train_det.py", *words, "--cluster", cluster.address)
                 words = [*where, "--scales", 1, "--cluster", cluster.address]
                 if test:
-                    called(folder, "test_det.py", *words)
+                    call(folder, "test_det.py", *words)
                 killer.ended = True
                 killer.join()
             assert killer.killed == stages
@@ -105,7 +119,8 @@ def compare(tmp_path, settings, train, test, stages):
 
 def test_drawn_images(tmp_path):
     pytest.importorskip("distributed")
-    compare(tmp_path, SMALL, train=6, test=0, stages=["training windows"])
+    stages = ["training windows"]
+    compare(tmp_path, SMALL, train=6, test=0, stages=stages, call=driven, draw=write_small_voc)
 
 
 @pytest.mark.slow
