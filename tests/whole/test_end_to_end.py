@@ -5,9 +5,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from driven_tools import FLAGS, call_of, files, made_calls
+from driven_tools import FLAGS, call_of, files, made_calls, write_small_voc
 
-from detection.data.synthetic.dataset import write_synthetic_voc
 from detection.events import stage_seconds
 
 # When a file of this name is about to appear for the n-th time, or just has.
@@ -28,7 +27,7 @@ KILLS = {
 def ended(tmp_path_factory):
     """All calls of this file, by name."""
     folder = tmp_path_factory.mktemp("end_to_end")
-    write_synthetic_voc(folder / "drawn", train=8, test=4, seed=0)
+    write_small_voc(folder / "drawn", train=8, test=4)
 
     def trained(name, run, kill=None):
         paths = ("--data.root", folder / "drawn", "--run", folder / run)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from driven_tools import FLAGS, call_of, files, made_calls
+from driven_tools import FLAGS, call_of, files, made_calls, small_scenes
 from PIL import Image
 
 from detection.data.synthetic.dataset import synthetic_image
@@ -32,7 +32,8 @@ def made_data(root):
     for split, paths in (("train", TRAIN), ("test", TEST)):
         ids = []
         for number, path in enumerate(paths):
-            scene = synthetic_image("train", number, seed=1)
+            with small_scenes():
+                scene = synthetic_image("train", number, seed=1)
             image = root / "JPEGImages" / path
             ids.append(path.rpartition(".")[0])
             annotation = root / "Annotations" / f"{ids[-1]}.xml"
