@@ -3,9 +3,7 @@
 import os
 
 import pytest
-from driven_tools import FLAGS, call_of, files, made_calls
-
-from detection.data.synthetic.dataset import write_synthetic_voc
+from driven_tools import FLAGS, call_of, files, made_calls, write_small_voc
 
 METHOD = ("--proposals.method", "both", "--proposals.edge_boxes.max_windows", "40")
 TRAINED = (
@@ -52,7 +50,7 @@ def compare(folder, data, split, *more):
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell")
 def test_on_drawn_images(tmp_path):
-    write_synthetic_voc(tmp_path / "drawn", train=8, test=1, seed=0)
+    write_small_voc(tmp_path / "drawn", train=8, test=1)
     compare(tmp_path, tmp_path / "drawn", "train")
 
 

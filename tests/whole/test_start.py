@@ -3,9 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from driven_tools import FLAGS, call_of, files, made_calls
+from driven_tools import FLAGS, call_of, files, made_calls, write_small_voc
 
-from detection.data.synthetic.dataset import write_synthetic_voc
 from detection.inference.detector import SPPDetector
 from detection.networks.truncated import TruncatedHead
 from files.writing import file_digest
@@ -22,7 +21,7 @@ KILL = ("*/svms.checkpoint", 1, "after")
 def ended(tmp_path_factory):
     """All calls of this file, by name."""
     folder = tmp_path_factory.mktemp("start")
-    write_synthetic_voc(folder / "drawn", train=8, test=4, seed=0)
+    write_small_voc(folder / "drawn", train=8, test=4)
     first, small = folder / "first/detector.safetensors", folder / "small.safetensors"
 
     def trained(name, run, flags, *more, kill=None):
