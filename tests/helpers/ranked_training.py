@@ -10,12 +10,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from made_batches import made_records
 from made_network import SETTINGS, made_network, window_batches
 from safetensors.torch import save_file
 
 from detection.ranks import joined
+from detection.training.finetuning import shuffle_buffer
 from detection.training.finetuning.descent import Descent
 from detection.training.finetuning.finetune import finetune_head
 
@@ -52,15 +54,17 @@ def train(ranks, folder, layers, end=0, dying=-1):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield step
 
-    finetune_head(
-        Descent(network, settings, seed=0, ranks=ranks),
-        window_batches(records, settings),
-        window_batches(records, settings, seed=1),
-        folder / "checkpoint",
-        "key",
-        report=events.append,
-        progress=steps,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffle_buffer, "STEPS_HELD", 8)  # of 100, most of the time
+        finetune_head(
+            Descent(network, settings, seed=0, ranks=ranks),
+            window_batches(records, settings),
+            window_batches(records, settings, seed=1),
+            folder / "checkpoint",
+            "key",
+            report=events.append,
+            progress=steps,
+        )
     if ranks.rank == 0:
         (folder / "events.json").write_text(json.dumps(events))
         trained = {n: v.detach().contiguous() for n, v in network.trained().items()}

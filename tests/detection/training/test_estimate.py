@@ -4,14 +4,14 @@ import logging
 from dataclasses import replace
 
 import pytest
-from driven_tools import FLAGS
+from driven_tools import FLAGS, write_small_voc
 
 from commands.cli import parse_config
 from detection.data.reading import read_dataset
-from detection.data.synthetic.dataset import write_synthetic_voc
 from detection.features.scales import SCALES
 from detection.training import estimate
 from detection.training.estimate import StageTime, estimate_seconds
+from detection.training.finetuning import shuffle_buffer
 
 
 def test_items_cost_alike_after_the_first():
@@ -21,12 +21,13 @@ def test_items_cost_alike_after_the_first():
 
 
 def test_every_stage_is_told_and_nothing_is_left(tmp_path, monkeypatch):
-    write_synthetic_voc(tmp_path / "drawn", train=10, test=2, seed=0)
+    write_small_voc(tmp_path / "drawn", train=10, test=2)
     config = parse_config([*FLAGS, "--data.root", str(tmp_path / "drawn")])
     config = replace(config, held_back=0.2)
     data = read_dataset(config.data, "trainval")
     monkeypatch.setattr(estimate, "IMAGES", 4)
-    monkeypatch.setitem(SCALES, 1, (240,))  # a tenth of the pixels of 688
+    monkeypatch.setitem(SCALES, 1, (160,))  # a twentieth of the pixels of 688
+    monkeypatch.setattr(shuffle_buffer, "STEPS_HELD", 8)
     before = sorted(tmp_path.rglob("*")), logging.root.manager.disable
     monkeypatch.chdir(tmp_path)
     found = estimate_seconds(config, data)
@@ -39,7 +40,7 @@ def test_every_stage_is_told_and_nothing_is_left(tmp_path, monkeypatch):
 
 
 def test_a_class_without_objects_is_refused(tmp_path):
-    write_synthetic_voc(tmp_path / "drawn", train=10, test=2, seed=0)
+    write_small_voc(tmp_path / "drawn", train=10, test=2)
     config = parse_config([*FLAGS, "--data.root", str(tmp_path / "drawn")])
     data = read_dataset(config.data, "trainval")
     with pytest.raises(ValueError, match="nothing"):

@@ -4,6 +4,14 @@ import pytest
 from made_batches import made_records
 from made_network import made_training
 
+from detection.training.finetuning import shuffle_buffer
+
+
+@pytest.fixture(autouse=True)
+def _few_steps_held(monkeypatch):
+    """Those of 100 would be most of the time of a training of 20."""
+    monkeypatch.setattr(shuffle_buffer, "STEPS_HELD", 8)
+
 
 @pytest.fixture
 def records(tmp_path):
