@@ -1,6 +1,7 @@
 """Imports run one way: tools, commands, training, inference, features, proposals, files."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
@@ -32,6 +33,7 @@ MODULES = {
 }
 
 
+@cache
 def imports_of(name):
     """Every module that a module imports anywhere in it, as dotted names."""
     found = set()
