@@ -1,0 +1,17 @@
+"""Images to be read, written anew in every format."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def large(rng):
+    """(200, 300, 3): smooth, so that it is a few kilobytes in any format."""
+    small = Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
+    return np.asarray(small.resize((300, 200), Image.Resampling.BICUBIC))
