@@ -2,7 +2,7 @@
 
 NNPACK multiplies in Winograd's and Fourier's domains, which PyTorch's default library for CPUs does
 not: two to three times fewer operations on large maps. On machines without bfloat16 instructions,
-such as most laptops, AlexNet's maps take two thirds of the time (docs/decisions.md).
+such as most laptops, AlexNet's maps take little more than half the time (docs/decisions.md).
 """
 
 from itertools import pairwise
