@@ -293,7 +293,7 @@ class SPPDetector:
         return postprocess(candidates, (image_size[0], image_size[1]), self.classes, limits)
 
     def save(self, path: str | Path, numbers: Numbers = "float32") -> None:
-        """Write the detector in one step: safetensors, with its settings as JSON inside.
+        """Write the detector, whole or not at all: safetensors, with its settings as JSON inside.
 
         Args:
             path: the file.
