@@ -102,7 +102,7 @@ def costs_of(run: Path) -> list[Cost]:
 
 def measured(costs: Iterable[Cost]) -> list[str]:
     """A row a stage."""
-    head = ["| stage | shared out, s an image | in one process, s an image | fixed, s |"]
+    head = ["| stage | distributed, s an image | in one process, s an image | fixed, s |"]
     return [*head, "|---|---|---|---|"] + [
         f"| {cost.name} | {cost.shared:.3f} | {cost.serial:.3f} | {cost.fixed:.0f} |"
         for cost in costs
