@@ -129,10 +129,13 @@ def _check_size(annotation: Annotation, path: Path, size: tuple[int, int]) -> No
     """The upright image's size must be the annotated one."""
     if annotation.size in (None, size):
         return
-    cause = "the boxes were drawn on another version of the image"
+    cause = "the boxes were drawn on another version of the image: label this one, or use that one"
     if annotation.size == size[::-1]:
-        cause = "the boxes were drawn on the image before it was turned, as by its EXIF tag"
+        cause = (
+            "the boxes were drawn on the image before it was turned, as by its EXIF tag: label the "
+            "upright image, or remove the tag, as with `exiftool -Orientation= FILE`"
+        )
     raise ValueError(
         f"{annotation.source} says height {annotation.size[0]}, width {annotation.size[1]}, but "
-        f"{path} has height {size[0]}, width {size[1]}; {cause}: make the two agree"
+        f"{path} has height {size[0]}, width {size[1]}; {cause}"
     )

@@ -128,7 +128,7 @@ class DataFolder:
         last = PurePath(check_image_id(plain, source))
         others = self._named.get(last.name) or self._stems.get(last.stem)
         hint = f"there is {self.root / others[0]}: write its name so" if others else ""
-        hint = hint or self.hint(last.stem) or "add the image, or take what names it out"
+        hint = hint or self.hint(last.stem) or "add the image, or remove its labels"
         raise FileNotFoundError(f"{what} is not below {self.root}; {hint}")
 
     def hint(self, stem: str) -> str:

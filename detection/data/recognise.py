@@ -105,6 +105,8 @@ def _nothing_there(folder: DataFolder) -> str:
         said = str(error)
     else:
         said = f"data folder {root} has Annotations, but no XML in it"
+    if folder.images:
+        said += f". The images below it ({len(folder.images)}) have no labels that are read"
     return (
         f"{said}. Read are VOC's layout, XML beside images or in a folder of its own, COCO's JSON, "
         "YOLO (data.yaml or classes.txt) and CSV with the columns filename, class, xmin, ymin, "

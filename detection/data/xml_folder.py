@@ -32,23 +32,35 @@ def read_xml_folder(folder: DataFolder) -> Source:
     ``<filename>`` names.
 
     Raises:
-        FileNotFoundError: an annotation's image is not there.
+        FileNotFoundError: images of annotations are not there; the first is named, all are counted.
         ValueError: a file is no annotation, or may be of several images.
     """
     files = xml_files(folder)
     source = Source(folder, f"{NAME} ({len(files)})")
+    missing: list[str] = []
     for path in files:
         annotation = read_annotation(folder.root / path)
-        image = folder.image_of(path)
-        if image is None:
-            named = (read_xml(folder.root / path).findtext("filename") or "").strip()
-            named = named or f"{path.stem}.jpg"
-            image = folder.image_named(named, annotation.source, path)
-            if not folder.belong(path, image):
-                raise FileNotFoundError(
-                    f"{annotation.source} names the image '{named}', which is not below "
-                    f"{folder.root} in a folder of that name ({folder.root / image} is in another "
-                    "one); add the image, or remove the annotation"
-                )
+        try:
+            image = folder.image_of(path) or _image_named_in(path, folder)
+        except FileNotFoundError as error:
+            missing.append(str(error))
+            continue
         source.add(image, annotation)
+    if missing:
+        count = f" (XML files without their image: {len(missing)})" if len(missing) > 1 else ""
+        raise FileNotFoundError(missing[0] + count)
     return source
+
+
+def _image_named_in(path: Path, folder: DataFolder) -> Path:
+    """The image that an annotation's ``<filename>`` names."""
+    file = folder.root / path
+    named = (read_xml(file).findtext("filename") or "").strip() or f"{path.stem}.jpg"
+    image = folder.image_named(named, str(file), path)
+    if not folder.belong(path, image):
+        raise FileNotFoundError(
+            f"{file} names the image '{named}', which is not below {folder.root} in a folder of "
+            f"that name ({folder.root / image} is in another one); add the image, or remove its "
+            "labels"
+        )
+    return image

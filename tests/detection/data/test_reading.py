@@ -109,6 +109,13 @@ def test_nothing_that_is_read(name: str, content: str, message: str, tmp_path: P
         read_dataset(Data(str(tmp_path)), "train")
 
 
+def test_images_without_labels(tmp_path: Path) -> None:
+    WRITERS["csv"](tmp_path, draw(4))
+    (tmp_path / "labels.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"images below it \(4\) have no labels"):
+        read_dataset(Data(str(tmp_path)), "train")
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
         read_dataset(Data(str(tmp_path / "no")), "train")

@@ -161,6 +161,15 @@ def test_xml(name: str, content: str, message: str, drawn: list[Drawn], tmp_path
         read(tmp_path)
 
 
+def test_missing_images_are_counted(drawn: list[Drawn], tmp_path: Path) -> None:
+    write_xml(tmp_path, drawn)
+    for name in ("no1", "no2"):
+        write(tmp_path / f"my labels/{name}.xml", "<annotation/>")
+    expected = r"'no1\.jpg', which .* remove its labels \(XML files without their image: 2\)$"
+    with pytest.raises(FileNotFoundError, match=expected):
+        read(tmp_path)
+
+
 def test_an_xml_of_something_else_before_the_annotations(
     drawn: list[Drawn], tmp_path: Path
 ) -> None:
