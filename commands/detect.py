@@ -109,7 +109,10 @@ def main(
     )
     known = detector_of_process(source)
     if not known.calibrated:
-        logger.warning("%s has no calibration: scores are raw, not probabilities", path)
+        logger.warning(
+            "%s has no calibration: scores are raw, not probabilities; the default threshold is %s",
+            *(path, known.display_threshold),
+        )
     files.check(names, known.classes)
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()

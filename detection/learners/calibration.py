@@ -85,7 +85,7 @@ class Calibration:
         common, own, offsets = np.split(model.coef_[0], [1, 1 + num_classes])
         slope = FREE * common[0]
         if not slope > 0:
-            raise ValueError("higher scores are not right more often; scores stay raw")
+            raise ValueError("higher scores are not right more often")
         # A class whose few detections say the contrary keeps a tenth of the common slope.
         self.slope_ = np.maximum(slope + SPREAD * own, slope / 10)
         self.offset_ = model.intercept_[0] + SPREAD * offsets

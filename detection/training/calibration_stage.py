@@ -121,15 +121,23 @@ def _fitted(
 ) -> dict[str, NDArray]:
     """Slopes and offsets of each layer whose detections are enough to learn from."""
     arrays: dict[str, NDArray] = {}
+    raw: dict[str, str] = {}
     for layer, folder in folders.items():
         found = from_images(split_detections(detector, held_back, folder), detector.classes)
         result = evaluate_voc(found, held_back.records, detector.classes)
         try:
             fitted = Calibration().fit(*outcomes(result), len(detector.classes))
         except ValueError as error:
-            logger.warning("scores by %s stay raw: %s", layer, error)
+            raw[layer] = str(error)
             continue
         arrays |= {f"{layer}.slope": fitted.slope_, f"{layer}.offset": fitted.offset_}
+    if raw:
+        logger.warning(
+            "scores by %s stay raw and are not probabilities: %s (images held back: %d; a larger "
+            "--held_back holds more back)",
+            *(", ".join(raw), raw.get(detector.layer, next(iter(raw.values())))),
+            len(held_back.records),
+        )
     return arrays
 
 

@@ -112,6 +112,7 @@ def test_a_folder_is_searched_and_drawn(tool, detector, images):
     drawing = detector.parent / "detected" / "square.png"
     assert f"images drawn: 1, in {drawing.parent}" in done.err
     assert f"{images}: 1 images, 1 other files ignored" in done.err
+    assert "scores are raw, not probabilities; the default threshold is -0.7" in done.err
     with Image.open(drawing) as drawn, Image.open(images / "square.png") as image:
         assert drawn.size == image.size
         assert drawn.tobytes() != image.tobytes()

@@ -115,4 +115,6 @@ def test_too_little_is_held_back(detector, world, caplog, few):
     made = calibration_stage(world.run, detector, held, world.windows)
     assert not made.calibration
     assert made.display_threshold == -0.7
-    assert "stay raw" in caplog.text
+    said = [each.getMessage() for each in caplog.records if "stay raw" in each.getMessage()]
+    assert len(said) == 1
+    assert "--held_back" in said[0]
