@@ -175,7 +175,9 @@ def test_the_quick_own_images_are_the_others_with_fewer_batches_and_no_mirror_im
         for name in ("own_images_quick", "own_images")
     )
     assert quick.finetune.steps < whole.finetune.steps
-    finetune = replace(quick.finetune, steps=whole.finetune.steps)
+    assert whole.finetune.checkpoint_every < whole.finetune.steps  # a killed one resumes in between
+    steps, every = whole.finetune.steps, whole.finetune.checkpoint_every
+    finetune = replace(quick.finetune, steps=steps, checkpoint_every=every)
     assert replace(quick, run=whole.run, finetune=finetune, mirrored=True) == whole
 
 
