@@ -8,6 +8,7 @@ the cache), and how long a training will take on this machine, estimated from 12
 names the PNG that shows images with their boxes. All formats of training are read.
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from detection.training.labels import few_objects
 from detection.training.time_left import remember
 from files.writing import refuse_inputs
 from proposals import Proposals
+
+logger = logging.getLogger("inspect_data")
 
 NAMED = 3  # examples of a finding
 OWN_IMAGES = Path("configs/own_images.yaml")
@@ -139,6 +142,7 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
     config = replace(config, proposals=proposals, data=replace(config.data, **given))
     try:
         dataset = read_dataset(config.data, config.data.train_split)
+        logger.info("timing a short training on a few of the images, which takes a minute or more")
         stages = estimate_seconds(config, dataset)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"the time of a training cannot be estimated: {error}")

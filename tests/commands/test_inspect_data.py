@@ -47,8 +47,12 @@ def test_the_sheet_takes_the_place_of_no_image(tmp_path: Path) -> None:
 
 
 def test_how_long_a_training_takes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     write_xml(tmp_path / "data", draw(6))
     asked = []
 
@@ -68,6 +72,7 @@ def test_how_long_a_training_takes(
     assert told.endswith("(fine-tuning 1.5, SVMs 1.0, calibration 0.1)")
     assert untold == "the time of a training cannot be estimated: no weights are there"
     assert asked == [("voc07", windows, 5)] * 2
+    assert "timing a short training" in caplog.text
 
 
 def test_refused() -> None:
