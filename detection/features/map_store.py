@@ -103,13 +103,13 @@ def _packed(map: Tensor) -> dict[str, NDArray]:
     numbers. Numpy has no bfloat16, whose bits are kept as uint16. A zero with a sign is a value.
     """
     numbers = map.permute(1, 2, 0).contiguous()
-    bits = numbers.view(torch.uint16 if map.dtype == torch.bfloat16 else torch.uint32).numpy()
-    places = bits.ravel() != 0
-    values = bits.ravel()[places]
+    array = (numbers.view(torch.uint16) if map.dtype == torch.bfloat16 else numbers).numpy()
+    row = array.ravel()
+    places = row.view(f"u{row.itemsize}") != 0
     return {
-        "shape": np.array(bits.shape),
+        "shape": np.array(array.shape),
         "places": np.packbits(places),
-        "values": values.view(np.float32) if values.dtype == np.uint32 else values,
+        "values": row[places],
     }
 
 
