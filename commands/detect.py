@@ -149,12 +149,16 @@ def timed(
     results: Iterator[ImageResult], count: int, skipped: dict[str, str], *, strict: bool
 ) -> Iterator[ImageResult]:
     """As ``reported``, with a progress bar, and the images per second at the end."""
-    start = time.perf_counter()
+    start, detections = time.perf_counter(), 0
     with closing(with_progress(results, "images", count)) as shown:
-        yield from reported(shown, skipped, strict=strict)
+        for result in reported(shown, skipped, strict=strict):
+            detections += len(result.found)
+            yield result
     seconds = time.perf_counter() - start
     rate = count / seconds
     logger.info("images searched: %d, in %.1f seconds, %.2f a second", count, seconds, rate)
+    if not detections and len(skipped) < count:
+        logger.info("no detection is above the threshold; a lower --threshold shows more")
 
 
 def reported(

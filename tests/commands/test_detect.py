@@ -213,6 +213,7 @@ def test_a_threshold_above_every_score_finds_nothing(tool, detector, images, tmp
     out = tmp_path / "out"
     done = tool(images, "--detector", detector, "--out", out, "--threshold", 1)
     assert (done.status, done.lines) == (0, [])
+    assert "no detection is above the threshold; a lower --threshold shows more" in done.err
     with Image.open(out / "square.png") as drawn, Image.open(images / "square.png") as image:
         assert drawn.tobytes() == image.tobytes()
 
