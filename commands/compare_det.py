@@ -110,8 +110,10 @@ def tested(folder: Path) -> Tested:
     """
     path = folder / RESULTS
     if not path.is_file():
+        inner = [str(each.parent) for each in sorted(folder.glob(f"test_*/*/{RESULTS}"))]
         raise FileNotFoundError(
             f"no test in {folder}: expected a folder with {RESULTS}, written by tools/test_det.py"
+            + (f", such as {inner[0]}" if inner else "")
         )
     try:
         facts = json.loads(read_text(path))

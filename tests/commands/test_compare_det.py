@@ -129,6 +129,8 @@ def test_what_cannot_be_compared(tool, tmp_path, root):
         save_text(old / "results.json", text)
         assert "results.json does not name its images and classes" in tool(one, old).err
     assert "no test in /:" in tool("/", one).err
+    run = left_by(tmp_path / "run/test_mine_1scales/a", root, [True] * IMAGES).parent.parent
+    assert f", such as {run / 'test_mine_1scales/a'}" in tool(run, one).err
     birds = left_by(tmp_path / "birds/test/a", root, [True] * IMAGES, classes=["cat", "bird"])
     assert "are tests of different classes: cat, dog; cat, bird" in tool(one, birds).err
     assert tool(one, birds).status == 1
