@@ -11,7 +11,6 @@ int8``). The small file works wherever a detector's file does. To measure its mA
     python tools/test_det.py --run runs/small --data.test_split minival
 """
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from commands.cli import run_tool, with_progress
+from commands.dispatch import command_of
 from detection.inference.compact import compact
 from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import Numbers, part_sizes
@@ -26,8 +26,6 @@ from files.image_folders import images_below
 from files.images import read_image
 from files.writing import refuse_inputs
 from proposals.methods import Proposals
-
-logger = logging.getLogger("export_det")
 
 
 def main(
@@ -63,12 +61,13 @@ def main(
     print_sizes(path, Path(file))
     if found:
         compare(whole, SPPDetector.load(file), found[:limit])
+    print("next:", *command_of("detect"), "IMAGES", "--detector", file)
 
 
 def print_sizes(whole: Path, small: Path) -> None:
     """Print a table of bytes, whole and small, a line per part."""
     before, after = part_sizes(whole), part_sizes(small)
-    print(f"{'part':<14}{'whole':>12}{'small':>12}  bytes")
+    print(f"{'bytes of':<14}{'whole':>12}{'small':>12}")
     for part in before:
         print(f"{part:<14}{before[part]:>12,}{after.get(part, 0):>12,}")
     print(f"{'file':<14}{whole.stat().st_size:>12,}{small.stat().st_size:>12,}")

@@ -49,6 +49,7 @@ def test_a_small_file_and_what_it_costs(tool, run, tmp_path):
     assert small.stat().st_size < 0.3 * (run / "detector.safetensors").stat().st_size
     mean, most = map(float, re.search(r"score differs by ([\d.]+) .*?, ([\d.]+) ", out).groups())
     assert "in 2 images" in out
+    assert out.splitlines()[-1] == f"next: python tools/detect.py IMAGES --detector {small}"
     assert 0 < mean <= most
     assert SPPDetector.load(small).classes == CLASSES
 
