@@ -61,7 +61,7 @@ def batches_of(stage: str, config: Config) -> int:
 
 def _path(cache: Path, config: Config) -> Path:
     settings = {name: value for name, value in asdict(config).items() if name not in FREE}
-    for free in ("steps", "conv_steps"):
+    for free in ("steps", "conv_steps", "checkpoint_every"):
         del settings["finetune"][free]
     return cache / "times" / f"{content_key(settings | {'processor': processor()})}.json"
 
