@@ -24,15 +24,20 @@ PARTS = ("images", "annotations", "categories")
 logger = logging.getLogger(__name__)
 
 
-def coco_files(folder: DataFolder) -> list[Path]:
-    """The JSON files of labels with COCO's parts, or cut off before the last of them."""
-    texts = ((path, read_text(folder.root / path)) for path in folder.ending(".json"))
-    return [path for path, text in texts if _is_coco(text) and not _has_scores(text)]
+def coco_files(folder: DataFolder) -> tuple[list[Path], list[Path]]:
+    """The JSON files of labels in COCO's form, and those of detections, which have scores.
 
-
-def detection_files(folder: DataFolder) -> list[Path]:
-    """The JSON files of detections in COCO's form, whole or its results."""
-    return [path for path in folder.ending(".json") if _has_scores(read_text(folder.root / path))]
+    Labels are files with COCO's parts, or cut off before the last of them.
+    """
+    labels: list[Path] = []
+    detections: list[Path] = []
+    for path in folder.ending(".json"):
+        text = read_text(folder.root / path)
+        if _has_scores(text):
+            detections.append(path)
+        elif _is_coco(text):
+            labels.append(path)
+    return labels, detections
 
 
 def _is_coco(text: str) -> bool:
@@ -64,7 +69,7 @@ def read_coco(folder: DataFolder) -> Source:
         FileNotFoundError: a listed image is not there.
         ValueError: a file is broken or contradicts itself, or there are detections alone.
     """
-    files, scored = coco_files(folder), detection_files(folder)
+    files, scored = coco_files(folder)
     if scored:
         said = (
             f"{folder.root / scored[0]} holds detections and no labels, as its annotations have "

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from detection.data.coco import NAME as COCO
-from detection.data.coco import coco_files, detection_files
+from detection.data.coco import coco_files
 from detection.data.csv_table import NAME as CSV
 from detection.data.csv_table import csv_files
 from detection.data.folder import DataFolder
@@ -74,9 +74,10 @@ def recognise(folder: DataFolder) -> Format:
     if any("ImageSets" in path.parts for path in folder.ending(".txt")):
         find_voc_folder(folder.root)  # VOC's layout lies further down, and this says so
     named, labels = yolo_files(folder)
+    coco, detections = coco_files(folder)
     found: dict[Format, tuple[str, list[Path]]] = {
         "xml": (XML, xml_files(folder)),
-        "coco": (COCO, coco_files(folder)),
+        "coco": (COCO, coco),
         "yolo": (YOLO, [*named[:1], *labels] if labels else []),
         "csv": (CSV, csv_files(folder)),
     }
@@ -87,7 +88,7 @@ def recognise(folder: DataFolder) -> Format:
             f"{folder.root} can be read as {readings}; say which by "
             + " or ".join(f"--data.format {key}" for key in there)
         )
-    if not there and detection_files(folder):
+    if not there and detections:
         return "coco"  # which says what is wrong with them
     if not there:
         raise FileNotFoundError(_nothing_there(folder))

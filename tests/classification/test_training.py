@@ -1,14 +1,13 @@
 """A small training: what it learns, what decides its bytes, and what it does with bad input."""
 
-import errno
 import json
-import os
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from damage import fail_to_open
 from made_classes import write_classes
 from PIL import Image
 
@@ -192,14 +191,7 @@ def test_unreadable_images_are_skipped_and_listed(broken, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fails_ends_the_training(root, tmp_path, monkeypatch, workers):
     """Left out for a moment's fault, the image would be missing in every later epoch too."""
-    opened = Image.open
-
-    def fails(path, *words):
-        if str(path).endswith("red/3.png"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return opened(path, *words)
-
-    monkeypatch.setattr(Image, "open", fails)
+    fail_to_open(monkeypatch, "red/3.png")
     config = config_of(root, tmp_path / "run", replace(SMALL, epochs=1), workers=workers)
     with pytest.raises(OSError, match=r"\A\S*red/3\.png could not be read .*run the same command"):
         train(config)

@@ -1,9 +1,7 @@
 """detect with a detector that calls every window a thing."""
 
-import errno
 import json
 import logging
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from damage import fail_to_open
 from PIL import Image
 
 from commands import detect
@@ -155,14 +154,7 @@ def test_an_image_that_the_disk_does_not_give_does_not_stop_the_others(
     tool, detector, images, square, tmp_path, monkeypatch
 ):
     square.save(images / "a.png")
-    opened = Image.open
-
-    def fails(path, *words):
-        if str(path).endswith("a.png"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return opened(path, *words)
-
-    monkeypatch.setattr(Image, "open", fails)
+    fail_to_open(monkeypatch, "a.png")
     done = tool(images, "--detector", detector, "--out", tmp_path / "out")
     assert done.status == 3
     assert searched(done) == {str(images / "square.png")}

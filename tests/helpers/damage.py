@@ -1,4 +1,9 @@
-"""Damage to a file, as a full disk, a bad cable or a wrong copy leaves it."""
+"""Damage to a file, as a full disk, a bad cable or a wrong copy leaves it; a disk that fails."""
+
+import errno
+import os
+
+from PIL import Image
 
 WAYS = ("half", "zeros", "one bit", "empty", "garbled")
 
@@ -15,3 +20,15 @@ def damaged(content, way):
         "empty": b"",
         "garbled": b"x" * len(content),
     }[way]
+
+
+def fail_to_open(monkeypatch, ending):
+    """Let images of names that end so fail to open, as on a bad disk."""
+    opened = Image.open
+
+    def fails(path, *words):
+        if str(path).endswith(ending):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *words)
+
+    monkeypatch.setattr(Image, "open", fails)
