@@ -1,1 +1,1 @@
-"""Convolutional trunks, their weights, and the head."""
+"""Convolutional trunks, their weights, the spatial pyramid and the head."""

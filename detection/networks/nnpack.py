@@ -1,8 +1,9 @@
 """Convolutions by NNPACK, which comes with PyTorch, where it is faster.
 
-NNPACK multiplies in Winograd's and Fourier's domains, which PyTorch's default library for CPUs does
-not: two to three times fewer operations on large maps. On machines without bfloat16 instructions,
-such as most laptops, AlexNet's maps take little more than half the time (docs/decisions.md).
+NNPACK uses Winograd and Fourier transforms, which PyTorch's default library for CPUs does not. On
+large maps this takes two to three times fewer operations. On machines without bfloat16
+instructions, such as most laptops, AlexNet's maps take little more than half the time
+(docs/decisions.md).
 """
 
 from itertools import pairwise
@@ -10,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-# Measured: below these limits, transforming weights and maps takes longer than it saves. The terms
-# of a sum are kernel size times channels: VGG-16's conv1_2, 3x3 times 64, is slower.
+# Measured: below these limits, the transforms of weights and maps take longer than they save. The
+# terms of a sum are kernel size times channels: VGG-16's conv1_2, 3x3 times 64, is slower.
 LEAST_CELLS = 32 * 32
 LEAST_TERMS = 1024
 
@@ -20,12 +21,12 @@ class NnpackConv2d(nn.Conv2d):
     """A convolution by NNPACK if that is faster and no gradient is recorded, otherwise by PyTorch.
 
     NNPACK is faster for float32 on a CPU, stride 1, kernels above 1x1, many channels and large
-    maps. It sums in another order, so results differ by 1e-5 of the largest. The images of a batch
-    are computed one after the other, so a batch gives the same bits as single images.
+    maps. It sums in another order, so results differ by 1e-5 of the largest value. The images of a
+    batch are computed one after the other, so a batch gives the same bits as single images.
 
     Attributes:
-        feeds_another: whether the next layer, apart from a ReLU, is such a convolution. NNPACK
-            takes and gives channels first; all other layers are faster with channels last.
+        feeds_another: whether the next layer, apart from a ReLU, is also computed by NNPACK, whose
+            inputs and outputs are channels first. All other layers are faster with channels last.
     """
 
     feeds_another = False
@@ -69,7 +70,7 @@ def suits(input: Tensor) -> bool:
         and input.dtype == torch.float32
         and input.shape[0] > 0
         and input.shape[2] * input.shape[3] >= LEAST_CELLS
-        # This call also initialises NNPACK, which fails otherwise.
+        # This call also initialises NNPACK, which would otherwise fail.
         and torch.backends.nnpack.is_available()
     )
 

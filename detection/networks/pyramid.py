@@ -16,17 +16,17 @@ BINS = sum(level**2 for level in LEVELS)
 
 HALF = (torch.bfloat16, torch.float16)
 
-# Size of level 6 of the windows pooled together: with its copies it fits in a core's own cache.
+# Bytes of level 6 of the windows pooled together: with its copies they fit in a core's own cache.
 CHUNK_BYTES = 384 << 10
 
 
 def pool_pyramid(map: Tensor, cells: Tensor) -> Tensor:
     """Maxima over the bins of windows: levels 1x1, 2x2, 3x3 and 6x6, in this order.
 
-    Bin i of n over a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, so bins of a
-    window smaller than its level repeat cells. Equal, bit for bit and in any type, to
-    ``adaptive_max_pool2d`` of every window, as maxima do not round. Differentiable with respect to
-    the map.
+    Bin i of n along a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, so if a window
+    has fewer cells than bins along a side, its bins share cells. The result equals
+    ``adaptive_max_pool2d`` of every window, bit for bit and in any type, because maxima do not
+    round. It is differentiable with respect to the map.
 
     Two implementations give the same numbers. If a gradient is needed, or the map is not on the
     CPU, torchvision's ``roi_pool`` computes level 6: it has a gradient and a CUDA kernel. Otherwise
@@ -37,14 +37,14 @@ def pool_pyramid(map: Tensor, cells: Tensor) -> Tensor:
         cells: ``(P, 4)`` integers, inclusive (left, top, right, bottom), inside the map.
 
     Returns:
-        ``(P, 50 * C)`` in the map's type: the levels one after the other, each in the order
-        channel, row, column.
+        ``(P, 50 * C)`` in the map's type: the levels in sequence, each in the order channel, row,
+        column.
     """
     return pool_pyramids([map], [cells])
 
 
 def pool_pyramids(maps: Sequence[Tensor], cells: Sequence[Tensor]) -> Tensor:
-    """``pool_pyramid`` of several maps and their windows, one after the other, in one tensor."""
+    """``pool_pyramid`` of several maps and their windows, stacked in one tensor."""
     parts = list(zip(maps, cells, strict=True))
     if any(map.device.type != "cpu" or wants_gradient(map) for map in maps):
         return torch.cat([_pool_by_operator(map, places) for map, places in parts])
@@ -52,7 +52,7 @@ def pool_pyramids(maps: Sequence[Tensor], cells: Sequence[Tensor]) -> Tensor:
     if count == 0:
         return maps[0].new_zeros((0, length))
     # Filled in place: joining parts afterwards would take a third of the pooling's time. NumPy's
-    # arrays use huge pages, which a new tensor of torch does not.
+    # arrays use huge pages, unlike new torch tensors.
     room = np.empty((count, length * maps[0].element_size()), np.uint8)
     rows = torch.from_numpy(room).view(maps[0].dtype)
     first = 0
@@ -76,7 +76,7 @@ def _pool_by_operator(map: Tensor, cells: Tensor) -> Tensor:
     single = map.float() if map.dtype in HALF else map
     rois = torch.cat([cells.new_zeros((count, 1)), cells], dim=1).to(map.device, single.dtype)
     six = roi_pool(single[None], rois, output_size=6, spatial_scale=1.0)  # [P, C, 6, 6]
-    # Bins 2i and 2i + 1 of six make bin i of three, and so on: the other levels nest in level 6.
+    # The other levels nest in level 6: its bins 2i and 2i + 1 make bin i of level 3, and so on.
     columns = torch.maximum(six[..., 0::2], six[..., 1::2])
     three = torch.maximum(columns[..., 0::2, :], columns[..., 1::2, :])
     two = six.view(count, channels, 2, 3, 2, 3).amax(dim=(3, 5))
@@ -89,16 +89,16 @@ def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
     """``pool_pyramid`` on the CPU, without a gradient, into ``out`` ``(P, 50 * C)``.
 
     A bin is the union of four overlapping rectangles in its corners, whose sides are powers of two.
-    A table has the maxima of all rectangles of one size, so four look-ups give any bin.
+    A table holds the maxima of all rectangles of one size, so four look-ups give any bin.
 
-    It uses NumPy, with threads over groups of windows. Torch would divide each of these short steps
+    It uses NumPy and a thread per group of windows. Torch would divide each of these short steps
     among its threads and wait for the slowest, which is many times slower on a busy machine.
     """
     if len(cells) == 0:
         return
     columns = map.shape[2]
     table = _table(map)
-    if map.dtype in HALF and table.view(np.uint16).max() > 0x8000:  # the bits of -0
+    if map.dtype in HALF and table.view(np.uint16).max() > 0x8000:  # 0x8000 is -0; above: negative
         single = torch.empty(out.shape)
         _pool_by_tables(map.float(), cells, single)
         out.copy_(single)
@@ -125,7 +125,7 @@ def _pool_by_tables(map: Tensor, cells: Tensor, out: Tensor) -> None:
 def _table(map: Tensor) -> NDArray:
     """The cells of a map ``(C, H, W)`` row by row: ``(H * W, C)``, half precision as integers.
 
-    The bits of numbers that are not negative sort as integers, whose maxima are fast.
+    The bits of non-negative numbers sort like integers, and maxima of integers are fast.
     """
     rows = map.flatten(1).t()
     return np.ascontiguousarray((rows.view(torch.int16) if map.dtype in HALF else rows).numpy())
@@ -134,10 +134,10 @@ def _table(map: Tensor) -> NDArray:
 def _corners(
     first: NDArray[np.int64], last: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Where the two rectangles that cover a bin of level 6 begin, along one axis.
+    """First cells, along one axis, of the two rectangles that cover each bin of level 6.
 
     The first bin of a window is its smallest; the others have at most one cell more. So two
-    rectangles of one size, the largest power of two up to the first bin's size, cover any bin.
+    rectangles cover any bin if their size is the largest power of two up to the first bin's size.
 
     Args:
         first: ``(P,)`` first cells of windows.
@@ -182,9 +182,9 @@ def _level_six(maxima: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int
     """Level 6 ``(B, 6, 6, C)`` of windows.
 
     Args:
-        maxima: ``(cells, C)`` over the rectangle that begins at a cell.
-        rows: ``(2, B, 6)`` rectangles that cover a bin, as the number of their row's first cell.
-        columns: ``(2, B, 6)`` the same along the other axis, as columns.
+        maxima: ``(cells, C)``; row r is the maximum over the rectangle that begins at cell r.
+        rows: ``(2, B, 6)`` number of the first cell in the rows where the rectangles begin.
+        columns: ``(2, B, 6)`` columns where the rectangles begin.
     """
     corners = [row[:, :, None] + column[:, None, :] for row in rows for column in columns]
     six = maxima.take(corners[0], axis=0)
@@ -194,11 +194,11 @@ def _level_six(maxima: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int
 
 
 def _levels(six: NDArray) -> NDArray:
-    """All levels ``(B, 50 * C)`` from level 6 ``(B, 6, 6, C)``, in the order of the result."""
+    """All levels ``(B, 50 * C)``, as ``pool_pyramid`` returns them, of level 6 ``(B, 6, 6, C)``."""
     count, channels = len(six), six.shape[3]
     pairs = np.maximum(six[:, :, 0::2], six[:, :, 1::2])
     three = np.maximum(pairs[:, 0::2], pairs[:, 1::2])
-    # Columns 0 to 2 are a pair and a single one, and so are 3 to 5; then the same along rows.
+    # Columns 0 to 2 are a pair and a single column, like columns 3 to 5; then the same along rows.
     halves = np.maximum(pairs[:, :, 0::2], six[:, :, 2:4])
     two = np.maximum(np.maximum(halves[:, 0::4], halves[:, 1::4]), halves[:, 2:4])
     one = np.maximum(two[:, 0:1], two[:, 1:2])

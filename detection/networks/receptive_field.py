@@ -1,8 +1,8 @@
-"""What the cells of any network's map see of its input, derived from its layers.
+"""The receptive field of the cells of any network's map, derived from its layers.
 
-The network is traced, and every step's kernel, stride, padding and dilation add up along each way
-from the image to the map. Ways that meet (a sum, a product, a concatenation) must have the same
-stride; the widest of them counts.
+The network is traced. Kernels, strides, paddings and dilations are added up along each path from
+the image to the map. Paths that meet (in a sum, a product or a concatenation) must have the same
+stride; the widest receptive field counts.
 """
 
 import threading
@@ -17,13 +17,13 @@ GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the cells of a map see, along one axis.
+    """The receptive field of the cells of a map, along one axis.
 
     Attributes:
-        size: pixels a cell sees, counting convolutions and poolings (139 for ZF-5).
+        size: pixels that a cell depends on, from convolutions and poolings (139 for ZF-5).
         stride: pixels between the centres of neighbouring cells.
-        centre: 0-based pixel at the centre of what cell 0 sees; pixels outside the image, which
-            padding lets cell 0 see, count (the released code's ``offset0`` is this plus 1).
+        centre: 0-based pixel at the centre of cell 0's receptive field. Padding pixels outside the
+            image count as part of the field (the released code's ``offset0`` is this plus 1).
     """
 
     size: int
@@ -31,7 +31,7 @@ class ReceptiveField:
     centre: float
 
     def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "ReceptiveField":
-        """After a layer: the centre moves by ``d (k - 1) / 2 - p`` steps, the field widens."""
+        """The field after a layer: wider, with its centre moved by ``d (k - 1) / 2 - p`` cells."""
         reach = dilation * (kernel - 1)
         return ReceptiveField(
             self.size + reach * self.stride,
@@ -40,27 +40,27 @@ class ReceptiveField:
         )
 
 
-# torch.fx patches nn.Module for the whole process while it traces, and would trace the calls of
-# other threads too: whoever traces, or calls a module as part of loading one, holds this.
+# While torch.fx traces, it patches nn.Module for the whole process, so it would also trace the
+# calls of other threads. Code that traces a module, or calls one while loading it, holds this lock.
 TRACING = threading.RLock()
 
 
 class _Tracer(fx.Tracer):
-    """Goes into every module that is made of others; the rest are single steps."""
+    """Enters every module that has submodules; other modules are single steps."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether a module counts as one step: it has no modules of its own."""
+        """Whether a module counts as one step: it has no submodules."""
         return not any(True for _ in m.children())
 
 
 def receptive_field(trunk: nn.Module) -> ReceptiveField:
     """The receptive field of a network of square convolutions and poolings.
 
-    Layers of other kinds count as pointwise: normalisation is left out, as in the paper's 139
-    pixels, and so is a factor made from the whole map (squeeze and excitation).
+    Layers of other kinds count as pointwise: normalisation, as in the paper's 139 pixels, and a
+    factor computed from the whole map (squeeze and excitation).
 
     Raises:
-        ValueError: a layer that is not square, or ways of different strides that meet.
+        ValueError: a layer is not square, or paths of different strides meet.
     """
     modules = dict(trunk.named_modules())
     found: dict[fx.Node, ReceptiveField | None] = {}
@@ -80,7 +80,7 @@ def receptive_field(trunk: nn.Module) -> ReceptiveField:
 
 
 def _widest(node: fx.Node, fields: Iterable[ReceptiveField | None]) -> ReceptiveField | None:
-    """The widest of the fields that meet in a node; None stands for the whole map."""
+    """The widest of the fields that meet in a node; None means the whole map."""
     local = [field for field in fields if field is not None]
     if len({field.stride for field in local}) > 1:
         raise ValueError(f"maps of different strides meet at {node.name}: {local}")
@@ -104,7 +104,7 @@ def _after(layer: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
 
 
 def _side(value: Any) -> int:
-    """One number of a layer that is square."""
+    """A parameter of a square layer as one number."""
     sides = {value} if isinstance(value, int) else set(value)
     if len(sides) != 1 or not isinstance(side := sides.pop(), int):
         raise ValueError(f"a layer must be square, with padding in pixels; got {value}")

@@ -1,9 +1,10 @@
-"""Maps of many channels brought to fewer by PCA over their cells, so that windows stay short.
+"""Reduces the channels of maps by PCA over their cells, so that pooled windows stay short.
 
-ResNet-50's conv5 has 2,048 channels, 102,400 numbers a window; the 128 directions in which cells
-of the training images vary most, each as its positive and its negative part, make it the paper's
-12,800. The parts are a 1x1 convolution and a ReLU: pooling takes maxima, and of a direction left
-whole it would never see the negative end (Shang et al. 2016; docs/decisions.md).
+ResNet-50's conv5 has 2,048 channels, which makes 102,400 numbers per window. Of these, 128
+directions are kept, in which the cells of the training images vary most. Each direction is split
+into its positive and its negative part, by a 1x1 convolution and a ReLU: 256 channels, and the
+paper's 12,800 numbers. Without the split, pooling, which takes maxima, would lose the negative
+values (Shang et al. 2016; docs/decisions.md).
 """
 
 import torch
@@ -13,7 +14,7 @@ from detection.networks.backbone import Reduction, reduction_of
 
 
 class CellMoments:
-    """Sums over the cells of maps, from which their principal directions follow.
+    """Sums over the cells of maps, from which principal directions are computed.
 
     Args:
         channels: of the maps.
@@ -25,25 +26,26 @@ class CellMoments:
         self.products = torch.zeros(channels, channels, dtype=torch.float64)
 
     def add(self, map: Tensor) -> None:
-        """Take the cells of a map ``(C, h, w)`` in."""
+        """Add the cells of a map ``(C, h, w)``."""
         cells = map.detach().flatten(1).float().cpu()
         self.count += cells.shape[1]
         self.total += cells.sum(dim=1, dtype=torch.float64)
         self.products += (cells @ cells.t()).double()
 
     def reduction(self, channels: int) -> tuple[Reduction, float]:
-        """The parts along the first principal directions and against them, and their share.
+        """The reduction to the first principal directions, and their share of the variance.
 
         Args:
-            channels: even; the first half go along the first ``channels / 2`` directions, the
-                others against them, of cells less their mean. A direction's largest number is
-                positive, as its sign is free.
+            channels: even. The mean cell is subtracted; the first half of the channels are then the
+                positive parts along the first ``channels / 2`` directions, the second half the
+                negative parts. The sign of a direction is arbitrary, so its element of the largest
+                magnitude is made positive.
 
         Returns:
-            The reduction, and the share of the variance that its directions hold.
+            The reduction, and the share of the variance in its directions.
 
         Raises:
-            ValueError: no cells, an odd number of channels, or more than the maps have.
+            ValueError: no cells, an odd number of channels, or more channels than the maps have.
         """
         if self.count == 0 or channels % 2 or channels > len(self.total):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The spatial pyramid as a layer: whole maps of any size to one length (paper, section 2.2)."""
+"""The spatial pyramid as a layer: pools maps of any size to one length (paper, section 2.2)."""
 
 from typing import Literal
 
@@ -10,27 +10,28 @@ from detection.networks.pyramid import LEVELS
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Every map to ``n x n`` bins for each level n, whatever its size.
+    """Pools a map of any size to ``n x n`` bins for each level n.
 
-    Bin i of n over a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``, which covers the
-    side and gives n bins for every w, where a pooling of one kernel and stride does not (10 cells
-    and 6 bins); a side shorter than n has bins that repeat cells. Maxima equal
-    ``adaptive_max_pool2d`` bit for bit, means ``adaptive_avg_pool2d`` to rounding.
+    Bin i of n along a side of w cells is ``[floor(i w / n), ceil((i + 1) w / n))``. These bins
+    cover the side, and there are n of them for every w. A pooling of one kernel and stride cannot
+    do this: for example, 10 cells to 6 bins. If a side has fewer than n cells, its bins share
+    cells. Maxima equal ``adaptive_max_pool2d`` bit for bit, means ``adaptive_avg_pool2d`` up to
+    rounding.
 
-    Adaptive pooling is quicker, with its gradient; slices, rows first, give the same maxima where
-    the layer is scripted, traced or exported, as adaptive pooling of 13 cells to 6 bins does not
-    export.
+    Adaptive pooling is faster, also for gradients. If the layer is scripted, traced or exported,
+    slices, rows first, give the same maxima, because adaptive pooling of 13 cells to 6 bins cannot
+    be exported.
 
     Args:
-        levels: bins along a side, a level each; (1, 2, 3, 6) are the paper's 50 bins and
+        levels: bins along a side of each level; (1, 2, 3, 6) gives the paper's 50 bins and
             (1, 2, 3, 4) its 30.
-        pool: what a bin keeps of its cells.
+        pool: the maximum or the mean of a bin's cells.
 
     Attributes:
-        bins: of all levels together.
+        bins: number of bins of all levels together.
 
     Raises:
-        ValueError: no level, or one below 1.
+        ValueError: no level, or a level below 1.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class SpatialPyramidPooling(nn.Module):
         self.bins = sum(level * level for level in levels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pooled maps, the levels one after the other, inside a level channel, row, column.
+        """Pooled maps: the levels in sequence, each in the order channel, row, column.
 
         Args:
-            maps: ``(B, C, H, W)`` of any H and W from 1 on.
+            maps: ``(B, C, H, W)`` with H and W of at least 1.
 
         Returns:
             ``(B, bins * C)`` in the maps' type.
@@ -62,7 +63,7 @@ class SpatialPyramidPooling(nn.Module):
         return self.by_slices(maps)
 
     def by_slices(self, maps: Tensor) -> Tensor:
-        """``forward`` by operations that scripts, traces and ONNX know for any size."""
+        """``forward`` by operations that TorchScript, tracing and ONNX support for any size."""
         pooled = []
         for level in self.levels:
             rows = self._bins(maps, 2, level)
@@ -70,7 +71,7 @@ class SpatialPyramidPooling(nn.Module):
         return torch.cat(pooled, dim=1)
 
     def _bins(self, maps: Tensor, dim: int, level: int) -> Tensor:
-        """The maps with their side ``dim`` of 2 or 3 pooled to ``level`` bins."""
+        """Maps whose dimension ``dim``, 2 or 3, is pooled to ``level`` bins."""
         side = maps.shape[dim]
         found = []
         for i in range(level):

@@ -1,7 +1,8 @@
 """torchvision's operators on boxes and windows, imported in a tenth of the time.
 
-``torchvision.ops`` imports ``torch._dynamo`` for one question, which only deformable and RoI align
-ask: it costs 1.1 of the 1.2 s that the import takes. The question is asked later instead.
+``torchvision.ops`` imports ``torch._dynamo`` for one function, ``is_compile_supported``, which only
+deformable and RoI align call. That import takes 1.1 of the 1.2 s. Here it is delayed until the
+function is called.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""fc6 and fc7 of low rank in what they respond to real windows: approximate, several times faster.
+"""Low-rank fc6 and fc7, fitted to their responses to real windows: approximate, but much faster.
 
-Responses of a layer to windows lie near a plane of few dimensions. With the plane's directions U
-``(out, r)`` and the mean response m, ``W x + b`` is nearly ``U (U'W x + U'(b - m)) + m``: two thin
-layers, ``r (in + out)`` multiplications a window instead of ``in * out`` (Zhang, Zou, He and Sun,
-"Accelerating Very Deep Convolutional Networks", 2015, without their account of the ReLU).
-Truncating the weights alone (Fast R-CNN, section 3.1) needs no windows, and errs twice as much
-(docs/decisions.md).
+A layer's responses to windows lie near a subspace of few dimensions. With its directions U
+``(out, r)`` and the mean response m, ``W x + b`` is nearly ``U (U'W x + U'(b - m)) + m``. These are
+two thin layers, with ``r (in + out)`` multiplications per window instead of ``in * out`` (Zhang,
+Zou, He and Sun, "Accelerating Very Deep Convolutional Networks", 2015, but without their treatment
+of the ReLU). Truncating the weights alone (Fast R-CNN, section 3.1) needs no windows, but its error
+is twice as large (docs/decisions.md).
 """
 
 import copy
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from detection.networks.head import Head
 from detection.networks.linear import Linear
 
-# Directions kept of each layer's responses: the highest rank that can be asked for.
+# Directions kept of each layer's responses: the highest possible rank.
 MOST = 512
 LAYERS = ("fc6", "fc7")
 
 
 @dataclass(frozen=True)
 class Responses:
-    """Where a layer's responses, before the ReLU, lie.
+    """The subspace of a layer's responses before the ReLU.
 
     Attributes:
         mean: ``(out,)``.
-        directions: ``(out, r)`` orthonormal, the ones of most variance first.
+        directions: ``(out, r)`` orthonormal, by decreasing variance.
     """
 
     mean: Tensor
@@ -38,17 +38,17 @@ class Responses:
 
 
 class ResponseMoments:
-    """Gathers the responses of a head's fc6 and fc7 to many windows.
+    """Sums over the responses of a head's fc6 and fc7 to many windows.
 
     Args:
-        head: a trained one.
+        head: a trained head.
     """
 
     def __init__(self, head: Head) -> None:
         self.head = head
         self.count = 0
         sizes = {name: getattr(head, name).out_features for name in LAYERS}
-        # In float64: a variance is the small difference of two large sums.
+        # In float64, because a variance is a small difference of two large sums.
         double = torch.float64
         self._sums = {name: torch.zeros(size, dtype=double) for name, size in sizes.items()}
         self._squares = {
@@ -57,7 +57,7 @@ class ResponseMoments:
 
     @torch.inference_mode()
     def add(self, pooled: Tensor) -> None:
-        """Windows ``(P, D)`` float32."""
+        """Add the responses to pooled windows ``(P, D)`` float32."""
         self.count += len(pooled)
         fc6 = self.head.fc6_response(pooled.to(self.head.fc6.weight.device))
         for name, values in (("fc6", fc6), ("fc7", self.head.fc7(torch.relu(fc6)))):
@@ -65,7 +65,7 @@ class ResponseMoments:
             self._squares[name] += (values.T @ values).cpu()
 
     def responses(self) -> dict[str, Responses]:
-        """Of each layer, from at least one window."""
+        """The responses of each layer; at least one window must have been added."""
         found = {}
         for name in LAYERS:
             mean = self._sums[name] / self.count
@@ -76,7 +76,7 @@ class ResponseMoments:
 
 
 class TruncatedHead(nn.Module):
-    """A trained head whose fc6 and fc7 are products of two thin layers, which can learn on.
+    """A trained head whose fc6 and fc7 are pairs of thin layers; it can be fine-tuned further.
 
     Args:
         fc6: one layer, or two thin ones.
@@ -84,7 +84,7 @@ class TruncatedHead(nn.Module):
         fc8: the (K+1)-way layer.
 
     Attributes:
-        dropout: of fc6's and fc7's units in training, as ``Head``'s.
+        dropout: of fc6's and fc7's units in training, as in ``Head``.
     """
 
     def __init__(self, fc6: nn.Sequential, fc7: nn.Sequential, fc8: nn.Linear) -> None:
@@ -94,17 +94,17 @@ class TruncatedHead(nn.Module):
 
     @classmethod
     def of(cls, head: Head, responses: Mapping[str, Responses], rank: int) -> "TruncatedHead":
-        """The truncation of a head, which is left as it is.
+        """A truncated copy of a head.
 
         Args:
-            head: the head.
+            head: not changed.
             responses: of its fc6 and fc7.
-            rank: of fc6, and half of fc7's, where there are so many directions: what fc7 loses
-                costs ten times as much mAP (docs/decisions.md). A layer with as few outputs is
-                taken whole.
+            rank: of fc6. fc7 has twice this rank, or all directions if there are fewer, because
+                its truncation costs ten times as much mAP (docs/decisions.md). A layer with no
+                more outputs than its rank is not truncated.
 
         Raises:
-            ValueError: a higher rank than there are directions.
+            ValueError: the rank exceeds the number of directions.
         """
         scaled = head.fc6.weight * head.input_scale
         twice = max(rank, min(2 * rank, responses["fc7"].directions.shape[1]))
@@ -116,11 +116,11 @@ class TruncatedHead(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> "TruncatedHead":
-        """A truncated head of the tensors of its ``state_dict``, which it keeps copies of.
+        """A truncated head from a ``state_dict``, whose tensors it copies.
 
         Raises:
             KeyError: a layer is missing.
-            RuntimeError: layers that do not fit together.
+            RuntimeError: the layers do not fit together.
         """
         fc6, fc7 = (
             nn.Sequential(
@@ -140,11 +140,11 @@ class TruncatedHead(nn.Module):
 
     @property
     def rank(self) -> int:
-        """Of fc6."""
+        """The rank of fc6."""
         return int(next(self.fc6[0].parameters()).shape[0])
 
     def fc6_of(self, pooled: Tensor) -> Tensor:
-        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled vectors ``(P, in_features)``."""
+        """fc6 ``(P, hidden)``, after ReLU and dropout, of pooled windows ``(P, in_features)``."""
         return self.dropout(torch.relu(self.fc6(pooled.to(next(self.fc6.parameters()).dtype))))
 
     def fc7_of(self, fc6: Tensor) -> Tensor:
@@ -152,12 +152,12 @@ class TruncatedHead(nn.Module):
         return self.dropout(torch.relu(self.fc7(fc6)))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Class logits ``(P, K + 1)``, background last, of pooled vectors."""
+        """Class logits ``(P, K + 1)``, background last, of pooled windows."""
         return self.fc8(self.fc7_of(self.fc6_of(pooled)))
 
     @torch.no_grad()
     def shift_input(self, mean: Tensor) -> "TruncatedHead":
-        """As ``Head.shift_input``."""
+        """See ``Head.shift_input``."""
         first = self.fc6[0]
         assert isinstance(first, nn.Linear)
         first.bias.sub_(first.weight @ mean)
@@ -165,10 +165,10 @@ class TruncatedHead(nn.Module):
 
 
 def head_from(state: Mapping[str, Tensor]) -> Head | TruncatedHead:
-    """The head, whole or truncated, of the tensors of its ``state_dict``.
+    """A head, full or truncated, from its ``state_dict``.
 
     Raises:
-        KeyError, RuntimeError: as their ``from_state``.
+        KeyError, RuntimeError: see ``from_state``.
     """
     return (Head if "fc6.weight" in state else TruncatedHead).from_state(state)
 
@@ -176,11 +176,11 @@ def head_from(state: Mapping[str, Tensor]) -> Head | TruncatedHead:
 def with_classes(
     head: Head | TruncatedHead, num_classes: int, dropout: float
 ) -> Head | TruncatedHead:
-    """A copy of a trained head that other classes are to be learned on.
+    """A copy of a trained head with a new (K+1)-way layer, to learn other classes.
 
     Args:
-        head: left as it is; a truncated one gives a truncated one.
-        num_classes: K of the new (K+1)-way layer, which ``initialise_classes`` is to be called on.
+        head: not changed; the copy of a truncated head is truncated.
+        num_classes: K. The caller initialises the new layer with ``initialise_classes``.
         dropout: share of fc6's and fc7's units dropped in training.
     """
     made = copy.deepcopy(head)
@@ -191,10 +191,10 @@ def with_classes(
 
 @torch.no_grad()
 def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Sequential:
-    """Two thin layers for ``W x + b``, or the layer itself where they would save nothing.
+    """Two thin layers for ``W x + b``, or one layer if the rank is at least its outputs.
 
     Raises:
-        ValueError: a higher rank than there are directions, or none.
+        ValueError: the rank exceeds the number of directions, or is below 1.
     """
     if rank >= len(weight):
         return nn.Sequential(layer_of(weight, bias))
@@ -212,7 +212,7 @@ def thin(weight: Tensor, bias: Tensor, responses: Responses, rank: int) -> nn.Se
 
 @torch.no_grad()
 def layer_of(weight: Tensor, bias: Tensor) -> Linear:
-    """A layer of given weights ``(out, in)``, which it keeps a copy of."""
+    """A layer with copies of the weight ``(out, in)`` and bias ``(out,)``."""
     layer = Linear(weight.shape[1], weight.shape[0], device=weight.device)
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
@@ -220,7 +220,7 @@ def layer_of(weight: Tensor, bias: Tensor) -> Linear:
 
 
 def pack(responses: Mapping[str, Responses]) -> dict[str, Tensor]:
-    """As named tensors, for a file."""
+    """Responses as named tensors, for a file."""
     return {
         f"{name}.{part}": getattr(found, part)
         for name, found in responses.items()
@@ -229,7 +229,7 @@ def pack(responses: Mapping[str, Responses]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Responses]:
-    """What ``pack`` made tensors of; nothing of nothing."""
+    """Responses from the tensors of ``pack``; empty if there are none."""
     names: Iterable[str] = LAYERS if tensors else ()
     return {
         name: Responses(tensors[f"{name}.mean"], tensors[f"{name}.directions"]) for name in names

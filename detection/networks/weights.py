@@ -1,8 +1,8 @@
 """A network's weights and their files.
 
-Every file has torchvision's names: ``features.N.weight`` and ``.bias`` for the convolutions and,
-where they are, ``classifier.1`` and ``classifier.4`` for fc6 and fc7. Converted weights are kept as
-safetensors with the digest of their tensors, which is checked when they are read.
+Every file uses torchvision's names: ``features.N.weight`` and ``.bias`` for the convolutions and,
+if present, ``classifier.1`` and ``classifier.4`` for fc6 and fc7. Converted weights are saved as
+safetensors with the digest of their tensors, which is checked on reading.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ _CLASSIFIER = {
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a trunk and, where the source has them, of fc6 and fc7.
+    """Weights of a trunk and, if the source has them, of fc6 and fc7.
 
     Attributes:
         state: state dict of the trunk, float32.
-        source: where it came from, for people.
+        source: description of where the weights came from.
         digest: ``tensor_digest`` of ``state`` (not of the classifier).
-        classifier: ``fc6.weight`` ``(4096, 9216)`` whose inputs are channel, row, column of a 6x6
+        classifier: ``fc6.weight`` ``(4096, 9216)``, whose inputs are channel, row, column of a 6x6
             map, ``fc6.bias``, ``fc7.weight`` ``(4096, 4096)``, ``fc7.bias``; or None.
-        head: fc6 and fc7 on the pyramid, of a trained detector and without its classes; or None.
+        head: fc6 and fc7 of a trained detector, on the pyramid and without its classes; or None.
     """
 
     state: dict[str, Tensor]
@@ -54,7 +54,7 @@ class Weights:
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hex, over names, types, shapes and bytes of tensors; their order is no matter."""
+    """SHA-256 (hex) of the tensors' names, types, shapes and bytes, independent of their order."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -85,14 +85,14 @@ def random_weights(name: str) -> Weights:
 
 
 def read_weights(name: str, path: Path) -> Weights:
-    """Weights from a file of torchvision's names, shapes checked against the network.
+    """Weights from a file with torchvision's names, whose shapes must be the network's.
 
-    A digest recorded in a safetensors file, and the hash in the name of torchvision's own
-    download, must be those of the content.
+    The content must match the digest recorded in a safetensors file, or the hash in the name of
+    torchvision's own download.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, or not of this network.
+        ValueError: the file is damaged, or of another network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
@@ -124,7 +124,10 @@ def read_weights(name: str, path: Path) -> Weights:
 
 
 def _classifier(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of fc6 and fc7 that a file has; other networks use their names for other layers."""
+    """The tensors of fc6 and fc7 in a file, if any.
+
+    Networks without a prefix have none: they use these names for other layers.
+    """
     if not network_named(name).prefix:
         return {}
     return {ours: tensors[key] for key, ours in _CLASSIFIER.items() if key in tensors}
@@ -144,7 +147,7 @@ def _read_tensors(name: str, path: Path) -> tuple[dict[str, Tensor], dict[str, s
 
 
 def _trunk_state(name: str, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The trunk's part of a file, every tensor float32 and of the trunk's shape."""
+    """The trunk's tensors from a file: float32, with shapes checked against the trunk."""
     state, prefix = {}, network_named(name).prefix
     for key, shape in trunk_shapes(name).items():
         found = tensors.get(prefix + key)
@@ -154,29 +157,29 @@ def _trunk_state(name: str, tensors: Mapping[str, Tensor], path: Path) -> dict[s
                 f"{path} is not of {name}: {prefix}{key} should have shape "
                 f"{tuple(shape)}, found {has}"
             )
-        # Those that are no floats count batches of a training long past.
+        # The other types are normalisation's counters of batches, which stay integers.
         state[key] = (found.float() if found.is_floating_point() else found).contiguous()
     return state
 
 
 def file_stem(name: str) -> str:
-    """The beginning of a network's files: ``resnet50_layer3`` of ``resnet50/layer3``."""
+    """Beginning of the names of a network's files: ``resnet50_layer3`` for ``resnet50/layer3``."""
     return name.replace("/", "_")
 
 
 def torchvision_file(name: str) -> str:
-    """Name of torchvision's own file of a network; empty where there is none."""
+    """Name of torchvision's own file of a network; empty if there is none."""
     return (network_named(name).torchvision or "").rpartition("/")[2]
 
 
 def write_weights(name: str, path: Path, tensors: dict[str, Tensor], source: str) -> None:
-    """Write the trunk, and fc6 and fc7 if there, with the digests of these parts.
+    """Write the trunk, and fc6 and fc7 if present, with a digest of each.
 
     Args:
         name: of the network.
-        path: of a .safetensors file.
+        path: of the .safetensors file.
         tensors: of the whole network, by torchvision's names.
-        source: where they came from, for people.
+        source: description of where they came from.
 
     Raises:
         ValueError: the tensors are not of this network.

@@ -1,4 +1,4 @@
-"""AlexNet as torchvision defines it, up to conv5: the network whose weights can be had."""
+"""AlexNet as torchvision defines it, up to conv5; its ImageNet weights are public."""
 
 from torch import nn
 from torchvision.models import AlexNet_Weights, alexnet
@@ -10,7 +10,7 @@ def alexnet_trunk() -> nn.Sequential:
     """Conv1 to conv5, each with its ReLU, and the two poolings between; no pooling after conv5.
 
     256 channels, stride 16, first centre at pixel 15. A 224-pixel image gives 13x13 cells. The
-    keys of its state are torchvision's without ``features.``: 0, 3, 6, 8 and 10.
+    keys of its state dict are torchvision's without ``features.``: 0, 3, 6, 8 and 10.
     """
     return alexnet(weights=None).features[:12]
 

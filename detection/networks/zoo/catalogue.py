@@ -1,4 +1,4 @@
-"""The networks by name: a new one is a file beside these and a line here."""
+"""The networks by name; to add one, write its file in this folder and add a line here."""
 
 from detection.networks.network import Network
 from detection.networks.zoo.alexnet import ALEXNET
@@ -23,7 +23,7 @@ NETWORKS: dict[str, Network] = {
 
 
 def network_named(name: str) -> Network:
-    """A network of the catalogue, or one of torchvision's as ``model/layer``.
+    """A network of the catalogue, or one of torchvision's, named ``model/layer``.
 
     Raises:
         ValueError: no such network.

@@ -10,9 +10,10 @@ from detection.networks.zoo.zf5 import PREPROCESSING
 def convnet5_trunk() -> nn.Sequential:
     """Conv1 to conv5, each with its ReLU; the poolings follow conv2 and conv3, not conv1 and conv2.
 
-    256 channels, stride 16, first centre at pixel 15. 224 pixels: 55, 27 and 13 cells, the table's;
-    180 pixels: 44, 21 and 10. The paper tells neither paddings nor the kind of normalisation: the
-    paddings give the table's sizes, the normalisation is that of the released ZF-5.
+    256 channels, stride 16, first centre at pixel 15. An image of 224 pixels gives 55, 27 and 13
+    cells, as in the table; 180 pixels give 44, 21 and 10. The paper states neither the paddings nor
+    the kind of normalisation. The paddings here give the table's sizes, and the normalisation is
+    that of the released ZF-5.
     """
     return nn.Sequential(
         nn.Conv2d(3, 96, kernel_size=11, stride=4, padding=2),
@@ -32,5 +33,5 @@ def convnet5_trunk() -> nn.Sequential:
     )
 
 
-# Nobody publishes its weights.
+# Its weights are not published.
 CONVNET5 = Network(convnet5_trunk, PREPROCESSING)

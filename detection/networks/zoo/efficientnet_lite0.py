@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 (Tan and Le, 2019; Google's Lite variants, 2020), all but its classifier.
+"""EfficientNet-Lite0 (Tan and Le, 2019; Google's Lite variants, 2020) without its classifier.
 
-The map has 1,280 channels after their ReLU6, stride 32. Blocks' own outputs are linear and pool
-badly, and what lies in the network's middle knows little of classes (docs/decisions.md).
+The map has 1,280 channels after their ReLU6, stride 32. The outputs of the blocks themselves are
+linear and pool badly, and layers in the middle of the network hardly separate classes
+(docs/decisions.md).
 """
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from detection.networks.backbone import Preprocessing
 from detection.networks.network import IndexFile, Network
 
-# Kernel, stride, expansion and channels of the blocks.
+# Kernel, stride, expansion and channels of each block.
 BLOCKS = (
     (3, 1, 1, 16),
     (3, 2, 6, 24),
@@ -30,7 +31,6 @@ BLOCKS = (
 )
 STEM = 32
 CHANNELS = 1280
-# The keys of the published weights are those of the attributes here.
 PREPROCESSING = Preprocessing("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
@@ -39,13 +39,16 @@ def _normalisation(channels: int) -> nn.BatchNorm2d:
 
 
 def _padding(kernel: int, stride: int) -> nn.ZeroPad2d:
-    """TensorFlow's: with stride 2 and an even side, one pixel less before than after."""
+    """TensorFlow's padding: with stride 2 and an even side, one pixel less before than after."""
     whole = kernel - stride
     return nn.ZeroPad2d((whole // 2, whole - whole // 2) * 2)
 
 
 class Block(nn.Module):
-    """Expansion, depthwise convolution, linear projection; added to its input where it fits."""
+    """Expansion, depthwise convolution and linear projection; added to the input if shapes match.
+
+    Here and below, attributes have the names of the keys in the published weights.
+    """
 
     def __init__(self, inputs: int, kernel: int, stride: int, factor: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +65,7 @@ class Block(nn.Module):
         self._bn2 = _normalisation(outputs)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The block's map of maps ``(B, C, h, w)``."""
+        """The block's output for maps ``(B, C, h, w)``."""
         found = maps
         if hasattr(self, "_expand_conv"):
             found = self._relu(self._bn0(self._expand_conv(found)))

@@ -12,10 +12,11 @@ from detection.networks.zoo.zf5 import PREPROCESSING
 def overfeat_trunk(convolutions: int) -> nn.Sequential:
     """Conv1 to conv5 or conv7, each with its ReLU.
 
-    512 channels, stride 12, first centre at pixel 7. 224 pixels: 36 and 18 cells, the table's; 180
-    pixels: 29 and 14. The paper tells neither paddings nor the kind of normalisation: the paddings
-    give the table's sizes, the normalisation is that of the released ZF-5. The first centre that
-    the released code has, pixel 14, is of other paddings, which it does not tell.
+    512 channels, stride 12, first centre at pixel 7. An image of 224 pixels gives 36 and 18 cells,
+    as in the table; 180 pixels give 29 and 14. The paper states neither the paddings nor the kind
+    of normalisation. The paddings here give the table's sizes, and the normalisation is that of the
+    released ZF-5. The released code has its first centre at pixel 14: it uses other paddings, which
+    it does not state.
 
     Args:
         convolutions: 5 or 7.
@@ -34,6 +35,6 @@ def overfeat_trunk(convolutions: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-# Nobody publishes their weights.
+# Their weights are not published.
 OVERFEAT5 = Network(partial(overfeat_trunk, 5), PREPROCESSING)
 OVERFEAT7 = Network(partial(overfeat_trunk, 7), PREPROCESSING)

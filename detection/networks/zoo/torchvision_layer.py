@@ -1,4 +1,4 @@
-"""Any of torchvision's classification networks, up to a layer: ``resnet50/layer3``."""
+"""Any of torchvision's classification networks up to a layer, such as ``resnet50/layer3``."""
 
 from functools import lru_cache
 
@@ -13,11 +13,11 @@ from detection.networks.network import Network
 
 @lru_cache
 def torchvision_layer(model: str, layer: str) -> Network:
-    """The network of a model's name and a layer's, with torchvision's default weights.
+    """A model up to a layer as a network, with torchvision's default weights.
 
     Args:
-        model: of ``torchvision.models.list_models()``; one of convolutions.
-        layer: whose output is pooled, as ``torchvision.models.feature_extraction`` takes it:
+        model: a convolutional model of ``torchvision.models.list_models()``.
+        layer: whose output is pooled, by its name in ``torchvision.models.feature_extraction``:
             ``layer3``, ``features.16``.
 
     Raises:
@@ -31,7 +31,7 @@ def torchvision_layer(model: str, layer: str) -> Network:
     deviations = (255 * seen.std[0], 255 * seen.std[1], 255 * seen.std[2])
 
     def trunk() -> nn.Module:
-        """The model as far as the layer."""
+        """The model up to the layer."""
         return traced(get_model(model, weights=None), layer)
 
     return Network(
@@ -44,7 +44,7 @@ def torchvision_layer(model: str, layer: str) -> Network:
 
 
 def traced(model: nn.Module, layer: str) -> fx.GraphModule:
-    """A model as far as a layer, in evaluation mode; keys of its state are the model's.
+    """A model up to a layer, in evaluation mode; the keys of its state dict are the model's.
 
     Raises:
         ValueError: no such layer.

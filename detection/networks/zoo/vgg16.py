@@ -10,12 +10,12 @@ def vgg16_trunk() -> nn.Sequential:
     """Thirteen convolutions, each with its ReLU, and the four poolings between; none after conv5_3.
 
     512 channels, stride 16, first centre at pixel 7.5. A 224-pixel image gives 14x14 cells. The
-    keys of its state are torchvision's without ``features.``.
+    keys of its state dict are torchvision's without ``features.``.
     """
     return vgg16(weights=None).features[:30]
 
 
-# shrink is that of LocNet's SPP-net.
+# shrink has the value of LocNet's SPP-net.
 VGG16 = Network(
     vgg16_trunk,
     shrink=6.0,

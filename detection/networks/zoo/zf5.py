@@ -13,8 +13,8 @@ PREPROCESSING = Preprocessing(order="bgr", mean=(128.0, 128.0, 128.0), std=(1.0,
 def zf5_trunk() -> nn.Sequential:
     """Conv1 to conv5, each with its ReLU, with the released paddings and Caffe's ceil pooling.
 
-    256 channels, stride 16, first centre at pixel 20. 224 pixels: 110, 55, 26 and 13 cells; 180
-    pixels: 88, 44, 20 and 10.
+    256 channels, stride 16, first centre at pixel 20. An image of 224 pixels gives 110, 55, 26 and
+    13 cells; 180 pixels give 88, 44, 20 and 10.
     """
     return nn.Sequential(
         nn.Conv2d(3, 96, kernel_size=7, stride=2, padding=1),
@@ -34,5 +34,5 @@ def zf5_trunk() -> nn.Sequential:
     )
 
 
-# Nobody publishes its weights.
+# Its weights are not published.
 ZF5 = Network(zf5_trunk, PREPROCESSING)
