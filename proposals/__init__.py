@@ -1,4 +1,4 @@
-"""Windows: candidate regions of an image, where they are kept, and how well they cover objects."""
+"""Windows (candidate regions of an image): making and storing them, and measuring their recall."""
 
 from proposals.edge_boxes import EdgeBoxes
 from proposals.methods import Proposals

@@ -1,11 +1,11 @@
 """EdgeBoxes (Zitnick and Dollar, ECCV 2014) by opencv-contrib, on any edge map.
 
-A window scores high if edges lie wholly inside it and few cross its border. OpenCV has the first
-version of the paper's code. Its own edge maps need a model file that no package index has;
-``proposals/edges.py`` makes better edge maps without it.
+A window scores high if many edges are entirely inside it and few cross its border. OpenCV has the
+first version of the paper's code. OpenCV's own edge maps need a model file that is not on the
+package index; ``proposals/edges.py`` makes better edge maps without it.
 
-The same edges divide the image into regions, whose windows fit objects more closely
-(``proposals/edge_regions.py``); they are mixed in among EdgeBoxes' windows. The paper has none.
+The same edge maps divide the image into regions. Windows around regions fit objects more closely
+(``proposals/edge_regions.py``), and are mixed with EdgeBoxes' own. The paper does not have them.
 """
 
 import math
@@ -42,11 +42,11 @@ SEARCH = {
     "edgeMergeThr": 0.5,  # larger joins fewer edge pixels to a group
     "clusterMinMag": 0.5,  # groups of less strength are ignored
     "maxAspectRatio": 3.0,
-    "gamma": 2.0,  # how fast windows of one shape get fewer with size
-    "kappa": 1.5,  # how much their length keeps large windows from scoring high
+    "gamma": 2.0,  # how fast the number of windows of one shape falls with size
+    "kappa": 1.5,  # how strongly the perimeter lowers the score of large windows
 }
 
-# From a smaller min_box_area on, OpenCV's best windows are single pixels, scored by infinity.
+# With a smaller min_box_area, OpenCV's best windows are single pixels with infinite scores.
 SMALLEST = 16
 
 
@@ -139,22 +139,23 @@ class EdgeBoxes:
         )
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """``scored``'s windows alone."""
+        """The windows of ``scored`` without their scores."""
         return self.scored(image)[0]
 
     def scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Windows of an image and their scores, from high to low; the same on every run.
 
-        An image with a side over 500 pixels is searched at that size, ``min_box_area`` and all.
+        An image with a side over 500 pixels is shrunk to that size for the search, and
+        ``min_box_area`` refers to the shrunk image.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
 
         Returns:
             ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels inside the image, and
-            ``(P,)`` float32 scores, lowered by the windows before; a region's is that of the window
-            before it. P is never 0: where nothing is found, the whole image is the only window,
-            with score 0.
+            ``(P,)`` float32 scores, lowered by earlier windows (``proposals/soft_order.py``). A
+            region's window has the score of the EdgeBoxes window before it. P is never 0: if
+            nothing is found, the whole image is the only window, with score 0.
 
         Raises:
             ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
@@ -166,16 +167,16 @@ class EdgeBoxes:
             return self._scored(image)
 
     def _scored(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``scored``, while OpenCV works on one thread."""
+        """``scored``, when OpenCV uses one thread."""
         searched = shrink_to_working_size(image)
         edges = self.source(searched)
         directions = orientation(edges)
-        # OpenCV looks at no edge below edgeMinMag, so thinning need not either.
+        # OpenCV ignores edges below edgeMinMag, so they need no thinning.
         thinned = thin(edges, directions, SEARCH["edgeMinMag"])
         corners, scores = self._search(thinned, directions)
         height, width = searched.shape[:2]
         corners = corners.clip(0, [width, height] * 2)
-        # Small windows OpenCV may refine to a pixel or none, which it scores by infinity.
+        # OpenCV may refine small windows to one pixel or none, and gives these infinite scores.
         whole = (corners[:, :2] < corners[:, 2:]).all(axis=1) & np.isfinite(scores)
         corners, scores = corners[whole], scores[whole]
         order, scores = soft_order(corners, scores, self.max_windows, self.decay, self.decay_iou)
@@ -191,9 +192,9 @@ class EdgeBoxes:
     def _with_regions(
         self, corners: NDArray, scores: NDArray, others: NDArray
     ) -> tuple[NDArray, NDArray]:
-        """Windows and their scores, with those of regions evenly between them.
+        """Windows and their scores, with ``others``, the windows of regions, evenly among them.
 
-        Fewer windows are the beginning of more.
+        A smaller ``max_windows`` gives the beginning of the same list.
         """
         together = np.concatenate([corners, others])
         places = np.concatenate(
@@ -211,7 +212,7 @@ class EdgeBoxes:
         self, edges: NDArray[np.float32], directions: NDArray[np.float32]
     ) -> tuple[NDArray, NDArray]:
         """Corners ``(P, 4)`` and scores ``(P,)`` that OpenCV finds on an edge map."""
-        # Between two neighbours of the grid there must be a pixel, which OpenCV does not check.
+        # OpenCV's grid needs a pixel between two neighbours, which OpenCV does not check.
         if min(edges.shape) < 3:
             return np.zeros((0, 4)), np.zeros(0)
         search = opencv().ximgproc.createEdgeBoxes(
@@ -222,5 +223,5 @@ class EdgeBoxes:
         boxes, scores = search.getBoundingBoxes(edges, directions)
         corners = np.asarray(boxes, np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        # (P, 1) in OpenCV 4, (P,) in 5; where nothing is found 4.10 gives a score of nan.
+        # (P, 1) in OpenCV 4, (P,) in 5; if 4.10 finds nothing, it returns one score, NaN.
         return corners, np.asarray(scores, np.float64).ravel()[: len(corners)]

@@ -1,8 +1,9 @@
 """A small network that finds the boundaries of objects: edge maps for EdgeBoxes.
 
-Four levels of 3x3 convolutions, each at half the resolution of the one before, and a way back up
-that adds every level's features to the next finer one's. ``tools/train_edges.py`` trains it on the
-segmentation masks of VOC's train images and on BSDS500; its file is under a megabyte.
+It has four levels of 3x3 convolutions, each at half the resolution of the previous level. A
+top-down path then adds the features of each level to those of the next finer level.
+``tools/train_edges.py`` trains it on the segmentation masks of VOC's train images and on BSDS500.
+Its file has less than a megabyte.
 """
 
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class EdgeNetwork(nn.Module):
-    """How likely a boundary runs through each pixel: logits at full resolution."""
+    """Predicts whether each pixel is on a boundary: logits at full resolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,17 +55,17 @@ class EdgeNetwork(nn.Module):
         self.logits = nn.ModuleList(nn.Conv2d(w, 1, 1) for w in (a, MERGED, MERGED, MERGED))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, 1, H, W)`` of images as ``prepared`` makes them, ``(B, 3, H, W)``."""
+        """Logits ``(B, 1, H, W)`` of ``prepared`` images ``(B, 3, H, W)``."""
         return self.logits[0](self._merge(images)[0])
 
     def all_levels(self, images: Tensor) -> list[Tensor]:
-        """``forward``'s logits and those of the coarser levels, all ``(B, 1, H, W)``; to learn."""
+        """For training: logits of all levels, finest first, each enlarged to ``(B, 1, H, W)``."""
         size = images.shape[2:]
         merged = self._merge(images)
         return [_enlarged(layer(m), size) for layer, m in zip(self.logits, merged, strict=True)]
 
     def _merge(self, images: Tensor) -> list[Tensor]:
-        """Merged features of each level, the finest first."""
+        """Merged features of each level, finest first."""
         features = []
         for level in self.levels:
             images = level(images)
@@ -83,13 +84,13 @@ def _enlarged(values: Tensor, size: torch.Size) -> Tensor:
 
 
 def prepared(images: NDArray) -> Tensor:
-    """Images ``(B, H, W, 3)`` of 0..255 as the network takes them: ``(B, 3, H, W)`` float32."""
+    """The network's input ``(B, 3, H, W)`` float32 from images ``(B, H, W, 3)`` of 0..255."""
     pixels = (images.astype(np.float32) - MEAN) / DEVIATION
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def fused(network: EdgeNetwork) -> EdgeNetwork:
-    """The same function with normalisation inside the convolutions; takes the network over."""
+    """The same function with normalisation fused into the convolutions; changes the network."""
     network.eval()
     for group in (*network.levels, network.merged):
         layers = [group] if isinstance(group[0], nn.Conv2d) else group
@@ -101,7 +102,7 @@ def fused(network: EdgeNetwork) -> EdgeNetwork:
 
 
 def save_edges(network: EdgeNetwork, path: str | Path, facts: dict[str, str]) -> None:
-    """Write a trained network in float16, normalisation fused; ``facts`` say how it was made."""
+    """Write a trained network in float16, normalisation fused; ``facts`` record how it was made."""
     state = fused(network).state_dict()
     arrays = {name: value.half().contiguous().numpy() for name, value in state.items()}
     write_artefact(path, KEY, arrays, facts)
@@ -112,7 +113,7 @@ def load_edges(path: str) -> EdgeNetwork:
     """A network that ``save_edges`` wrote, channels last, on the CPU.
 
     Raises:
-        ValueError: the file is damaged or holds something else.
+        ValueError: the file is damaged or contains something else.
     """
     try:
         arrays = read_artefact(path, KEY).arrays
@@ -130,7 +131,7 @@ def load_edges(path: str) -> EdgeNetwork:
 def find_edges(network: EdgeNetwork, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Edge strength ``(H, W)`` in [0, 1] of an RGB image ``(H, W, 3)`` uint8.
 
-    The same bits whatever the number of threads is set to.
+    The result has the same bits for any setting of the number of threads.
     """
     batch = prepared(image[None]).contiguous(memory_format=torch.channels_last)
     with _one_thread():
@@ -139,7 +140,7 @@ def find_edges(network: EdgeNetwork, image: NDArray[np.uint8]) -> NDArray[np.flo
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch works on one thread: on several, a convolution's sums have other last bits."""
+    """Make torch use one thread: with several, the last bits of a convolution's sums differ."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

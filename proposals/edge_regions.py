@@ -1,11 +1,13 @@
-"""Windows around the regions that an edge map divides an image into, from small to large.
+"""Windows around the regions into which an edge map divides an image, from small to large.
 
-EdgeBoxes tries shapes of a grid and stops within pixels of an outline; the windows of regions lie
-on outlines, so that of their few more fit closely (docs/decisions.md). The smallest regions are the
-basins of the edge map, whose borders are its ridges. Then two neighbours at a time become one, till
-one is left, as in selective search (Uijlings et al., IJCV 2013, section 3), with the strength of
-the edges between them (Arbelaez et al., PAMI 2011) where that compares textures. Each of several
-measures of likeness makes a hierarchy of its own.
+EdgeBoxes tries windows on a grid and stops a few pixels from an outline. Windows of regions end
+exactly on outlines, so although they are few, more of them fit closely (docs/decisions.md).
+
+The smallest regions are the basins of the edge map; their borders are its ridges. Then two
+neighbours at a time are merged until one region is left, as in selective search (Uijlings et al.,
+IJCV 2013, section 3). Selective search compares textures; here the strength of the edges between
+the two regions is used instead (Arbelaez et al., PAMI 2011). Each of several measures of difference
+makes its own hierarchy.
 """
 
 import heapq
@@ -17,22 +19,22 @@ from numpy.typing import NDArray
 from proposals.opencv import opencv
 from proposals.soft_order import first_of_equals
 
-# Width of the Gaussian that the map is smoothed with: wider makes fewer and larger basins.
+# Width in pixels of the Gaussian that smooths the map: a wider one makes fewer and larger basins.
 SIGMA = 2.0
-# Where there is no edge the ground slopes to the middle of large gaps, by this much of the map
-# smoothed this widely, or noise would part it.
+# SLOPE times the map smoothed by SLOPE_SIGMA is added, so that areas without edges slope towards
+# their middle. Otherwise noise would divide them.
 SLOPE, SLOPE_SIGMA = 0.1, 8.0
 
 
 @dataclass(frozen=True)
 class MergeCost:
-    """How much each difference of two neighbours keeps them apart; the least is merged next.
+    """Weights in the difference of two neighbours; the pair that differs least is merged next.
 
     Attributes:
-        edge: of the mean strength of the edges along their common border.
-        colour: of the sum of differences of their mean colours in Lab, each of 0 to 1.
-        size: of the share of the image that both cover, so that small ones come first.
-        fill: of the share of the image that their common window covers beside them.
+        edge: weight of the mean strength of the edges along their common border.
+        colour: weight of the summed absolute differences of their mean Lab colours, each 0 to 1.
+        size: weight of the share of the image that both cover, so that small regions merge first.
+        fill: weight of the share of the image that is in their common window but in neither region.
     """
 
     edge: float = 0.0
@@ -50,17 +52,17 @@ HIERARCHIES = (
 
 @dataclass(frozen=True)
 class Regions:
-    """R regions of an image and which of them touch.
+    """R regions of an image, and which of them touch.
 
     Attributes:
         windows: ``(R, 4)`` half-open pixels.
         areas: ``(R,)`` pixels.
         colours: ``(R, 3)`` mean Lab, 0 to 1.
         pairs: ``(E, 2)`` touching regions, the lower number first, sorted.
-        strengths: ``(E,)`` summed strength of the edges between them: at each two pixels that
-            touch, the stronger's.
-        lengths: ``(E,)`` how many such pixels.
-        pixels: of the image.
+        strengths: ``(E,)`` summed edge strength along their border. Each pair of touching pixels
+            adds the stronger of its two values.
+        lengths: ``(E,)`` number of such pairs of pixels.
+        pixels: number of pixels of the image.
     """
 
     windows: NDArray[np.float64]
@@ -75,16 +77,16 @@ class Regions:
 def region_windows(
     edges: NDArray[np.float32], image: NDArray[np.uint8], min_area: float
 ) -> NDArray[np.float64]:
-    """Windows of the regions of all hierarchies; the same every time.
+    """Windows of the regions of all hierarchies; deterministic.
 
     Args:
         edges: ``(H, W)`` strength in [0, 1].
-        image: ``(H, W, 3)`` RGB uint8 that they are of.
+        image: ``(H, W, 3)`` RGB uint8, from which the edges were computed.
         min_area: smallest window in square pixels.
 
     Returns:
-        ``(P, 4)`` half-open pixels, no window twice: those merged last of each hierarchy, the
-        image first, then those before them.
+        ``(P, 4)`` half-open pixels without duplicates. The regions merged last come first,
+        alternating between the hierarchies; so the first window is the whole image.
     """
     regions = regions_of(basins(edges), edges, image)
     found = [merged(regions, likeness)[::-1] for likeness in HIERARCHIES]
@@ -95,9 +97,9 @@ def region_windows(
 
 
 def basins(edges: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Number ``(H, W)`` from 0 of the basin that each pixel's steepest descent ends in.
+    """The 0-based number ``(H, W)`` of the basin in which each pixel's steepest descent ends.
 
-    A pixel without a lower neighbour, of eight, is a bottom, as are all of an even patch.
+    A pixel is a bottom if none of its eight neighbours is lower, so in a flat patch all are.
     """
     cv2 = opencv()
     height = cv2.GaussianBlur(edges, (0, 0), SIGMA)
@@ -111,7 +113,7 @@ def basins(edges: NDArray[np.float32]) -> NDArray[np.int64]:
             lower = there < lowest
             np.copyto(lowest, there, where=lower)
             np.copyto(step, down * columns + right, where=lower)
-    # Numbered from 1; touching bottoms are as high as each other.
+    # Components are numbered from 1. Bottoms that touch have the same height.
     bottoms = cv2.connectedComponents((step == 0).astype(np.uint8), connectivity=8)[1]
     to = (np.arange(height.size).reshape(height.shape) + step).ravel()
     while not np.array_equal(further := to[to], to):
@@ -122,7 +124,7 @@ def basins(edges: NDArray[np.float32]) -> NDArray[np.int64]:
 def regions_of(
     labels: NDArray[np.int64], edges: NDArray[np.float32], image: NDArray[np.uint8]
 ) -> Regions:
-    """Measures of regions ``(H, W)`` numbered from 0, each with a pixel."""
+    """``Regions`` from labels ``(H, W)``, numbered from 0; every number must have a pixel."""
     windows = label_windows(labels)
     areas = np.bincount(labels.ravel()).astype(np.float64)
     cv2 = opencv()
@@ -152,9 +154,9 @@ def regions_of(
 
 
 def label_windows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Windows ``(R, 4)``, half-open pixels, of the regions ``(H, W)`` numbered from 0.
+    """Windows ``(R, 4)``, half-open pixels, of regions given as labels ``(H, W)`` from 0.
 
-    As scipy's ``find_objects``, whose import takes longer than all of this.
+    scipy's ``find_objects`` does the same, but its import takes longer than this function.
     """
     height, width = labels.shape
     rows, columns = np.repeat(np.arange(height), width), np.tile(np.arange(width), height)
@@ -167,10 +169,10 @@ def label_windows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def merged(regions: Regions, likeness: MergeCost) -> NDArray[np.float64]:
-    """Windows ``(2R - 1, 4)`` of the regions, then of what two of them became, in this order.
+    """Windows ``(2R - 1, 4)`` of the regions, then of each merged region, in the order of merging.
 
-    The two neighbours that differ least become one, at equal difference those of lower numbers. A
-    new region has the next number. Images are connected, so in the end one is left.
+    The two neighbours that differ least are merged; on ties, those with the lower numbers. A merged
+    region has the next number. Images are connected, so one region is left at the end.
     """
     nodes = _Nodes(regions, likeness)
     heap = [
@@ -190,7 +192,7 @@ def merged(regions: Regions, likeness: MergeCost) -> NDArray[np.float64]:
 
 
 class _Nodes:
-    """Regions while they are merged, as lists: single numbers are slow to read from arrays."""
+    """Regions during merging, as lists: reading single numbers from arrays is slow."""
 
     def __init__(self, regions: Regions, likeness: MergeCost) -> None:
         self.likeness = likeness
@@ -199,14 +201,14 @@ class _Nodes:
         self.areas = regions.areas.tolist()
         self.colours = regions.colours.tolist()
         self.alive = [True] * len(self.areas)
-        # Of each region its neighbours, with strength and length of the border.
+        # The neighbours of each region, with strength and length of the common border.
         self.near: list[dict[int, tuple[float, float]]] = [{} for _ in self.areas]
         borders = zip(regions.strengths.tolist(), regions.lengths.tolist(), strict=True)
         for (one, other), border in zip(regions.pairs.tolist(), borders, strict=True):
             self.near[one][other] = self.near[other][one] = border
 
     def difference(self, one: int, other: int) -> float:
-        """What keeps two neighbours apart."""
+        """The weighted difference of two neighbours."""
         likeness, total = self.likeness, 0.0
         if likeness.edge:
             strength, length = self.near[one][other]
@@ -222,7 +224,7 @@ class _Nodes:
         return total
 
     def merge(self, one: int, other: int) -> int:
-        """Make two neighbours one; its number."""
+        """Merge two neighbours; returns the number of the merged region."""
         new = len(self.areas)
         area, beside = self.areas[one], self.areas[other]
         self.windows.append(self._window(one, other))

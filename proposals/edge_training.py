@@ -1,9 +1,9 @@
-"""Training the edge network: images with their boundaries, crops of them, and the descent.
+"""Training of the edge network: images with boundaries, crops of them, and gradient descent.
 
-Targets are of two kinds: outlines of the objects in VOC's segmentation masks, where the void
-stripe along each leaves open where exactly the outline runs, and BSDS500's boundaries, drawn by
-several people. Pixels that a target leaves open do not count. Edges are rare, so that the two
-kinds of pixels weigh as much as each other (Xie and Tu, HED, ICCV 2015).
+There are two kinds of targets: outlines of the objects in VOC's segmentation masks, and BSDS500's
+boundaries, drawn by several people. Some pixels are undecided and do not count: the void stripe
+along VOC's outlines, and pixels on which few of BSDS500's annotators agree. Edges are rare, so
+boundary pixels together get as much weight as the others (Xie and Tu, HED, ICCV 2015).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,11 +26,12 @@ from files.text import read_lines
 from proposals.edge_network import EdgeNetwork, prepared
 
 VOID = 255
-# A BSDS pixel is a boundary when so many of its annotators drew one, and open when fewer did.
+# A BSDS pixel is a boundary if this share of its annotators drew one; with a smaller share above 0
+# it is undecided.
 AGREED = 0.3
 SCALES = (0.6, 1.5)
 TURN = 20.0
-# Of descent, its highest.
+# The highest learning rate of the schedule.
 LEARNING_RATE = 1e-3
 
 
@@ -41,7 +42,7 @@ class EdgeSample:
     Attributes:
         image: ``(H, W, 3)`` RGB uint8.
         edges: ``(H, W)`` float32, 1 on a boundary.
-        counts: ``(H, W)`` float32, 0 where it is left open.
+        counts: ``(H, W)`` float32, 1 where a pixel counts, 0 where it is undecided.
     """
 
     image: NDArray[np.uint8]
@@ -50,9 +51,10 @@ class EdgeSample:
 
 
 def outlines(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Edges and what counts, of a mask ``(H, W)`` of objects 1, 2, ..., background 0, void 255.
+    """``edges`` and ``counts`` from a mask ``(H, W)``: objects 1, 2, ..., background 0, void 255.
 
-    Void pixels go to the nearest labelled one; what remains of them beside the outline is open.
+    Void pixels take the label of the nearest labelled pixel, and outlines are drawn between the
+    labels. The other void pixels are undecided.
     """
     void = mask == VOID
     filled = mask.copy()
@@ -76,8 +78,8 @@ def read_voc_masks(root: Path, split: str) -> list[EdgeSample]:
     """The images of ImageSets/Segmentation/<split>.txt that have an object mask.
 
     Raises:
-        FileNotFoundError: no such list, or no image of a mask.
-        ValueError: a file that cannot be read, or a mask of another size than its image.
+        FileNotFoundError: no such list, or a mask without its image.
+        ValueError: a file cannot be read, or the sizes of a mask and its image differ.
     """
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     images = ImageFinder(root / "JPEGImages")
@@ -91,10 +93,10 @@ def read_voc_masks(root: Path, split: str) -> list[EdgeSample]:
 
 
 def read_bsds(root: Path) -> list[EdgeSample]:
-    """The images of images/ with the share of annotators in boundaries/, 0 to 255.
+    """Images from images/, and the share of annotators who drew a boundary, 0 to 255, boundaries/.
 
     Raises:
-        ValueError: a file that cannot be read, or boundaries of another size than their image.
+        ValueError: a file cannot be read, or the sizes of boundaries and their image differ.
     """
     found = []
     for path in images_below(root / "images")[0]:
@@ -107,10 +109,10 @@ def read_bsds(root: Path) -> list[EdgeSample]:
 
 
 def _numbers(path: Path) -> NDArray[np.uint8]:
-    """The numbers ``(H, W)`` of an image of greys or palette indices, as they are stored.
+    """The stored numbers ``(H, W)`` of an image of grey values or palette indices.
 
     Raises:
-        UnreadableImage: it cannot be read, or has colours.
+        UnreadableImage: the image cannot be read, or has colours.
     """
     try:
         with Image.open(path) as image:
@@ -123,10 +125,10 @@ def _numbers(path: Path) -> NDArray[np.uint8]:
 
 
 def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgeSample:
-    """An image with what a mask says of its boundaries.
+    """A sample from the file of an image, and the targets computed from its mask.
 
     Raises:
-        ValueError: they differ in size.
+        ValueError: the sizes of mask and image differ.
     """
     pixels = read_image(image)
     if pixels.shape[:2] != edges.shape:
@@ -137,7 +139,7 @@ def _made(image: Path, mask: Path, edges: NDArray, counts: NDArray) -> EdgeSampl
 
 
 def draw_crop(sample: EdgeSample, side: int, rng: np.random.Generator) -> EdgeSample:
-    """A square of an image: scaled, sometimes turned, mirrored, lighter or darker, or grey."""
+    """A square crop with random scale and brightness, sometimes rotated, mirrored or grey."""
     height, width = sample.edges.shape
     scale = float(np.exp(rng.uniform(*np.log(SCALES))))
     turn = rng.uniform(-TURN, TURN) if rng.random() < 0.5 else 0.0
@@ -166,9 +168,9 @@ def draw_crop(sample: EdgeSample, side: int, rng: np.random.Generator) -> EdgeSa
 
 
 def balanced_loss(logits: Tensor, edges: Tensor, counts: Tensor) -> Tensor:
-    """Cross-entropy a pixel that counts; boundaries weigh as much together as the rest.
+    """Mean cross-entropy of the pixels that count; boundaries together weigh as much as the rest.
 
-    All ``(B, 1, H, W)``.
+    All arguments are ``(B, 1, H, W)``.
     """
     positive, negative = (edges * counts).sum(), ((1 - edges) * counts).sum()
     total = (positive + negative).clamp_min(1)
@@ -186,15 +188,15 @@ def train_edges(
     progress: Callable[[Iterable[int], str, int], Iterable[int]],
     report: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> EdgeNetwork:
-    """Train a network from random weights; a function of its arguments.
+    """Train a network from random weights; the result depends only on the arguments.
 
     Args:
-        images: drawn from evenly.
-        steps: of descent (AdamW; the rate rises over 100 steps and falls by a cosine to 0).
-        batch: crops a step.
-        side: of a crop.
+        images: drawn with equal probability.
+        steps: of AdamW; the learning rate rises over 100 steps and falls along a cosine to 0.
+        batch: crops per step.
+        side: of a crop in pixels.
         seed: of weights and crops.
-        progress: wraps the steps.
+        progress: wraps the loop over steps.
         report: called every 100 steps with the mean loss.
     """
     torch.manual_seed(seed)

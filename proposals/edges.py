@@ -1,8 +1,8 @@
-"""Edge maps, and what EdgeBoxes needs of them: which way edges run, and edges one pixel wide.
+"""Edge maps for EdgeBoxes, with the orientation of edges and thinning to a width of one pixel.
 
-A source turns an RGB image into a map of edge strength, 0 to 1. ``orientation`` and ``thin`` give
-what OpenCV's ``computeOrientation`` and ``edgesNms`` give, which can only be called there once a
-structured forest has been read from a file.
+A source turns an RGB image into a map of edge strength, 0 to 1. ``orientation`` and ``thin`` return
+the same as OpenCV's ``computeOrientation`` and ``edgesNms``, which need the file of a structured
+forest.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from proposals.opencv import check_image, opencv
 
 # Radius of the triangle filter before second derivatives (Dollar's toolbox).
 ORIENTATION_RADIUS = 4
-# Pixels on each side of an edge that it is compared with.
+# An edge pixel is compared with this many pixels on each side of the edge.
 THIN_RADIUS = 2
 
 
@@ -28,11 +28,11 @@ class EdgeSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Short, for tables."""
+        """Short name for tables."""
 
     @property
     def key(self) -> str:
-        """Changes whenever the same image could give another map."""
+        """Key that changes whenever the same image could give another map."""
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Edge strength ``(H, W)`` in [0, 1] of an RGB uint8 image ``(H, W, 3)``."""
@@ -40,10 +40,10 @@ class EdgeSource(Protocol):
 
 @dataclass(frozen=True)
 class GradientEdges:
-    """Strength of the gradient, the largest of the channels' (no data, no model).
+    """Gradient strength, the maximum over the channels (no data, no model).
 
     Attributes:
-        sigma: width in pixels of the Gaussian smoothing before it.
+        sigma: width in pixels of the Gaussian that smooths the image first.
     """
 
     sigma: float = 1.5
@@ -59,25 +59,25 @@ class GradientEdges:
         return content_key({"edges": self.name, **asdict(self), "opencv": opencv().__version__})
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The map ``(H, W)``; 1 where the gradient is at its 99th percentile or above."""
+        """The map ``(H, W)``: 1 where the gradient is at its 99th percentile or above."""
         check_image(image, "an edge map")
         cv2 = opencv()
         smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), self.sigma)
         across, down = cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1)
         strength = np.sqrt(across * across + down * down).max(axis=2)
-        # An even image has no edges, whatever rounding leaves: a step of one grey level has 2.
+        # At least 1, so that rounding makes no edges in a uniform image. A step of one grey level
+        # has a strength of 2.
         strong = max(float(np.percentile(strength, 99)), 1.0)
         return np.asarray(np.minimum(strength / np.float32(strong), 1), np.float32)
 
 
 @dataclass(frozen=True)
 class LearnedEdges:
-    """Boundaries of objects by a network that ``tools/train_edges.py`` trained.
+    """Boundaries of objects from a network that ``tools/train_edges.py`` trained.
 
     Attributes:
         model: the network's file; by default the one that comes with the package.
-        power: strengths are raised to it; above 1, doubtful edges count for less
-            (docs/decisions.md).
+        power: exponent of the strengths; above 1, uncertain edges count less (docs/decisions.md).
     """
 
     model: str = str(Path(__file__).with_name("edges.safetensors"))
@@ -108,10 +108,11 @@ class LearnedEdges:
         """The map ``(H, W)``.
 
         Raises:
-            FileNotFoundError, ValueError: no such file, or of something else.
+            FileNotFoundError, ValueError: no such file, or it is not an edge network.
         """
         check_image(image, "an edge map")
-        # Only here does proposals/ need torch, which takes seconds to import.
+        # Imported here because torch takes seconds to import, and the rest of proposals/ does not
+        # need it.
         from proposals.edge_network import find_edges, load_edges
 
         return find_edges(load_edges(str(self._path())), image) ** np.float32(self.power)
@@ -125,10 +126,10 @@ class LearnedEdges:
 
 @dataclass(frozen=True)
 class ForestEdges:
-    """Structured forests (Dollar and Zitnick, ICCV 2013) by OpenCV, from a model file of one's own.
+    """Structured forests (Dollar and Zitnick, ICCV 2013) by OpenCV, from the user's model file.
 
     Attributes:
-        model: OpenCV's format, ``model.yml.gz`` of opencv_extra.
+        model: file in OpenCV's format, such as ``model.yml.gz`` of opencv_extra.
     """
 
     model: str
@@ -187,9 +188,9 @@ def _forest(path: str) -> Any:
 
 
 def orientation(edges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The direction across the edge at every pixel, ``(H, W)`` radians in [0, pi].
+    """The direction across the edge at every pixel, ``(H, W)`` radians in [0, pi]; 0 is along x.
 
-    From the second derivatives of the smoothed map; 0 is along x.
+    It is computed from the second derivatives of the smoothed map.
     """
     cv2 = opencv()
     rising = np.arange(1, ORIENTATION_RADIUS + 2, dtype=np.float32)
@@ -206,9 +207,10 @@ def thin(
     """Edges ``(H, W)`` with 0 where a neighbour across the edge is stronger.
 
     Args:
-        edges: the map.
-        directions: of ``orientation``.
-        least: weaker pixels become 0 without a look, which saves most of the time.
+        edges: edge map ``(H, W)``.
+        directions: from ``orientation``.
+        least: pixels up to this strength become 0 without a comparison, which saves most of the
+            time.
     """
     height, width = edges.shape
     rows, columns = np.nonzero(edges > least)

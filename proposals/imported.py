@@ -1,4 +1,4 @@
-"""Windows that were made elsewhere, given to each image and checked against it."""
+"""Windows from a file made elsewhere, matched to images and checked against their sizes."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +11,9 @@ from files.names import content_key
 from files.writing import content_digest
 from proposals.window_files import READERS, read_windows
 
-# Windows may end so many pixels outside their image, as those counted from 1 do.
+# Windows may end this many pixels outside their image, as with coordinates counted from 1.
 SLACK = 1.0
-# How columns are mistaken, and windows as they were meant.
+# Common mistakes in the order of columns, and the function that corrects each.
 MISTAKEN = {
     "with x and y exchanged": lambda rows: rows[:, [1, 0, 3, 2]],
     "as x1, x2, y1, y2": lambda rows: rows[:, [0, 2, 1, 3]],
@@ -22,19 +22,19 @@ MISTAKEN = {
 
 
 def name_of_file(file: str | Path) -> str:
-    """What windows of a file are called in tables."""
+    """Name of a file's windows in tables."""
     return f"file_{Path(file).stem}"
 
 
 class ImportedWindows:
-    """The windows of a file; reads like a ``WindowStore`` and is its own method.
+    """The windows of a file, with the interface of a ``WindowStore``; it is its own method.
 
     Args:
-        file: a .mat, .npz or .csv (``proposals/window_files.py`` says what they hold).
+        file: a .mat, .npz or .csv (formats: ``proposals/window_files.py``).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another ending.
+        ValueError: the file has another extension.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -61,12 +61,12 @@ class ImportedWindows:
     def load(self, image: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32 of the image at a path, in the file's order.
 
-        What lies up to SLACK pixels outside the image is cut away.
+        Windows up to SLACK pixels outside the image are clipped to it.
 
         Raises:
             FileNotFoundError, UnreadableImage: the image cannot be opened.
-            ValueError: the file has no windows of it, or several, or they do not fit it, or it is
-                not what it should be.
+            ValueError: the file is invalid, has no windows of this image or has them under several
+                names, or its windows do not fit the image.
         """
         content = read_windows(str(self.file))
         names = content.of(image)
@@ -84,11 +84,11 @@ class ImportedWindows:
             raise ValueError(f"{self.file}: the windows of {names[0]} {error}") from error
 
     def require(self, images: Iterable[str | Path]) -> None:
-        """Look at the start whether each image has windows of its own that fit it.
+        """Check, before any work starts, that each image has its own windows, which fit it.
 
         Raises:
             FileNotFoundError, UnreadableImage: an image cannot be opened.
-            ValueError: images have none, two have the same ones, or as ``load``.
+            ValueError: an image has no windows, two images have the same, or see ``load``.
         """
         paths = list(dict.fromkeys(map(Path, images)))
         content = read_windows(str(self.file))
@@ -109,7 +109,7 @@ class ImportedWindows:
                 )
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """There are no windows of an image without a name.
+        """Always fails: without a name, an image has no windows in the file.
 
         Raises:
             ValueError: always.
@@ -121,15 +121,15 @@ class ImportedWindows:
 
 
 def fitted(rows: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Windows ``(P, 4)`` as float32, cut to their image.
+    """Windows ``(P, 4)`` as float32, clipped to their image.
 
     Args:
         rows: ``(P, 4)`` half-open ``x1, y1, x2, y2``, P at least 1.
         size: the image's (height, width).
 
     Raises:
-        ValueError: one is not finite, has no area, or lies more than SLACK outside; or all lie
-            within 0..1. The message continues "the windows of an image".
+        ValueError: a window is not finite, has no area, or ends more than SLACK outside; or all
+            windows are within 0..1. The caller begins the message with the windows' name.
     """
     height, width = size
     if not np.isfinite(rows).all():
@@ -148,7 +148,7 @@ def fitted(rows: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _fit(rows: NDArray, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which windows ``(P, 4)`` have an area in an image and end at most SLACK outside."""
+    """Which windows ``(P, 4)`` have an area inside the image and end at most SLACK outside."""
     ends = np.array([size[1], size[0]] * 2)
     inside = ((rows >= -SLACK) & (rows <= ends + SLACK)).all(axis=1)
     cut = rows.clip(0, ends)

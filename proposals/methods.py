@@ -1,4 +1,4 @@
-"""The choice of windows: selective search, EdgeBoxes, or the windows of both."""
+"""The choice of a window method: selective search, EdgeBoxes, both, or a file of windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Proposals:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Proposals":
-        """The object that ``dataclasses.asdict`` made ``settings`` of."""
+        """The object from the result of ``dataclasses.asdict``."""
         return cls(
             settings["method"],
             SelectiveSearch(**settings["selective_search"]),
@@ -55,7 +55,7 @@ class Proposals:
 
     @property
     def parts(self) -> tuple[SelectiveSearch | EdgeBoxes | ImportedWindows, ...]:
-        """The methods whose windows are taken."""
+        """The methods in use."""
         if self.file is not None:
             return (ImportedWindows(self.file),)
         if self.method == "both":
@@ -64,14 +64,17 @@ class Proposals:
 
     @property
     def name(self) -> str:
-        """The methods' names, for tables; a file of windows need not exist for that."""
+        """The methods' names, for tables; a file of windows need not exist."""
         if self.file is not None:
             return name_of_file(self.file)
         return "+".join(part.name for part in self.parts)
 
     @property
     def key(self) -> str:
-        """Changes whenever the same image could give other windows; for one method, its key."""
+        """Key that changes whenever the same image could give other windows.
+
+        With one method, this is the method's key.
+        """
         keys = [part.key for part in self.parts]
         return keys[0] if len(keys) == 1 else content_key({"union": keys})
 
@@ -81,7 +84,7 @@ class Proposals:
 
 
 def union(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Lists of windows one after the other, without repeated windows."""
+    """Lists of windows, concatenated, without duplicates."""
     if len(windows) == 1:
         return windows[0]
     together = np.concatenate(windows)

@@ -1,4 +1,4 @@
-"""OpenCV with its contributed modules, on one thread, and the images that it is given."""
+"""OpenCV with its contributed modules: import, one thread, and the size of its images."""
 
 import threading
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-# A larger image is searched at this longer side, the size of VOC's and of R-CNN's own search:
-# a 12-megapixel photograph would take minutes and give ten times the windows.
+# A larger image is shrunk to this longer side, the size of VOC's images and of R-CNN's search.
+# Otherwise a 12-megapixel photograph would take minutes and give ten times as many windows.
 WORKING_SIDE = 500
 
-# Of what one process has once: OpenCV's number of threads, and libc's random numbers.
+# Protects what exists once per process: OpenCV's number of threads, and libc's random numbers.
 _ALONE = threading.Lock()
 
 
 def check_image(image: NDArray, what: str) -> None:
-    """Refuse anything but ``(H, W, 3)`` uint8 with at least one pixel.
+    """Check that an image is ``(H, W, 3)`` uint8 with at least one pixel.
 
     Args:
-        image: what was given.
-        what: needs it; begins the message.
+        image: the image.
+        what: name of the function that needs it; begins the message.
 
     Raises:
-        ValueError: another type or shape.
+        ValueError: the image has another type or shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(
@@ -34,10 +34,10 @@ def check_image(image: NDArray, what: str) -> None:
 
 
 def opencv() -> ModuleType:
-    """The cv2 module, once it is sure to have ``ximgproc``.
+    """The cv2 module, after checking that it has ``ximgproc``.
 
     Raises:
-        RuntimeError: OpenCV is missing, or without its contributed modules.
+        RuntimeError: OpenCV is missing, or has no contributed modules.
     """
     command = (
         "pip uninstall -y opencv-python opencv-python-headless opencv-contrib-python && "
@@ -57,10 +57,10 @@ def opencv() -> ModuleType:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """OpenCV works on one thread, and for one caller at a time.
+    """Make OpenCV use one thread and serve one caller at a time.
 
-    Windows are the same whatever the number of threads is set to; images run side by side in
-    processes, so threads would gain nothing.
+    So windows do not depend on the number of threads. Processes work on several images at once, so
+    threads would save no time.
     """
     cv2 = opencv()
     with _ALONE:
@@ -73,7 +73,7 @@ def one_thread() -> Iterator[None]:
 
 
 def shrink_to_working_size(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with its longer side cut to WORKING_SIDE pixels by area averaging."""
+    """The image, shrunk by area averaging if its longer side exceeds WORKING_SIDE pixels."""
     height, width = image.shape[:2]
     if max(height, width) <= WORKING_SIDE:
         return image

@@ -18,7 +18,7 @@ class ProposalRecall:
         recall: for each threshold t, the share of objects whose best window has IoU >= t.
         abo: average best overlap of each class, ``(K,)`` float64; NaN for a class without objects.
         mabo: mean of ``abo`` over the classes that have objects.
-        abo_all: average best overlap of all objects, whatever their class.
+        abo_all: average best overlap of the objects of all classes.
         windows: number of windows of each image, ``(I,)`` int64.
         count: number of objects.
     """
@@ -34,7 +34,7 @@ class ProposalRecall:
 def best_overlaps(windows: NDArray, boxes: NDArray) -> NDArray[np.float64]:
     """The highest IoU of each box ``(N, 4)`` with any window ``(P, 4)``, as ``(N,)``.
 
-    0 for every box where there is no window. Both are half-open pixels; computed in float64.
+    0 if there are no windows. Both are in half-open pixels; IoU is computed in float64.
     """
     if not len(windows) or not len(boxes):
         return np.zeros(len(boxes))
@@ -50,17 +50,17 @@ def proposal_recall(
 ) -> ProposalRecall:
     """Recall, ABO and MABO of windows against ground truth.
 
-    Every box given counts: leave out difficult objects before.
+    Every box counts; the caller leaves out difficult objects.
 
     Args:
-        windows: of each image, ``(P_i, 4)``; an image without windows covers its objects by 0.
+        windows: of each image, ``(P_i, 4)``; without windows, an image's objects have overlap 0.
         boxes: ground truth of each image, ``(N_i, 4)``.
         labels: of each image, ``(N_i,)`` integers 0..num_classes-1.
         num_classes: K.
 
     Raises:
-        ValueError: the three sequences differ in length, labels do not fit their boxes or K, or
-            there is no object in any image.
+        ValueError: the three sequences differ in length, labels do not match their boxes or K, or
+            no image has an object.
     """
     _check(windows, boxes, labels, num_classes)
     best = np.concatenate([best_overlaps(w, b) for w, b in zip(windows, boxes, strict=True)])
@@ -80,7 +80,7 @@ def proposal_recall(
 
 def _sizes(boxes: NDArray) -> NDArray[np.float64]:
     """Boxes as x, y, width, height, the form of pycocotools."""
-    # pycocotools reads memory, whatever order the array says it is in.
+    # pycocotools assumes C order and ignores an array's strides.
     sizes = np.array(boxes, dtype=np.float64, order="C").reshape(-1, 4)
     sizes[:, 2:] -= sizes[:, :2]
     return sizes

@@ -1,10 +1,12 @@
 """Selective search (Uijlings et al., IJCV 2013) by opencv-contrib, made reproducible.
 
-OpenCV weights the rank of a region by libc's ``rand()``, so its order changes from run to run. It
-also returns small, low-level regions first: keeping only the head of its list would throw away the
-large windows (about 20 points of recall at IoU 0.7). So libc's generator is seeded from the image's
-pixels, and the order is reversed. The "fast" mode of the paper has three graph segmentations, two
-colour spaces (HSV and Lab) and two similarities. The default parameters were chosen by the table
+OpenCV multiplies the rank of a region by libc's ``rand()``, so the order changes from run to run.
+Here libc's generator is seeded from the image's pixels. OpenCV also returns small regions, low in
+the hierarchy, first. Keeping only the beginning of its list would lose the large windows (about 20
+points of recall at IoU 0.7), so the order is reversed here.
+
+The paper's "fast" mode has three graph segmentations, two colour spaces (HSV and Lab) and two
+similarities. The default parameters were chosen with the table
 ``docs/results/selective_search.csv``.
 """
 
@@ -55,7 +57,7 @@ class SelectiveSearch:
     def __post_init__(self) -> None:
         if self.mode not in ("fast", "quality"):
             raise ValueError(f"mode must be 'fast' or 'quality', got {self.mode!r}")
-        # inc_k 0 never ends inside OpenCV: it counts k up to base_k + 2 * inc_k
+        # With inc_k 0, OpenCV never returns: it counts k up to base_k + 2 * inc_k.
         for name in ("base_k", "inc_k", "min_side"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -80,24 +82,25 @@ class SelectiveSearch:
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Windows of an image, the same in every process and on every run.
 
-        The order is OpenCV's reversed: regions high in the grouping, the large ones, first, which
+        The order is the reverse of OpenCV's: large regions, high in the hierarchy, come first. This
         is the paper's order of decreasing significance (random within a level of the hierarchy,
-        by a seed made from the pixels). Of duplicates the first stays.
+        seeded from the pixels). Of duplicates, the first is kept.
 
-        An image with a side over 500 pixels is searched at that size, ``min_side`` and all.
+        An image with a side over 500 pixels is shrunk to that size for the search, and ``min_side``
+        refers to the shrunk image.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB, at least one pixel.
 
         Returns:
-            ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels, inside the image,
-            both sides ``min_side`` or more where it is searched, P at most ``max_windows``. P is
-            never 0: when ``min_side`` leaves nothing (a tiny image, or none of its regions large
-            enough), the whole image is the only window.
+            ``(P, 4)`` float32 windows ``(x1, y1, x2, y2)``, half-open pixels inside the image, both
+            sides ``min_side`` or more in the searched image, P at most ``max_windows``. P is never
+            0: if no window is large enough, for example in a tiny image, the whole image is the
+            only window.
 
         Raises:
-            ValueError: when the image is not ``(H, W, 3)`` uint8 or has no pixel.
-            RuntimeError: when OpenCV is missing or has no ``ximgproc`` module.
+            ValueError: the image is not ``(H, W, 3)`` uint8 or has no pixel.
+            RuntimeError: OpenCV is missing or has no ``ximgproc`` module.
         """
         check_image(image, "selective search")
         with one_thread():
@@ -117,7 +120,7 @@ class SelectiveSearch:
     def _regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first.
 
-        libc's generator is one for the whole process: nobody else may use it meanwhile.
+        The whole process shares libc's generator, so no other code may use it meanwhile.
         """
         cv2 = opencv()
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()

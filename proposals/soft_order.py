@@ -1,4 +1,4 @@
-"""Orders of windows: the first ones differ by Soft-NMS (Bodla et al., ICCV 2017), none twice."""
+"""Orders of windows: varied ones first, by Soft-NMS (Bodla et al., ICCV 2017); no duplicates."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,23 +7,23 @@ from numpy.typing import NDArray
 def soft_order(
     windows: NDArray, scores: NDArray, count: int, decay: float, from_iou: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The windows of the highest scores, where each one taken lowers those that overlap it.
+    """The windows of the highest scores, where each window taken lowers the overlapping ones.
 
-    Again and again the window of the highest score is taken, the first of equals, and the scores of
-    the others are multiplied by ``1 - decay * (IoU - from_iou)`` where their IoU with it is above
-    ``from_iou``: Soft-NMS's linear rule, made milder. Nothing is dropped, so of an object with many
-    windows those of other objects come first, and the rest later.
+    In each step, the window of the highest score is taken (on ties, the first). The scores of the
+    others are multiplied by ``1 - decay * (IoU - from_iou)`` if their IoU with it is above
+    ``from_iou``. This is a milder form of Soft-NMS's linear rule. No window is dropped: if one
+    object has many windows, most of them come later than the best windows of other objects.
 
     Args:
         windows: ``(P, 4)`` corners ``(x1, y1, x2, y2)``, area above 0.
         scores: ``(P,)``, 0 or more.
-        count: how many windows to take at most; fewer are the beginning of more.
-        decay: from 0, the order of the scores, to below 1.
-        from_iou: from 0 to below 1.
+        count: largest number of windows; a smaller count gives the beginning of the same list.
+        decay: 0 or more, below 1; 0 gives the order of the scores.
+        from_iou: 0 or more, below 1.
 
     Returns:
-        ``(min(count, P),)`` rows of the windows in the order they were taken, and their scores
-        then, from high to low. Computed in float32.
+        ``(min(count, P),)`` rows of the windows in the order they were taken, and their lowered
+        scores, from high to low. Computed in float32.
     """
     left, top, right, bottom = np.asarray(windows, np.float32).reshape(-1, 4).T.copy()
     areas = (right - left) * (bottom - top)
@@ -43,5 +43,5 @@ def soft_order(
 
 
 def first_of_equals(windows: NDArray) -> NDArray[np.int64]:
-    """Rows ``(R,)`` of windows ``(P, 4)`` that equal none before them, in order."""
+    """Rows ``(R,)``, ascending, of windows ``(P, 4)`` that equal no earlier window."""
     return np.sort(np.unique(windows, axis=0, return_index=True)[1])

@@ -1,4 +1,4 @@
-"""Windows on disk: one artefact an image, made once, found again by the image's own bytes."""
+"""Windows on disk: one artefact per image, made once and found by the image's bytes."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,31 +17,31 @@ from proposals.methods import union
 
 ARRAY = "windows"
 
-# Does joblib's ``delayed`` jobs, somewhere, and gives their results.
+# Runs joblib's ``delayed`` jobs, here or elsewhere, and yields their results.
 Pool = Callable[[Iterable[tuple[Callable, tuple, dict]]], Iterable[Any]]
 
 
 class WindowMethod(Protocol):
-    """What a store needs of a way to make windows: a name, a key and the making."""
+    """A way to make windows, as a store needs it."""
 
     @property
     def name(self) -> str:
-        """Names the method's folder."""
+        """Name of the method and of its folder."""
 
     @property
     def key(self) -> str:
-        """Changes whenever the same image could give other windows."""
+        """Key that changes whenever the same image could give other windows."""
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32, P at least 1, of an RGB uint8 image ``(H, W, 3)``."""
 
 
 class Windows(Protocol):
-    """What reads windows of images: a store, a union of stores, or a file of others' windows."""
+    """Reads windows of images: a store, a union of stores, or a file of windows made elsewhere."""
 
     @property
     def method(self) -> WindowMethod:
-        """What made the windows; its name and key are theirs."""
+        """The method that made the windows; its name and key identify them."""
 
     def load(self, image: str | Path) -> NDArray[np.float32]:
         """Windows ``(P, 4)`` float32 of the image at a path."""
@@ -50,18 +50,18 @@ class Windows(Protocol):
 class WindowStore:
     """Windows of images by one method, cached under a folder.
 
-    A result is named by the image's file name and the SHA-256 of its bytes: an edited image gets
-    new windows, a moved one keeps its own. Each file is written whole or not at all by the process
-    that made it, so a store can be killed at any point, filled again, and filled by several
-    programs at once.
+    A file of windows is named by the image's file name and the SHA-256 of its bytes: an edited
+    image gets new windows, a moved image keeps its windows. Each file is written completely or not
+    at all. So filling a store can be killed at any point and resumed, and several programs can fill
+    a store at once.
 
     Args:
-        cache: folder of all caches; made when something is first written.
+        cache: folder of all caches; created at the first write.
         method: makes the windows; its name and key name the store's own folder.
 
     Attributes:
         folder: ``cache/windows/<name>-<key>``.
-        seconds: processor time in seconds, on one core, of each image that this object computed.
+        seconds: processor time of each image that this object computed, in seconds of one core.
     """
 
     def __init__(self, cache: str | Path, method: WindowMethod) -> None:
@@ -71,7 +71,7 @@ class WindowStore:
         self.seconds: dict[Path, float] = {}
 
     def path_for(self, image: str | Path) -> Path:
-        """The file that holds, or will hold, the windows of an image.
+        """The file of an image's windows, which may not exist yet.
 
         Raises:
             FileNotFoundError: no such image.
@@ -83,7 +83,7 @@ class WindowStore:
 
         Raises:
             FileNotFoundError: no such image, or its windows have not been computed.
-            DamagedArtefact: the file of its windows is not whole, or of another image.
+            DamagedArtefact: the file of its windows is damaged, or belongs to another image.
         """
         path, key = self._place(Path(image))
         if not path.is_file():
@@ -94,7 +94,7 @@ class WindowStore:
         return read_artefact(path, key).arrays[ARRAY]
 
     def missing(self, images: Iterable[str | Path]) -> list[Path]:
-        """The images without a result, in the order given, each path once.
+        """The images without windows, in the given order, each path once.
 
         Raises:
             FileNotFoundError: one of the images does not exist.
@@ -105,19 +105,20 @@ class WindowStore:
     def compute(
         self, images: Iterable[str | Path], pool: Pool | None = None
     ) -> Iterator[tuple[Path, UnreadableImage | None]]:
-        """Make the missing windows, and yield each image when its file is in place.
+        """Make the missing windows, and yield each image when its file is written.
 
-        What exists is left alone and not yielded. The order of the images yielded is that of
-        their completion; the files do not depend on it.
+        Images with windows are skipped. Images are yielded in the order of completion, on which
+        the files do not depend.
 
         Args:
             images: paths of images.
-            pool: does joblib's ``delayed`` jobs and gives their results as they come, such as
-                ``Parallel(4, return_as="generator_unordered")``; without one the work is done in
-                this process.
+            pool: runs joblib's ``delayed`` jobs and yields their results as they come, such as
+                ``Parallel(4, return_as="generator_unordered")``. Without a pool, this process does
+                the work.
 
         Yields:
-            The image, and None or why it cannot be read: then it has no windows.
+            The image, and None. If the image cannot be read, the reason instead of None; it then
+            has no windows.
 
         Raises:
             FileNotFoundError: an image does not exist.
@@ -133,7 +134,7 @@ class WindowStore:
             yield image, failure
 
     def _place(self, image: Path) -> tuple[Path, str]:
-        """The file of an image's windows and the key of what it holds."""
+        """The file of an image's windows, and the key of its content."""
         if not image.is_file():
             raise FileNotFoundError(f"no image at {image}")
         digest = content_digest(image)
@@ -143,11 +144,11 @@ class WindowStore:
 
 
 class WindowUnion:
-    """The windows of several stores together; each keeps its own.
+    """The windows of several stores together.
 
     Args:
-        stores: filled ones.
-        method: what gives the same windows at once; its key names the union.
+        stores: filled stores.
+        method: makes the same windows in one call; its key identifies the union.
     """
 
     def __init__(self, stores: Sequence[WindowStore], method: WindowMethod) -> None:
@@ -166,7 +167,7 @@ def _in_turn(jobs: Iterable[tuple[Callable, tuple, dict]]) -> Iterable[Any]:
 def _compute_one(
     method: WindowMethod, image: Path, path: Path, key: str
 ) -> tuple[Path, float, UnreadableImage | None]:
-    """Write one image's windows; the image, the processor time its windows took, its failure."""
+    """Write one image's windows; returns the image, the processor time in seconds and any error."""
     try:
         pixels = read_image(image)
     except UnreadableImage as failure:

@@ -1,13 +1,14 @@
-"""Files of windows that others made: MATLAB files of the field, ``.npz`` and CSV.
+"""Reads windows made elsewhere: published MATLAB files, ``.npz`` and CSV.
 
-- ``.mat``: cells ``images`` (names) and ``boxes`` (``[y1 x1 y2 x2]``, 1-based, inclusive), as
-  Uijlings' SelectiveSearchVOC2007*.mat and Girshick's selective_search_data/voc_2007_*.mat are.
+- ``.mat``: cells ``images`` (names) and ``boxes`` (``[y1 x1 y2 x2]``, 1-based, inclusive), the
+  format of Uijlings' SelectiveSearchVOC2007*.mat and Girshick's
+  selective_search_data/voc_2007_*.mat.
 - ``.npz``: an array ``(P, 4)`` for each image under its name; ``x1, y1, x2, y2`` in half-open
-  pixels, as everywhere here.
-- ``.csv``: columns ``image`` (or ``picture``), ``x1, y1, x2, y2`` in any order, the same pixels;
-  others are ignored.
+  pixels, as everywhere in this package.
+- ``.csv``: columns ``image`` (or ``picture``), ``x1, y1, x2, y2`` in any order, in half-open
+  pixels; other columns are ignored.
 
-A name is an image's id or file name, with or without its subfolders and its ending.
+A name is an image's id or file name, with or without its subfolders and its extension.
 """
 
 import csv
@@ -30,21 +31,22 @@ COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
 @dataclass(frozen=True)
 class NamedWindows:
-    """What a file holds.
+    """The content of a file of windows.
 
     Attributes:
         windows: ``(P, 4)`` float32 of each name, P at least 1.
-        with_ending: the names that are these when an image's ending is taken away.
+        with_ending: for each name without its extension, the names with an extension.
     """
 
     windows: Mapping[str, NDArray[np.float32]]
     with_ending: Mapping[str, list[str]]
 
     def of(self, image: str | Path) -> list[str]:
-        """The names that an image has in the file: one, none, or more if they cannot be told apart.
+        """The names of an image in the file: one, none, or several if the image is ambiguous.
 
-        A name with more of the image's folders goes before one with fewer; of names with the same
-        folders the image's id goes first, then its file name, then a name of another ending.
+        A name with more of the image's folders has precedence over one with fewer. Among names with
+        the same folders, the image's id has precedence, then its file name, then a name with
+        another extension.
         """
         parts = _plain(str(image)).split("/")
         for begin in range(len(parts)):
@@ -60,10 +62,10 @@ class NamedWindows:
 
 @kept_by_content
 def read_windows(file: str) -> NamedWindows:
-    """Windows of each image of a file, by name.
+    """The windows in a file, by the images' names.
 
     Raises:
-        ValueError: the file, or the windows of an image, are not what they should be.
+        ValueError: the file, or the windows of an image, have the wrong format.
     """
     path = Path(file)
     windows: dict[str, NDArray[np.float32]] = {}
@@ -83,13 +85,13 @@ def read_windows(file: str) -> NamedWindows:
 
 
 def _plain(name: str) -> str:
-    """A name or path with ``/`` between its parts, none before the first, letters composed."""
+    """A name or path with ``/`` between its parts, no leading ``/``, and composed letters (NFC)."""
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _without_ending(name: str) -> str:
-    """A name without the ending of an image; what else follows a dot belongs to the name."""
+    """A name without an image's extension; anything else after a dot is part of the name."""
     ending = PurePosixPath(name).suffix
     return name.removesuffix(ending) if ending.lower() in image_suffixes() else name
 
@@ -117,7 +119,7 @@ def _read_mat(file: Path) -> Iterable[tuple[str, NDArray[np.float32]]]:
 
 def _read_npz(file: Path) -> Iterable[tuple[str, NDArray[np.float32]]]:
     try:
-        # Of a name NumPy leaves the file open where it is none of its own.
+        # Opened here: given a path, NumPy leaves the file open if it is not a valid .npz.
         with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             return [(name, np.asarray(arrays[name], np.float32)) for name in arrays.files]
     except Exception as error:  # NumPy raises whatever the archive and its own format raise
