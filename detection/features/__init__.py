@@ -1,1 +1,1 @@
-"""Scales, window mapping and the spatial pyramid."""
+"""Features of windows: scales, maps, and the mapping from windows to cells; R-CNN's features."""

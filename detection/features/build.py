@@ -1,4 +1,4 @@
-"""Extractors by name, here and in other processes."""
+"""Builds extractors by name, in this and in other processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def build_extractor(
     precision: Precision,
     store: MapStore | None = None,
 ) -> Extractor:
-    """The paper's features, or R-CNN's, which warps windows and so knows no scales."""
+    """An extractor of the paper's features, or of R-CNN's, which has no scales."""
     if features == "rcnn":
         return RCNNExtractor(backbone, precision)
     return SPPExtractor(backbone, scales, scale_rule, precision, store)
@@ -34,17 +34,19 @@ def build_extractor(
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """What another process makes an extractor of; a few hundred bytes, sent with every job.
+    """The description from which another process builds an extractor.
+
+    It has a few hundred bytes and is sent with every job.
 
     Attributes:
         features: SPP-net's or R-CNN's.
         network: name in the catalogue.
         trunk: artefact with the trunk's tensors.
-        digest: of these; the artefact's key.
+        digest: of these tensors; the artefact's key.
         scales: shorter sides in pixels.
-        scale_rule: of windows.
-        precision: of the products.
-        maps: folder and bytes of the maps that are kept; None for none.
+        scale_rule: chooses a window's scale.
+        precision: number format of the network's products.
+        maps: folder and largest number of bytes of stored maps; None stores none.
         device: type of the device that the network runs on.
     """
 
@@ -62,7 +64,7 @@ class ExtractorSpec:
         """The extractor.
 
         Raises:
-            DamagedArtefact: the trunk's file is not whole, or another's.
+            DamagedArtefact: the trunk's file is damaged, or belongs to another trunk.
             RuntimeError: the device cannot be used.
         """
         arrays = read_artefact(self.trunk, self.digest).arrays
@@ -81,5 +83,5 @@ class ExtractorSpec:
 
 @lru_cache(maxsize=1)
 def extractor_of_process(spec: ExtractorSpec) -> Extractor:
-    """The extractor, made once in a process."""
+    """The extractor, built once per process."""
     return spec.build()

@@ -1,7 +1,7 @@
 """Features of windows: compute the maps of an image once, then pool any number of windows.
 
-``SPPExtractor`` and ``detection.features.rcnn.RCNNExtractor`` have one interface, ``Extractor``:
-everything after them is shared.
+``SPPExtractor`` and ``detection.features.rcnn.RCNNExtractor`` have the same interface,
+``Extractor``. All later steps are the same for both.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from detection.networks.backbone import Backbone
 from detection.networks.pyramid import pool_pyramid, pool_pyramids
 from files.names import content_key
 
-# Part of a feature's key: raise it when the same image would give other numbers.
+# Part of a feature's key: raise it when the same image gives other numbers.
 VERSION = 3
 
 
@@ -35,7 +35,7 @@ class Maps:
 
     Attributes:
         image_size: (height, width) of the original image.
-        maps: one ``(C, H_s, W_s)`` per scale in the extractor's precision and order of scales.
+        maps: one ``(C, H_s, W_s)`` per scale, in the extractor's precision and order of scales.
     """
 
     image_size: tuple[int, int]
@@ -47,9 +47,9 @@ class WindowFeatures:
     """Pooled windows of one image; ``pooled[index]`` has a row for every window.
 
     Attributes:
-        pooled: ``(U, D)`` in the extractor's precision, one row for each distinct set of cells,
+        pooled: ``(U, D)`` in the extractor's precision, one row for each distinct range of cells,
             sorted by scale, left, top, right, bottom.
-        index: ``(P,)`` row of each window.
+        index: ``(P,)`` each window's row in ``pooled``.
     """
 
     pooled: Tensor
@@ -61,7 +61,7 @@ class Extractor(Protocol):
 
     Attributes:
         backbone: the network.
-        precision: number format of features and of the network's products.
+        precision: number format of the features and of the network's products.
         trunk: the convolutions in this precision.
     """
 
@@ -79,7 +79,7 @@ class Extractor(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Everything that determines the features, for the keys of artefacts made from them."""
+        """Everything that determines the features, for the keys of artefacts made from these."""
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
         """Features of windows ``(P, 4)``, half-open pixels of an RGB image ``(H, W, 3)`` uint8."""
@@ -95,9 +95,10 @@ class SPPExtractor:
         backbone: the network; move it to its device first.
         scales: shorter sides in pixels.
         scale_rule: how a window's scale is chosen, as in the paper or in the released code.
-        precision: number format of convolutions, maps and features. For ``bfloat16``, the
-            convolutions run on a copy of the trunk. Pooling takes maxima, exact in any precision.
-        store: keeps maps for later; with None, maps are always computed.
+        precision: number format of convolutions, maps and features. With ``bfloat16``, a copy of
+            the trunk computes the convolutions. Pooling takes maxima, which are exact in any
+            precision.
+        store: stores maps for reuse; with None, maps are always computed.
 
     Attributes:
         choice: chooses a window's scale.
@@ -158,29 +159,29 @@ class SPPExtractor:
         return self.of_image(image)(windows)
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
-        """``features`` for any windows of one image; errors as ``maps`` and ``pool``."""
+        """``features`` for any windows of one image; errors: see ``maps`` and ``pool``."""
         return partial(self.pool, self.maps(image))
 
     @torch.no_grad()
     def maps(self, image: NDArray[np.uint8]) -> Maps:
         """Conv5 of an image ``(H, W, 3)`` RGB at every scale, on the backbone's device.
 
-        Resizing is bilinear without antialiasing, of the preprocessed image; the longer side has
-        at most LONGEST_SIDE pixels.
+        The preprocessed image is resized, bilinear without antialiasing, to at most LONGEST_SIDE
+        pixels at the longer side.
 
         Raises:
-            ValueError: the image is not uint8 of three channels.
+            ValueError: the image is not uint8 with three channels.
         """
         prepared = prepare(self.backbone, image)
         maps = [self._map(image, prepared, scale) for scale in self.scales]
         return Maps((image.shape[0], image.shape[1]), maps)
 
     def features_at(self, image: NDArray[np.uint8], windows: NDArray, side: int) -> Tensor:
-        """Pooled windows ``(P, D)``, a row each, of an image whose shorter side becomes ``side``.
+        """Pooled windows ``(P, D)`` of an image whose shorter side is resized to ``side`` pixels.
 
-        Fine-tuning learns from these. They are differentiable with respect to the trunk's weights
-        if these require gradients, the precision is ``float32`` (which uses the backbone's own
-        trunk), and no maps are kept.
+        Fine-tuning uses these. They are differentiable with respect to the trunk's weights if the
+        weights require gradients, the precision is ``float32`` (which uses the backbone's own
+        trunk), and there is no store of maps.
         """
         size = (image.shape[0], image.shape[1])
         map = self._map(image, prepare(self.backbone, image), side)
@@ -188,11 +189,11 @@ class SPPExtractor:
         return pool_pyramid(map, torch.from_numpy(cells).to(map.device))
 
     def _map(self, image: NDArray[np.uint8], prepared: Tensor, scale: int) -> Tensor:
-        """Conv5 ``(C, H_s, W_s)`` of an image, ``prepared`` for the backbone, at a shorter side."""
+        """Conv5 ``(C, H_s, W_s)`` of an image at a scale; ``prepared`` is the backbone's input."""
         size = resized_size((image.shape[0], image.shape[1]), scale)
 
         def compute() -> Tensor:
-            """Run the trunk: the map ``(C, H_s, W_s)``."""
+            """Compute the map ``(C, H_s, W_s)`` with the trunk."""
             resized = F.interpolate(prepared, size=size, mode="bilinear", align_corners=False)
             if is_bounded((image.shape[0], image.shape[1]), scale):
                 height, width = (max(THINNEST_SIDE - side, 0) for side in size)
@@ -206,7 +207,7 @@ class SPPExtractor:
         return self._store.get(trunk, image, scale, compute).to(self.device)
 
     def cells(self, maps: Maps, windows: NDArray) -> NDArray[np.int64]:
-        """Where windows are pooled: ``(P, 5)`` scale index, left, top, right, bottom, inclusive.
+        """The cells of windows: ``(P, 5)`` scale index, left, top, right, bottom, inclusive.
 
         Args:
             maps: maps of the image.
@@ -241,7 +242,8 @@ class SPPExtractor:
     def pool(self, maps: Maps, windows: NDArray) -> WindowFeatures:
         """Pooled features of windows; windows on the same cells of one scale are pooled once.
 
-        This is exact, as the same cells give the same feature. Arguments and errors as ``cells``.
+        This is exact, because the same cells give the same feature. Arguments and errors: see
+        ``cells``.
         """
         places = self.cells(maps, windows)
         unique, index = np.unique(places, axis=0, return_inverse=True)

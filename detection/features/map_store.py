@@ -1,11 +1,11 @@
-"""Maps kept on disk, for training with a network whose convolutions take long.
+"""Stores maps on disk, for training with networks whose convolutions take long.
 
-Training visits every image three times: for fine-tuning, for the windows that box regression
-learns from, and for the SVMs. Reading maps takes milliseconds. Making them takes half a second of a
-core with AlexNet at five scales, and a second with VGG-16 at one.
+Training uses every image three times: for fine-tuning, for box regression and for the SVMs. Reading
+maps takes milliseconds. Computing them takes half a second of one core with AlexNet at five scales,
+and a second with VGG-16 at one.
 
-After a ReLU most numbers are 0: of AlexNet's conv5 about nine in ten. A file holds a bit for each
-number, and the numbers that are not 0.
+After a ReLU most numbers are 0: about nine in ten in AlexNet's conv5. So a file contains one bit
+for each number, and the numbers that are not 0.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ from torch import Tensor
 
 from files.artefacts import DamagedArtefact, read_artefact, write_artefact
 
-# Maps that this process misses until the folder, which others fill too, is counted again.
+# Other processes fill the folder too, so its size is measured again after this many missing maps.
 COUNT_EVERY = 100
-# Part of every key: raise it when files are laid out in another way.
+# Part of every key: raise it when the layout of the files changes.
 FORMAT = 2
 
 logger = logging.getLogger(__name__)
 
 
 class MapStore:
-    """Maps of images, bit for bit as they were made.
+    """Maps of images, stored bit for bit.
 
     Args:
-        folder: where they lie: a folder a trunk, a file an image and scale.
-        limit: bytes of one trunk's maps. Those past them are computed anew each time, so nothing
-            fails when it is full.
+        folder: of the store: one subfolder per trunk, one file per image and scale.
+        limit: largest number of bytes of one trunk's maps. Further maps are computed each time, so
+            a full store is not an error.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
@@ -49,13 +49,13 @@ class MapStore:
     def get(
         self, trunk: str, image: NDArray[np.uint8], scale: int, compute: Callable[[], Tensor]
     ) -> Tensor:
-        """The map ``(C, H, W)`` of an image at a scale, channels last; on the CPU where kept.
+        """The map ``(C, H, W)`` of an image at a scale, channels last; a stored map is on the CPU.
 
         Args:
-            trunk: key of all that determines maps beside the image and the scale.
-            image: ``(H, W, 3)``; by its content, so that a mirrored image is another one.
+            trunk: key of everything that determines maps, except the image and the scale.
+            image: ``(H, W, 3)``, identified by its content: a mirrored image is another image.
             scale: shorter side in pixels.
-            compute: makes the map where it is not kept.
+            compute: computes the map if it is not stored.
         """
         name = f"{scale}_{_digest(image)}"
         path, key = self.folder / trunk / f"{name}.safetensors", f"{trunk} {name} {FORMAT}"
@@ -72,7 +72,7 @@ class MapStore:
         return map
 
     def _has_room(self, folder: Path, more: int) -> bool:
-        """Whether so many bytes more fit below the limit; they count as written then."""
+        """Whether ``more`` bytes fit below the limit; if so, they are counted as written."""
         if self._missed % COUNT_EVERY == 0 or folder not in self._bytes:
             self._bytes[folder] = _bytes_in(folder)
         self._missed += 1
@@ -99,8 +99,9 @@ def _digest(image: NDArray[np.uint8]) -> str:
 def _packed(map: Tensor) -> dict[str, NDArray]:
     """A map ``(C, H, W)`` as arrays: ``shape`` (H, W, C), ``places`` and ``values``.
 
-    ``places`` has a bit for each number, channels last, 1 where it is not 0; ``values`` are these
-    numbers. Numpy has no bfloat16, whose bits are kept as uint16. A zero with a sign is a value.
+    ``places`` has a bit for each number, channels last: 1 if the number is not 0. ``values`` are
+    the numbers that are not 0; -0 is one of them. The bits of bfloat16, which numpy does not have,
+    are stored as uint16.
     """
     numbers = map.permute(1, 2, 0).contiguous()
     array = (numbers.view(torch.uint16) if map.dtype == torch.bfloat16 else numbers).numpy()
@@ -114,7 +115,7 @@ def _packed(map: Tensor) -> dict[str, NDArray]:
 
 
 def _unpacked(arrays: Mapping[str, NDArray]) -> Tensor:
-    """The map of ``_packed``."""
+    """The map from the arrays of ``_packed``."""
     shape, values = arrays["shape"], arrays["values"]
     numbers = np.zeros(math.prod(shape), values.dtype)
     numbers[np.unpackbits(arrays["places"], count=len(numbers)).view(np.bool_)] = values

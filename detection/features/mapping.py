@@ -1,4 +1,4 @@
-"""From a window of the image to the cells of a map: the released code's formula.
+"""Maps a window of the image to the cells of a map, by the released code's formula.
 
 The paper (appendix A) maps corners by the stride alone, for networks padded so that cell x is at
 pixel 16 x. The released code handles any padding, and first moves every side inwards by a constant.
@@ -21,8 +21,8 @@ def window_to_cells(
 ) -> NDArray[np.int64]:
     """The cells of one scale's map that windows cover.
 
-    A window is mapped to the resized image; each side moves ``shrink`` pixels inwards, then to the
-    nearest cell centre. If nothing is left, the cell between the two sides is taken. The result
+    A window is mapped to the resized image. Each side then moves ``shrink`` pixels inwards, and to
+    the nearest cell centre. If nothing is left, the cell between the two sides is used. The result
     is clipped to the map, so no window is ever empty.
 
     Args:
@@ -38,7 +38,7 @@ def window_to_cells(
         ``(P, 4)`` inclusive 0-based cells (left, top, right, bottom).
     """
     corners = np.asarray(windows, np.float64).reshape(-1, 4) + np.array([1, 1, 0, 0])
-    # Pixel 1 stays pixel 1 and the last pixel stays the last. A side of one pixel is not scaled.
+    # Pixel 1 is mapped to pixel 1, and the last to the last. A side of one pixel is not scaled.
     factor = (scale - 1) / max(min(image_size) - 1, 1)
     scaled = (corners - 1) * factor + 1
     first = centre + 1

@@ -1,4 +1,4 @@
-"""An image as a network wants it, and the trunk in the precision that is asked for."""
+"""A network's input from an image, and its trunk in a given precision."""
 
 import copy
 
@@ -15,24 +15,24 @@ from detection.networks.receptive_field import TRACING
 
 
 def prepare(backbone: Backbone, image: NDArray[np.uint8]) -> Tensor:
-    """An image ``(H, W, 3)`` as the backbone wants it: ``(1, 3, H, W)`` float32, on its device.
+    """The backbone's input ``(1, 3, H, W)`` float32, on its device, from an image ``(H, W, 3)``.
 
     Raises:
-        ValueError: the image is not uint8 of three channels.
+        ValueError: the image is not uint8 with three channels.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
             f"an image must be uint8 (H, W, 3), got {image.dtype} of shape {image.shape}"
         )
-    # Torch takes neither the read-only arrays of Pillow nor mirrored views.
+    # Copied, because torch accepts neither Pillow's read-only arrays nor mirrored views.
     return backbone.preprocess(torch.from_numpy(image.copy()))
 
 
 def trunk_in(backbone: Backbone, precision: Precision) -> tuple[nn.Module, torch.dtype]:
-    """The trunk and what reduces its map, channels last, and its type.
+    """The trunk with any reduction, channels last, and its number type.
 
-    In float32 the backbone's own, in bfloat16 a copy. A trunk with batch normalisation is a copy in
-    either, whose convolutions normalise.
+    In float32 it is the backbone's own trunk, in bfloat16 a copy. A trunk with batch normalisation
+    is always a copy, with the normalisation fused into the convolutions.
     """
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     trunk = backbone.trunk

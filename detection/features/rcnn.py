@@ -1,7 +1,8 @@
-"""R-CNN's features: every window is warped to one size and goes through all convolutions.
+"""R-CNN's features: every window is warped to one size and passes through all convolutions.
 
-For the comparison in the paper's section 4.1 and Tables 9 and 10. The warp is R-CNN's (tech report,
-appendix A), with the rounding of its released code; pool5 is R-CNN's layer of 9,216 numbers.
+They serve the comparison in the paper's section 4.1 and Tables 9 and 10. The warp is R-CNN's (tech
+report, appendix A), with the rounding of its released code. pool5 is R-CNN's layer of 9,216
+numbers.
 """
 
 from collections.abc import Callable
@@ -20,28 +21,28 @@ from detection.features.scales import areas
 from detection.machine import Precision, device_in_keys
 from detection.networks.backbone import Backbone
 
-# Part of a feature's key: raised when the same image would give other numbers.
+# Part of a feature's key: raise it when the same image gives other numbers.
 VERSION = 2
 
 CROP = 227
 """Side of a warped window in pixels."""
 
 CONTEXT = 16
-"""Pixels of the crop at each side that show what surrounds the window."""
+"""Pixels at each side of the crop that show the context of the window."""
 
-# Crops a pass. One CPU thread is fastest with 8 to 16 (32 takes 5 % longer) and two threads share
-# a pass; beyond 32 the tensors exceed the 32 MiB that malloc reuses, and 128 take 50 % longer.
+# Crops per pass. One CPU thread is fastest with 8 to 16 (32 takes 5 % longer) and two threads share
+# a pass. Beyond 32 the tensors exceed the 32 MiB that malloc reuses; 128 take 50 % longer.
 BATCH = 32
 
-# Any normalised coordinate whose neighbours are all outside, where grid_sample gives exact zeros.
+# A normalised coordinate whose neighbours are all outside the image: grid_sample gives exact zeros.
 _OUTSIDE = 3.0
 
 
 def enlarge(windows: NDArray) -> NDArray[np.int64]:
     """Windows with their context: scaled about their centres by 227 / 195, to whole pixels.
 
-    Corners are rounded, halves up, and a side keeps at least one pixel. The released code's
-    windows reach a pixel further right and down, as it adds half of a width to a pixel's number.
+    Corners are rounded, halves up, and a side has at least one pixel. The released code's windows
+    extend one pixel further right and down, because it adds half of a width to a pixel's index.
 
     Args:
         windows: ``(P, 4)`` half-open pixels of the original image.
@@ -56,7 +57,7 @@ def enlarge(windows: NDArray) -> NDArray[np.int64]:
     areas(windows)
     low, high = windows[:, :2], windows[:, 2:]
     centre, side = (low + high) / 2, high - low
-    # One division at the end: halves of the 195-pixel window are exact, and so are rounded up.
+    # Divided only once, at the end, so that halves are exact and are rounded up.
     reach = side * CROP / (2 * (CROP - 2 * CONTEXT))
     first = np.floor(centre - reach + 0.5)
     last = np.maximum(np.floor(centre + reach + 0.5), first + 1)
@@ -64,14 +65,14 @@ def enlarge(windows: NDArray) -> NDArray[np.int64]:
 
 
 def warp(image: Tensor, enlarged: Tensor) -> Tensor:
-    """Crops of a preprocessed image, bilinear without antialiasing, each side for itself.
+    """Crops of a preprocessed image, bilinear without antialiasing, scaled separately per side.
 
-    What of an enlarged window lies inside the image is resized to its share of the crop and put
-    at its place there; the rest of the crop is 0, the mean.
+    The part of an enlarged window inside the image is resized to its share of the crop and put at
+    its position there. The rest of the crop is 0, the mean.
 
     Args:
         image: ``(1, 3, H, W)`` with the mean subtracted.
-        enlarged: ``(B, 4)`` int64 of ``enlarge``, on the image's device.
+        enlarged: ``(B, 4)`` int64 from ``enlarge``, on the image's device.
 
     Returns:
         ``(B, 3, 227, 227)``.
@@ -81,8 +82,8 @@ def warp(image: Tensor, enlarged: Tensor) -> Tensor:
     shape = (len(enlarged), CROP, CROP)
     columns = _positions(x1, x2, width)[:, None, :].expand(shape)
     rows = _positions(y1, y2, height)[:, :, None].expand(shape)
-    # One call for all crops takes a third less time than F.interpolate on each, whose hundreds of
-    # small calls also wait for threads, or for a GPU.
+    # One call for all crops takes a third less time than F.interpolate for each crop, whose
+    # hundreds of small calls also wait for threads, or for a GPU.
     return F.grid_sample(
         image.expand(len(enlarged), -1, -1, -1),
         torch.stack((columns, rows), dim=-1),
@@ -93,18 +94,19 @@ def warp(image: Tensor, enlarged: Tensor) -> Tensor:
 
 
 def _positions(first: Tensor, last: Tensor, limit: int) -> Tensor:
-    """Where along one side of the image each pixel of a crop is taken from.
+    """Position, along one side of the image, from which each pixel of a crop is sampled.
 
-    The share of the crop and its place are rounded, halves up, to at least one pixel. Samples do
-    not see across the edge of the enlarged window, as it is cut out before it is resized.
+    The share of the crop and its position are rounded, halves up; the share has at least one pixel.
+    R-CNN cuts a window out before it resizes it, so samples do not use pixels outside the enlarged
+    window.
 
     Args:
         first: ``(B,)`` first pixel of enlarged windows.
-        last: ``(B,)`` pixel after their last.
-        limit: pixels of the image's side.
+        last: ``(B,)`` the pixel after the last.
+        limit: pixels along the image's side.
 
     Returns:
-        ``(B, 227)`` as ``grid_sample`` wants them: -1 and 1 are the image's edges.
+        ``(B, 227)`` in the coordinates of ``grid_sample``: -1 and 1 are the image's edges.
     """
     side = last - first
     start = first.clamp(0, limit - 1)
@@ -123,12 +125,12 @@ class RCNNExtractor:
     """Pool5 of windows warped one by one (R-CNN tech report, section 2.1 and appendix A).
 
     Args:
-        backbone: the network; moved to its device before, as the extractor follows it there.
-        precision: of the convolutions, which run on a copy of the trunk when it is ``bfloat16``,
-            and of the features. Warping is float32.
+        backbone: the network; move it to its device first.
+        precision: of the convolutions and the features. With ``bfloat16``, a copy of the trunk
+            computes the convolutions. Warping is float32.
 
     Attributes:
-        scales: none, as images are not resized.
+        scales: empty, because images are not resized.
     """
 
     def __init__(self, backbone: Backbone, precision: Precision = "float32") -> None:
@@ -163,23 +165,23 @@ class RCNNExtractor:
         }
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
-        """``features`` of any windows of one image; R-CNN has no maps to share between them."""
+        """``features`` for any windows of one image; R-CNN has no maps for them to share."""
         return partial(self.features, image)
 
     @torch.no_grad()
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
-        """Pool5 of windows; those that are the same once enlarged are computed once.
+        """Pool5 of windows; windows that are equal after ``enlarge`` are computed once.
 
         Args:
             image: ``(H, W, 3)`` RGB.
-            windows: ``(P, 4)`` half-open pixels of it.
+            windows: ``(P, 4)`` half-open pixels of the image.
 
         Returns:
-            Rows of channel, row, column; one for each different enlarged window, sorted by left,
-            top, right, bottom.
+            Features in the order channel, row, column. There is one row for each distinct enlarged
+            window, sorted by left, top, right, bottom.
 
         Raises:
-            ValueError: the image is not uint8 of three channels, or a window has no area.
+            ValueError: the image is not uint8 with three channels, or a window has no area.
         """
         prepared = prepare(self.backbone, image)
         unique, index = np.unique(enlarge(windows), axis=0, return_inverse=True)
@@ -193,6 +195,6 @@ class RCNNExtractor:
     @torch.no_grad()
     def _pool5(self, crops: Tensor) -> Tensor:
         """Pool5 ``(B, D)`` of crops ``(B, 3, 227, 227)``."""
-        # First the narrower type, then its order in memory: together they take twice as long.
+        # The type is converted first, then the memory order: one call for both takes twice as long.
         crops = crops.to(self._dtype).contiguous(memory_format=torch.channels_last)
         return F.max_pool2d(self.trunk(crops), kernel_size=3, stride=2).flatten(1)

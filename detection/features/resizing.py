@@ -1,16 +1,17 @@
-"""The size of an image at a scale: the scale is its shorter side, but in very long images."""
+"""The size of an image at a scale, which is its shorter side, except in very long images."""
 
-# Pixels of a resized image's longer side at most: one of 12,000 x 40, resized to 1200 at the
-# shorter side, would take 10 GB. VOC 2007's longest, 500 x 96 pixels, has 6250.
+# Largest longer side of a resized image, in pixels. An image of 12,000 x 40 pixels, resized to 1200
+# at the shorter side, would take 10 GB. The longest in VOC 2007, 500 x 96 pixels, becomes 6250.
 LONGEST_SIDE = 7000
-# Such an image is filled up to this with the mean, as thinner ones have no cell in a deep map.
+# An image bounded by LONGEST_SIDE is padded with the mean to this side in pixels, because a deep
+# map of a thinner image has no cells.
 THINNEST_SIDE = 224
 
 
 def resized_size(image_size: tuple[int, int], scale: int) -> tuple[int, int]:
-    """(height, width) with ``scale`` as the shorter side; the longer rounded, halves up.
+    """(height, width) with ``scale`` as the shorter side; the longer side is rounded, halves up.
 
-    Where the longer side would exceed LONGEST_SIDE it has this, and the shorter follows.
+    If the longer side would exceed LONGEST_SIDE, it has this size, and the shorter side is rounded.
     """
     short, long = min(image_size), max(image_size)
     target, source = (LONGEST_SIDE, long) if is_bounded(image_size, scale) else (scale, short)
@@ -24,9 +25,10 @@ def is_bounded(image_size: tuple[int, int], scale: int) -> bool:
 
 
 def mapped_scale(image_size: tuple[int, int], scale: int) -> float:
-    """The shorter side that ``window_to_cells`` should reckon with.
+    """The shorter side in pixels, to be passed to ``window_to_cells``.
 
-    It is ``scale``; of a bounded image the number that makes the longer side's ends meet.
+    It is ``scale``. For a bounded image, it is the number with which the ends of the longer side of
+    the original image are mapped to the ends of the resized one.
     """
     if not is_bounded(image_size, scale):
         return scale

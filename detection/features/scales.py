@@ -1,7 +1,7 @@
-"""Choose the scale from which a window is pooled.
+"""Chooses the scale from which a window is pooled.
 
-For each scale the image is resized so that its shorter side has that length. A window is pooled
-from the scale at which it is nearest in size to the network's training images (paper 4.1).
+For each scale, the image is resized so that its shorter side has that length. A window is pooled
+from the scale at which its size is nearest to that of the network's training images (paper 4.1).
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALES: dict[int, tuple[int, ...]] = {1: (688,), 5: (480, 576, 688, 864, 1200)}
-"""The paper's scales, by their number: shorter sides in pixels. The released code has 874 instead
-of the paper's 864."""
+"""The paper's one and five scales: shorter sides in pixels. The released code has 874 instead of
+the paper's 864."""
 
 TRAINED_SIDE = 224
 RELEASED_SIDE = 208
@@ -21,7 +21,7 @@ RELEASED_SIDE = 208
 
 @dataclass(frozen=True)
 class ScaleChoice:
-    """The scales of an image, and the rule that chooses one for a window.
+    """The scales of an image, and the rule that chooses a window's scale.
 
     Attributes:
         scales: shorter sides in pixels.
@@ -58,7 +58,7 @@ def choose_scale_paper(
         scales: shorter sides in pixels.
 
     Returns:
-        ``(P,)`` index into ``scales``; on ties the first.
+        ``(P,)`` index into ``scales``; on ties, the first.
 
     Raises:
         ValueError: a window has no area.
@@ -78,7 +78,7 @@ def choose_scale_released(
 
     That scale, ``standard_side * shorter side / sqrt(area)``, is first rounded to whole pixels,
     halves up. The standard side is the number of cells along a 224-pixel image's conv5 map, times
-    the network's stride. Other arguments, result and error as ``choose_scale_paper``.
+    the network's stride. Other arguments, result and errors: see ``choose_scale_paper``.
     """
     sides = np.asarray(scales, np.float64)
     exact = standard_side * min(image_size) / np.sqrt(areas(windows))
@@ -87,7 +87,11 @@ def choose_scale_released(
 
 
 def areas(windows: NDArray) -> NDArray[np.float64]:
-    """Areas ``(P,)``, all above 0."""
+    """Areas ``(P,)`` of windows ``(P, 4)``.
+
+    Raises:
+        ValueError: a window has no area.
+    """
     x1, y1, x2, y2 = np.asarray(windows, np.float64).reshape(-1, 4).T
     empty = (x2 <= x1) | (y2 <= y1)
     if empty.any():
