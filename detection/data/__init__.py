@@ -1,1 +1,1 @@
-"""Annotated images from disk, and a drawn miniature of VOC."""
+"""Annotated images from disk, and a small synthetic data set in VOC's layout."""

@@ -1,7 +1,7 @@
-"""What an annotation of any format says of an image, and its boxes checked and mended: one place.
+"""An image's annotation, from any format, and the checks and repairs of its boxes.
 
-Every reader of a format gives ``Annotation``s, as they stand. What is wrong with their boxes is
-mended and counted here, or dropped and counted, or refused in a sentence that names the file.
+Readers of all formats return ``Annotation``s without repairs. Here, faulty boxes are repaired or
+dropped, and counted; other faults are errors that name the file.
 """
 
 from collections import Counter
@@ -23,11 +23,11 @@ MOSTLY_OUTSIDE = "box mostly outside the image (drawn on another version of it?)
 DROPPED = "box wholly outside the image, dropped"
 NO_AREA = "box without area, dropped"
 NO_FLAG = "difficult neither 0 nor 1 but Unspecified, taken as 0"
-# The part of a box that may be cut away as a slip.
+# A box is dropped if clipping would remove more than this share of its area.
 SLIP = 0.5
-# How far a share may be out of 0..1: the rounding of its decimals, or a line at the edge.
+# A relative coordinate may be this far outside 0..1, from rounding or a line drawn at the edge.
 SLACK = 0.01
-# Shares of an image are written with six decimals: more of a pixel than this is their rounding.
+# Relative coordinates are written with six decimals, so further decimals of a pixel are rounding.
 PIXEL_DECIMALS = 2
 
 Unit = Literal["voc", "pixels", "shares"]
@@ -35,17 +35,17 @@ Unit = Literal["voc", "pixels", "shares"]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One image's annotation as it stands, nothing mended.
+    """One image's annotation as it is in the file, without repairs.
 
     Attributes:
-        source: the file, and where it holds many images the place in it, for messages.
-        size: (height, width), None where none is given, or zero.
+        source: the file and, if it has many images, the position in it, for messages.
+        size: (height, width); None if it is missing or zero.
         names: class names of the N objects.
         corners: ``(N, 4)`` float64 x1, y1, x2, y2 in ``unit``, in either order.
         difficult: ``(N,)`` bool.
-        unit: of the corners. 'voc' are pixels counted from 1, both corners inside the box; 'pixels'
-            are half-open; 'shares' are half-open parts, 0..1, of the image's width and height.
-        mended: kinds of repairs that reading it took, one each.
+        unit: of the corners. 'voc': pixels counted from 1, both corners inside the box; 'pixels':
+            half-open pixels; 'shares': half-open, relative to the image's width and height, 0..1.
+        mended: the kinds of repairs made during reading, one entry per repair.
     """
 
     source: str
@@ -57,7 +57,7 @@ class Annotation:
     mended: tuple[str, ...] = ()
 
     def having(self, wanted: Callable[[str], bool]) -> "Annotation":
-        """The annotation with the objects of some classes only."""
+        """The annotation with only the objects of the wanted classes."""
         kept = np.array([wanted(name) for name in self.names], np.bool_)
         names = tuple(name for name in self.names if wanted(name))
         corners, difficult = self.corners[kept], self.difficult[kept]
@@ -65,11 +65,11 @@ class Annotation:
 
 
 def check_pixels(annotations: Sequence[Annotation], file: str) -> None:
-    """See to it that the corners of a file's images are pixels.
+    """Check that the corners in a file are pixels.
 
     Raises:
-        ValueError: all boxes of an image, or more than half of those of the file, are within 0..1
-            and have fractions.
+        ValueError: all boxes of an image, or more than half of the boxes of the file, are within
+            0..1 and have fractions.
     """
     within = [
         ((each.corners >= -SLACK) & (each.corners <= 1 + SLACK)).all(axis=1) for each in annotations
@@ -103,8 +103,8 @@ def mend_boxes(
         unit: of the corners, as in ``Annotation``.
 
     Returns:
-        Boxes ``(M, 4)`` with area above 0, which of the N they are ``(N,)``, repairs by kind. A box
-        of which more than SLIP would be cut away is dropped: that mends nothing.
+        Boxes ``(M, 4)`` with area above 0, a mask ``(N,)`` of the boxes kept, and the number of
+        repairs by kind. A box is dropped if clipping would remove more than SLIP of its area.
     """
     ordered = np.concatenate(
         [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
@@ -132,13 +132,13 @@ def make_record(
     size: tuple[int, int],
     classes: Sequence[str],
 ) -> tuple[ImageRecord, Counter[str]]:
-    """The record of an annotation, its boxes mended, and the repairs by kind.
+    """The record of an annotation, with its boxes repaired, and the number of repairs by kind.
 
     Args:
         annotation: as read from its file.
         image_id: the record's name.
-        path: of the record's image; not opened.
-        size: (height, width) the boxes are clipped to.
+        path: of the record's image, which is not opened.
+        size: (height, width) to which the boxes are clipped.
         classes: names that labels index.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From annotated images of any format to a ``Dataset``: images measured, boxes mended, counted."""
+"""Makes a ``Dataset`` from annotated images of any format: measures images and repairs boxes."""
 
 import logging
 from collections import Counter
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image and what its annotation says.
+    """An image and its annotation.
 
     Attributes:
-        image_id: the name it has in lists and results.
+        image_id: the image's name in lists and results.
         path: of the image.
-        annotation: as it stands.
+        annotation: without repairs.
     """
 
     image_id: str
@@ -41,19 +41,20 @@ def assemble(
     """The records of a split, in its order.
 
     Args:
-        labelled: its images.
+        labelled: images of the split.
         split: its name, for messages.
         classes: names that labels index.
-        images: False opens none whose size the annotation gives; that is the record's.
-        strict: an image that cannot be read is an error; otherwise it is left out.
+        images: False opens no image whose annotation gives the size; the record has this size.
+        strict: an unreadable image is an error; otherwise it is left out.
 
     Returns:
-        The records, the repairs by kind, each logged as one warning, and the images left out.
+        The records, the number of repairs by kind (one logged warning per kind), and the images
+        left out.
 
     Raises:
-        FileNotFoundError: an image is not there.
-        ValueError: an object of another class, a size that is not the image's, or no image that
-            can be read.
+        FileNotFoundError: an image is missing.
+        ValueError: an object has another class, an annotated size differs from the image's, or no
+            image can be read.
     """
     records: list[ImageRecord] = []
     repairs: list[tuple[str, str]] = []
@@ -81,13 +82,13 @@ def assemble(
 def count_objects(
     annotations: Sequence[Annotation], split: str, *, needed: bool, expected: str
 ) -> None:
-    """Say how many images have no object.
+    """Log how many images have no object.
 
     Args:
         annotations: of the split's images.
         split: its name, for messages.
-        needed: whether there must be objects, as to know the classes.
-        expected: what an object looks like in this format.
+        needed: whether there must be objects, for example to find the classes.
+        expected: form of an object in this format, for messages.
 
     Raises:
         ValueError: no image has an object, and objects are needed.
@@ -106,7 +107,7 @@ def count_objects(
 
 
 def _counted(repairs: list[tuple[str, str]], split: str) -> Counter[str]:
-    """Repairs by kind, each logged as one warning that names the first file."""
+    """Number of repairs by kind; logs one warning per kind, which names the first file."""
     counts = Counter(kind for kind, _ in repairs)
     first = dict(reversed(repairs))
     for kind, count in counts.items():
@@ -115,7 +116,7 @@ def _counted(repairs: list[tuple[str, str]], split: str) -> Counter[str]:
 
 
 def _annotated_size(each: Labelled) -> tuple[int, int]:
-    """The size by the annotation, or else by the image."""
+    """The size from the annotation or, if it has none, from the image."""
     if each.annotation.size is not None:
         return each.annotation.size
     if each.path.is_file():
@@ -126,7 +127,7 @@ def _annotated_size(each: Labelled) -> tuple[int, int]:
 
 
 def _check_size(annotation: Annotation, path: Path, size: tuple[int, int]) -> None:
-    """The upright image's size must be the annotated one."""
+    """Check that the upright image has the annotated size."""
     if annotation.size in (None, size):
         return
     cause = "the boxes were drawn on another version of the image: label this one, or use that one"

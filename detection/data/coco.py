@@ -1,4 +1,4 @@
-"""COCO's JSON: one file of all images, or one a split."""
+"""Reads COCO's JSON: one file for all images, or one per split."""
 
 import json
 import logging
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def coco_files(folder: DataFolder) -> tuple[list[Path], list[Path]]:
-    """The JSON files of labels in COCO's form, and those of detections, which have scores.
+    """The JSON files of labels in COCO's format, and those of detections, which have scores.
 
-    Labels are files with COCO's parts, or cut off before the last of them.
+    A file of labels has COCO's parts, or is cut off before the last part.
     """
     labels: list[Path] = []
     detections: list[Path] = []
@@ -46,12 +46,15 @@ def _is_coco(text: str) -> bool:
 
 
 def _has_scores(text: str) -> bool:
-    """Whether annotations have scores, as detections have; some tools give each label a 1."""
+    """Whether annotations have scores like detections; a score of 1 is ignored, as in some labels.
+
+    Some labelling tools write a score of 1 for every label.
+    """
     if '"score"' not in text:
         return False
     try:
         content = json.loads(text)
-    except (RecursionError, ValueError):  # is refused where it is read
+    except (RecursionError, ValueError):  # reading it gives the error
         return False
     entries = content.get("annotations") if isinstance(content, dict) else content
     entries = entries if isinstance(entries, list) else []
@@ -60,14 +63,14 @@ def _has_scores(text: str) -> bool:
 
 
 def read_coco(folder: DataFolder) -> Source:
-    """The annotations of all COCO files below a folder; detections are passed over.
+    """The annotations of all COCO files below a folder; files of detections are ignored.
 
     An image that a file lists without annotations has no objects. ``iscrowd`` and ``ignore`` make
-    an object difficult. A box that is missing, or without area, is that of the segmentation.
+    an object difficult. If a box is missing or has no area, the segmentation's box is used.
 
     Raises:
-        FileNotFoundError: a listed image is not there.
-        ValueError: a file is broken or contradicts itself, or there are detections alone.
+        FileNotFoundError: a listed image is missing.
+        ValueError: a file is broken or inconsistent, or all files are detections.
     """
     files, scored = coco_files(folder)
     if scored:
@@ -152,7 +155,7 @@ def _by_id(
 
 
 def _key(given: Any) -> int | str | None:
-    """An id, whole numbers as such however they are written: 1, 1.0 and "1"; None for no id."""
+    """An id; 1, 1.0 and "1" are all the integer 1. None if the value is not an id."""
     if isinstance(given, float) and given.is_integer():
         return int(given)
     if isinstance(given, str) and re.fullmatch(r"0|-?[1-9]\d{0,18}", given, re.ASCII):
@@ -200,7 +203,7 @@ def _box(entry: Mapping[str, Any], size: tuple[int, int] | None, source: str) ->
 
 
 def _box_of_outline(outline: Any, size: tuple[int, int] | None, source: str) -> list[float]:
-    """The box around polygons, or around a mask as COCO packs it."""
+    """The box x, y, width, height around polygons, or around COCO's encoded mask."""
     try:
         if isinstance(outline, dict):
             given = outline.get("size") or size
@@ -213,7 +216,7 @@ def _box_of_outline(outline: Any, size: tuple[int, int] | None, source: str) -> 
             return [float(each) for each in mask.toBbox(packed)]
         points = np.concatenate([np.array(part, np.float64).reshape(-1, 2) for part in outline])
         low, high = points.min(axis=0), points.max(axis=0)
-    except Exception as error:  # pycocotools raises whatever its parts raise
+    except Exception as error:  # pycocotools raises many kinds of errors
         raise ValueError(
             f"{source} has a segmentation that is neither polygons nor COCO's mask ({error})"
         ) from error

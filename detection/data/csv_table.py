@@ -1,6 +1,6 @@
-"""CSV tables with a header, a row an object: TensorFlow's and Roboflow's, and VoTT's.
+"""Reads CSV tables with a header and one row per object, as TensorFlow, Roboflow and VoTT write.
 
-The corners are VOC's, counted from 1 with both inside the box: such tables are made of VOC's XML.
+Such tables are made from VOC's XML, so the corners are VOC's: counted from 1, both inside the box.
 """
 
 import csv
@@ -20,7 +20,7 @@ from files.text import read_text
 
 NAME = "a CSV table"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# A column, and what VoTT calls it.
+# Names of a column; the second is VoTT's.
 FILE, CLASS = ("filename", "image"), ("class", "label")
 
 Row = Mapping[str, str | None]
@@ -36,11 +36,11 @@ def csv_files(folder: DataFolder) -> list[Path]:
 
 
 def read_csv(folder: DataFolder) -> Source:
-    """The annotations of the tables below a folder; the size is checked where a table gives it.
+    """The annotations of the tables below a folder.
 
     Raises:
-        FileNotFoundError: an image is not there.
-        ValueError: a column is missing, or a row is wrong.
+        FileNotFoundError: an image is missing.
+        ValueError: a column is missing, or a row is invalid.
     """
     files = csv_files(folder)
     splits: dict[Path, str] = {}
@@ -60,7 +60,7 @@ def _table(text: str) -> "csv.DictReader[str]":
     table = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = table.fieldnames
-    except csv.Error:  # no header, so no table that is read
+    except csv.Error:  # no header, so not a table of annotations
         names = ()
     table.fieldnames = [name.strip().lower() for name in names or ()]
     return table
@@ -108,7 +108,7 @@ def _field(row: Row, names: tuple[str, ...]) -> str | None:
 
 
 def _annotation(rows: list[tuple[str, Row]]) -> Annotation:
-    """The rows of one image."""
+    """The annotation from the rows of one image."""
     sizes = {as_size(row.get("height"), row.get("width"), source): source for source, row in rows}
     if len(sizes) > 1:
         first, second, *_ = sizes.values()

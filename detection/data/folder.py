@@ -1,7 +1,8 @@
-"""A folder of images and annotations in whatever order, listed once; which file belongs to which.
+"""The files below a folder of images and annotations, and which annotation belongs to which image.
 
-The id of an image is its path below the folder without ending, without the name of a split
-(``train``, ``val2017``) and without an ``images``: ``train/images/day2/a.1.jpg`` is ``day2/a.1``.
+The folder may have any structure. The id of an image is its path below the folder, without the
+extension, the folder of a split (``train``, ``val2017``) and a folder ``images``: the id of
+``train/images/day2/a.1.jpg`` is ``day2/a.1``.
 """
 
 import os
@@ -15,30 +16,31 @@ from detection.data.split_names import split_folders, split_word
 from files.image_folders import images_below
 from files.names import check_image_id, folded
 
-# Images that commands draw of the data, which may lie among them.
+# Images that commands draw from the data, and may write into the data's folder.
 SHEET = "contact_sheet.png"
 DRAWN = {SHEET, "precision_recall.png"}
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-# The folders of images of no scene: VOC's masks, those that tools make beside them, and drawings.
+# Folders of images that are not photographs: VOC's masks, other tools' masks, and drawn detections.
 MASKS = {
     "detected",
     "segmentation",
     *(f"segmentation{what}{how}" for what in ("class", "object") for how in ("", "raw", "aug")),
 }
-# Photographs that Pillow does not open.
+# Extensions of photographs that Pillow does not open.
 UNREAD = (".heic", ".heif", ".dng")
-# What tells a run's folder.
+# A folder with these files is a run folder.
 RUN_FILES = {"config.yaml", "metrics.jsonl"}
 
 
 class DataFolder:
-    """The files below a folder; hidden ones, such as a Mac's ``._a.xml``, are passed over.
+    """The files below a folder.
 
-    So are those of a training's run, which may lie among its data: drawn images, lists of images;
-    what commands draw of the data; and masks in VOC's folders whose images are there.
+    Ignored are hidden files, such as ``._a.xml`` from a Mac; run folders, which have drawn images
+    and lists of images; images that commands draw from the data; and masks in VOC's folders, if
+    their images exist.
 
     Args:
-        root: of the data.
+        root: folder of the data.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -58,7 +60,7 @@ class DataFolder:
         self._unquoted = _grouped((unquote(image.stem), image) for image in self.images)
         self.places = {up for path in (*images, *files) for up in path.parents}
         self._splits = split_folders(self.places)
-        # The split of each folder's files, and its names but for those of splits.
+        # For each folder, its split, and its path without the folders of splits.
         self._split: dict[PurePath, str | None] = {Path(): None}
         self._plain: dict[PurePath, list[str]] = {Path(): []}
         for place in sorted(self.places - {Path()}, key=lambda place: len(place.parts)):
@@ -68,26 +70,26 @@ class DataFolder:
         holding = {path.parent for path in self.images}
         self._shared = len(Path(os.path.commonpath(holding)).parts) if holding else 0
         pairs = {path.with_suffix("") for path in self.images}
-        # Folders whose images have files of such an ending beside them.
+        # Folders whose images have a file of the same name beside them, and its extension.
         self._beside = {
             (path.parent, path.suffix) for path in self.others if path.with_suffix("") in pairs
         }
-        # Images by where they are named as for another place, and by this name.
+        # Images that were matched by the end of a name only, by source and name.
         self.guessed: dict[tuple[str, str], Path] = {}
 
     def ending(self, *suffixes: str) -> list[Path]:
-        """The files, relative to the root, that end so, and are no images."""
+        """The files with these extensions, relative to the root; without images."""
         return [path for path in self.others if path.suffix.lower() in suffixes]
 
     def split_of(self, path: PurePath) -> str | None:
-        """The split that the folders of a file, relative to the root, tell: the innermost does."""
+        """The split of a file, relative to the root, from its innermost folder named as a split."""
         return self._split[path.parent]
 
     def image_id(self, image: PurePath) -> str:
         """The id of an image, relative to the root.
 
         Raises:
-            ValueError: it is no name that a list can hold.
+            ValueError: the id cannot be written in a list.
         """
         folders = list(image.parts[:-1])
         of_split = next((up for up in image.parents if up in self._splits), None)
@@ -101,17 +103,17 @@ class DataFolder:
     def image_named(self, name: str, source: str, near: PurePath) -> Path:
         """The image that an annotation names, relative to the root.
 
-        A name of another place, such as a path of the machine it was labelled on, is that of the
-        one image on which most of its end fits; it is noted in ``guessed``.
+        The name may be a path on another machine, where the image was labelled. It is then matched
+        to the image whose path shares its longest end, and recorded in ``guessed``.
 
         Args:
-            name: a file name with any folders before it.
-            source: where it stands, for messages.
-            near: the file that names it, relative to the root.
+            name: a file name, with or without folders.
+            source: file and position of the name, for messages.
+            near: the file that contains the name, relative to the root.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: the name leads outside, or may be one of several images.
+            FileNotFoundError: there is no such image.
+            ValueError: the name leads outside the folder, or matches several images.
         """
         plain = name.replace("\\", "/").removeprefix("./")
         what = f"{source} names the image '{name}', which"
@@ -132,7 +134,7 @@ class DataFolder:
         raise FileNotFoundError(f"{what} is not below {self.root}; {hint}")
 
     def hint(self, stem: str) -> str:
-        """What helps where no image has a name: one is written otherwise, or of another format."""
+        """A hint if no image has a name: one is spelled differently, or its format is not read."""
         for path in (*self.images, *self.ending(*UNREAD)):
             if folded(path.stem) == folded(stem):
                 what = "is of a format that is not read: save it as JPEG or PNG"
@@ -142,13 +144,14 @@ class DataFolder:
         return ""
 
     def image_of(self, annotation: PurePath) -> Path | None:
-        """The image, relative to the root, that an annotation file of its own is of, by its name.
+        """The image, relative to the root, with the same name as an annotation file.
 
-        None where no image of its split and its folders has its name. ``a%20b.txt``, as in a URL,
-        is of ``a b.jpg`` where there is no ``a%20b.jpg``, and the other way round.
+        None if no image of the same split, in a matching folder, has this name. Names may be
+        encoded as in URLs: ``a%20b.txt`` belongs to ``a b.jpg`` if there is no ``a%20b.jpg``, and
+        vice versa.
 
         Raises:
-            ValueError: it may be of several.
+            ValueError: several images match.
         """
         split = self.split_of(annotation)
         stem = annotation.stem
@@ -162,11 +165,11 @@ class DataFolder:
         return self._nearest(same or named, annotation, f"{self.root / annotation}")
 
     def has_stem(self, annotation: PurePath) -> bool:
-        """Whether any image has the name of an annotation file, wherever it lies."""
+        """Whether an image in any folder has the name of an annotation file."""
         return unquote(annotation.stem) in self._unquoted
 
     def belong(self, annotation: PurePath, image: PurePath) -> bool:
-        """Whether the folders of an annotation's file let it be of an image (``may_belong``)."""
+        """Whether an annotation file may belong to an image, by their folders (``may_belong``)."""
         ending = annotation.suffix
         return may_belong(
             self._plain[annotation.parent],
@@ -178,7 +181,7 @@ class DataFolder:
         )
 
     def _exactly(self, written: str, near: PurePath) -> list[Path]:
-        """The images that a path names, seen from the file that has it or from any folder."""
+        """The images that a path names, relative to any folder or, with ``..``, to its file's."""
         parts = PurePath(written).parts
         if not parts:
             return []
@@ -189,7 +192,7 @@ class DataFolder:
         return [path for path in named if path.parts[-len(parts) :] == parts]
 
     def _by_end(self, written: str, near: PurePath) -> list[Path]:
-        """The images on which most of the end of a path of another place fits."""
+        """The images whose paths share the longest end with a path on another machine."""
         last = written.rpartition("/")[2]
         above = self.root.absolute().parts
         fits: dict[int, list[Path]] = defaultdict(list)
@@ -200,10 +203,10 @@ class DataFolder:
         return fits[max(fits)] if fits else []
 
     def _nearest(self, found: list[Path], near: PurePath, what: str) -> Path:
-        """Of images the one whose folders are most like a file's."""
+        """The image whose folders are most similar to those of a file."""
 
         def likeness(image: Path) -> tuple[bool, bool, int, int]:
-            """Higher is nearer: the same folder, the same split, folders shared from either end."""
+            """Same folder, same split, folders shared at the end and at the start; higher wins."""
             ours, theirs = image.parts[:-1], near.parts[:-1]
             return (
                 ours == theirs,
@@ -221,7 +224,7 @@ class DataFolder:
         return ranked[0]
 
     def _walk(self) -> tuple[set[Path], set[Path]]:
-        """The files, and the folders of runs, which are not looked into."""
+        """The files, without those of run folders, and the run folders."""
         files: set[Path] = set()
         runs: set[Path] = set()
         seen: set[str] = set()
@@ -247,5 +250,5 @@ def _grouped(named: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
 
 
 def mask(image: PurePath) -> bool:
-    """Whether an image lies in a folder of masks, such as ``SegmentationClass``."""
+    """Whether an image is in a folder of masks, such as ``SegmentationClass``."""
     return any(part.lower() in MASKS for part in image.parts[:-1])

@@ -1,4 +1,4 @@
-"""What annotated images hold, counted before hours are spent on them."""
+"""Statistics of annotated images, to find problems before a long training."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from proposals.methods import Proposals
 from proposals.opencv import WORKING_SIDE
 from proposals.selective_search import SelectiveSearch
 
-# A window that overlaps an object by less is no example of it, nor a detection.
+# Smallest IoU with an object of a positive window, and of a correct detection.
 ENOUGH = 0.5
 
 
@@ -24,10 +24,10 @@ class ClassCount:
 
     Attributes:
         name: of the class.
-        objects: how many there are.
-        difficult: how many of them are marked difficult.
-        images: how many images have one.
-        size: median (height, width) of its boxes; (0, 0) without objects.
+        objects: number of objects.
+        difficult: number of objects marked difficult.
+        images: number of images with such objects.
+        size: median (height, width) of the boxes in pixels; (0, 0) without objects.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ClassCount:
 
 
 def count_classes(data: Dataset) -> list[ClassCount]:
-    """Objects by class, in the order of the data's classes."""
+    """Counts of each class, in the order of the data's classes."""
     found = []
     for label, name in enumerate(data.classes):
         boxes = [record.boxes[record.labels == label] for record in data.records]
@@ -60,7 +60,7 @@ def duplicates(records: Sequence[ImageRecord]) -> list[list[str]]:
 
 
 def repeated_boxes(records: Sequence[ImageRecord]) -> int:
-    """How many objects have the box and the class of another of their image."""
+    """Number of objects with the same box and class as another object of their image."""
     count = 0
     for record in records:
         keys = zip(record.labels.tolist(), map(tuple, record.boxes.tolist()), strict=True)
@@ -69,9 +69,10 @@ def repeated_boxes(records: Sequence[ImageRecord]) -> int:
 
 
 def out_of_reach(record: ImageRecord, proposals: Proposals) -> NDArray[np.bool_]:
-    """Which objects ``(N,)`` are too small for a window to overlap them by ENOUGH.
+    """Which objects ``(N,)`` are too small for any window to overlap them with an IoU of ENOUGH.
 
-    The smallest window is one of the image as it is searched, at most WORKING_SIDE wide and high.
+    The size of the smallest window refers to the searched image, which has at most WORKING_SIDE
+    pixels per side.
     """
     scale = min(1.0, WORKING_SIDE / max(record.size))
     sides = (record.boxes[:, 2:] - record.boxes[:, :2]).astype(np.float64) * scale
@@ -81,14 +82,14 @@ def out_of_reach(record: ImageRecord, proposals: Proposals) -> NDArray[np.bool_]
             reached = np.prod(sides / np.maximum(sides, part.min_side), axis=1)
         elif isinstance(part, EdgeBoxes):
             reached = np.minimum(np.prod(sides, axis=1) / part.min_box_area, 1)
-        else:  # others' windows may have any size
+        else:  # imported windows may have any size
             reached = np.ones(len(sides))
         best = np.maximum(best, reached)
     return best < ENOUGH
 
 
 def sample_of(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
-    """At most so many images, in their order: one of each class first, the rest evenly spread."""
+    """At most ``count`` images, in their order, evenly spread but with every class if possible."""
     chosen: list[int] = []
     seen: set[int] = set()
     for place, record in enumerate(records):

@@ -1,4 +1,4 @@
-"""Which image a file is of, or a name is for, as far as their folders tell."""
+"""Compares folders, to find the image that an annotation file or a name belongs to."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def is_kind(folder: str) -> bool:
-    """Whether a folder's name says only what kind of files it holds, as ``labels`` does."""
+    """Whether a folder's name, such as ``labels``, only describes the kind of its files."""
     return folder.lower() in KINDS
 
 
 def unlike(ours: Iterable[str], theirs: Iterable[str]) -> tuple[list[str], list[str]]:
-    """What is left of two rows of folders without KINDS and what they share at either end."""
+    """The rest of two lists of folders without KINDS and without what both share at either end."""
     mine = [name for name in ours if not is_kind(name)]
     other = [name for name in theirs if not is_kind(name)]
     for _ in range(2):
@@ -25,16 +25,16 @@ def unlike(ours: Iterable[str], theirs: Iterable[str]) -> tuple[list[str], list[
 
 
 def may_belong(ours: Sequence[str], theirs: Sequence[str], *, beside: bool, unique: bool) -> bool:
-    """Whether the folders of an annotation and of an image let the one be of the other.
+    """Whether an annotation may belong to an image, by their folders.
 
-    Each may have one folder of its own that says its kind: a known word, or any name where there
-    is no known one. Other folders that differ contradict: ``labels/video1`` and ``images/video2``.
+    Each may have one folder for its kind of files: one of KINDS or, without one of KINDS, any name.
+    Other folders must agree: ``labels/video1`` does not belong to ``images/video2``.
 
     Args:
         ours: the annotation's folders, without those of splits.
-        theirs: the image's.
-        beside: such annotations lie beside their images, so that no folder says a kind.
-        unique: no other image has this name. Then folders may be missing on one side.
+        theirs: the image's folders, likewise.
+        beside: annotations are in the same folders as their images, so no folder is for a kind.
+        unique: no other image has this name; one side may then lack folders.
     """
     mine, other = unlike(ours, theirs)
     left = len(mine) > (0 if beside or any(map(is_kind, ours)) else 1)
@@ -43,7 +43,7 @@ def may_belong(ours: Sequence[str], theirs: Sequence[str], *, beside: bool, uniq
 
 
 def below(place: PurePath, written: str) -> Path | None:
-    """A relative path seen from a folder, without ``..``; None where it leads outside the root."""
+    """A path relative to a folder, with ``..`` resolved; None if it leads outside the root."""
     parts = list(place.parts)
     for part in PurePosixPath(written).parts:
         if part != "..":
@@ -56,28 +56,28 @@ def below(place: PurePath, written: str) -> Path | None:
 
 
 def is_foreign(written: str) -> bool:
-    """Whether a path is one of another machine or folder: absolute, with ``..``, or a URL."""
+    """Whether a path leads to another machine or folder: absolute, with ``..``, or a URL."""
     parts = written.split("/")
     return parts[0] == "" or ".." in parts or "://" in written or bool(_DRIVE.match(written))
 
 
 def plain_parts(written: str) -> list[str]:
-    """The names in a path, without what makes it absolute and without ``..``."""
+    """The names in a path, without a drive, a URL's scheme, ``.`` and ``..``."""
     parts = [part for part in written.split("/") if part not in ("", ".", "..")]
     return parts[1:] if parts and parts[0].endswith(":") else parts
 
 
 def match_length(written: str, image: PurePath, shared: int, above: Sequence[str]) -> int:
-    """How many names at the end of a path of another place are those of an image; 0: it is none.
+    """How many names a path on another machine shares with an image at the end; 0: no match.
 
-    The image's other folders must be KINDS; so must those of a path that is not foreign, or
-    numbers, as of Label Studio's uploads, or the last of ``above``.
+    The image's other folders must be KINDS. If the path is not foreign, its other folders must be
+    KINDS, numbers (as in Label Studio's uploads), or the last names of ``above``.
 
     Args:
         written: the path.
         image: relative to the root.
-        shared: so many of the image's folders are passed over, as all images are in them.
-        above: the folders that lead to the root, which a name may begin with.
+        shared: number of the image's first folders to ignore, because all images share them.
+        above: the folders of the root, with which the path may begin.
     """
     parts = plain_parts(written)
     count = shared_start(reversed(parts), reversed(image.parts))
@@ -88,7 +88,7 @@ def match_length(written: str, image: PurePath, shared: int, above: Sequence[str
 
 
 def shared_start(ours: Iterable[str], theirs: Iterable[str]) -> int:
-    """How many names two rows share from their beginning."""
+    """How many names two sequences share at the beginning."""
     count = 0
     for one, other in zip(ours, theirs, strict=False):
         if one != other:

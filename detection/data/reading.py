@@ -1,4 +1,4 @@
-"""Annotated images of any format that is read: one call, whatever somebody's folder looks like."""
+"""Reads annotated images of any supported format by one function, ``read_dataset``."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from detection.data.yolo import read_yolo
 from detection.settings.data import Data, Split
 
 READERS = {"xml": read_xml_folder, "coco": read_coco, "yolo": read_yolo, "csv": read_csv}
-# Where a run keeps the lists of a split by content.
+# Subfolder of a run for the lists of a split by content.
 LISTS = "lists"
 
 logger = logging.getLogger(__name__)
@@ -46,34 +46,33 @@ def read_dataset(
     strict: bool = False,
     kept: Path | None = None,
 ) -> Dataset:
-    """Records of a split of annotated images, in whatever format; what was found is logged.
+    """Records of a split of annotated images in any supported format; logs what was found.
 
     Args:
-        data: where they lie, and how to read them.
-        split: its name: a list of VOC's, or ``train``, ``val`` and ``test`` by folders or lists, or
-            else ``train`` and ``test`` made by content. ``trainval`` is train and ``test`` is val
-            where there are none (``voc_list``, ``resolve``); ``all`` has all images.
-        classes: class names that labels index; objects of others are left out, but in VOC's layout
-            refused. None: the names of the split's objects, in VOC's order if all are among its 20,
-            else sorted.
-        limit: the first so many images only.
-        images: False opens no image whose size the annotations give, and in VOC's layout looks for
-            none, for scoring where there are none.
-        strict: an image that cannot be read is an error; otherwise it is left out.
-        kept: folder of a run: a split made by content is written there, and found again.
+        data: location and format of the data.
+        split: name of a VOC list; or ``train``, ``val`` or ``test`` from folders or lists; or, if
+            there are none, ``train`` or ``test`` by content. If missing, ``trainval`` is train and
+            ``test`` is val (``voc_list``, ``resolve``). ``all`` has all images.
+        classes: class names that labels index. Objects of other classes are left out, but in VOC's
+            layout they are an error. None: the classes of the split's objects, in VOC's order if
+            all are among its 20, otherwise sorted.
+        limit: reads only this many images, the first ones.
+        images: False opens no image whose size the annotations give and, in VOC's layout, needs no
+            images. This is for evaluation without images.
+        strict: an unreadable image is an error; otherwise it is left out.
+        kept: run folder; a split by content is written there, and read from there later.
 
     Raises:
         FileNotFoundError: no such folder, split, annotation or image.
-        ValueError: a file that cannot be used, data that can be read in two ways, or what
-            ``read_voc`` refuses.
+        ValueError: a file is invalid, the data match two formats, or see ``read_voc``.
     """
     if not Path(data.root).is_dir():
-        find_voc_folder(data.root)  # says what helps
+        find_voc_folder(data.root)  # raises a helpful error
     form, root = data.format, Path(data.root)
     if form == "voc" or (form == "auto" and is_voc(root)):
         listed = None if data.lists is not None else voc_list(root, split)
         if listed is None and form == "voc" and data.lists is None and split != ALL:
-            listed = split  # is refused, with what helps
+            listed = split  # read_voc raises a helpful error
         if listed is not None:
             logger.info("%s: VOC's layout, split %s", root, listed)
             return read_voc(root, listed, classes, limit, images, strict=strict)
@@ -106,7 +105,7 @@ UNLABELLED = {"left_out": "left out", "background": "taken as empty"}
 def _chosen(
     source: Source, data: Data | Split, split: str, kept: Path | None
 ) -> tuple[list[Labelled], str, str]:
-    """A split's images, its name in the data, and where it is from, for people."""
+    """A split's images, its name in the data, and a description of where it comes from."""
     by_split = _by_split(source, background=data.unlabelled == "background")
     own = [name for name in by_split if name]
     everything = _everything(by_split)
@@ -136,7 +135,7 @@ def _chosen(
 def _by_content(
     everything: dict[str, Labelled], split: str, root: str, lists: Path | None
 ) -> tuple[list[Labelled], str, str]:
-    """As ``_chosen`` gives, by a split by content; ``lists`` keeps it, or has it from before."""
+    """The result of ``_chosen`` for a split by content, which is stored in ``lists`` and reused."""
     if lists is None:
         made = content_split(list(everything.values()))
         name, how = resolve(split, made, f"{root}, split by content"), "split by content"
@@ -162,7 +161,7 @@ def _by_content(
 
 
 def _warn_of_guesses(folder: DataFolder) -> None:
-    """Say how many names of images were matched by their ends only."""
+    """Log how many names of images were matched by their ends only."""
     if folder.guessed:
         (where, written), image = next(iter(folder.guessed.items()))
         logger.warning(
@@ -173,7 +172,7 @@ def _warn_of_guesses(folder: DataFolder) -> None:
 
 
 def _warn_of_new(lists: Path, everything: Mapping[str, Labelled]) -> None:
-    """Say how many images none of a run's lists names, as they came after its first training."""
+    """Log how many images are in none of a run's lists, because they were added later."""
     listed = [read_list(lists, name, everything) for name in lists_in(lists)]
     if new := len(everything) - len({each.image_id for part in listed for each in part}):
         logger.warning(
@@ -194,7 +193,7 @@ def _listed(
 
 
 def _by_split(source: Source, *, background: bool) -> dict[str, dict[str, Labelled]]:
-    """Images by split, '' where nothing tells it, and by id, sorted by path."""
+    """Images by split ('' if unknown) and by id, sorted by path."""
     folder = source.folder
     found: dict[str, dict[str, Labelled]] = {}
     for image in folder.images:
@@ -216,7 +215,7 @@ def _by_split(source: Source, *, background: bool) -> dict[str, dict[str, Labell
 
 
 def _everything(by_split: dict[str, dict[str, Labelled]]) -> dict[str, Labelled]:
-    """All images by id, which has its split before it where two splits have it."""
+    """All images by id; if two splits have the same id, its split is put before it."""
     found: dict[str, Labelled] = {}
     for split, of_split in by_split.items():
         for image_id, each in of_split.items():

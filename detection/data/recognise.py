@@ -1,4 +1,4 @@
-"""Which format a folder of annotated images is in."""
+"""Recognises the format of a folder of annotated images."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from detection.data.yolo import NAME as YOLO
 from detection.data.yolo import yolo_files
 from files.text import read_text
 
-# What tells annotations that tools write and that are not read, by the ending of their files.
+# Patterns of other tools' annotation formats, which are not read, by the extension of the files.
 FOREIGN = {
     ".json": {
         "LabelMe's JSON": '"shapes"',
@@ -33,7 +33,7 @@ FOREIGN = {
         "makesense.ai's CSV": r"(?im)\A(label_name,bbox_x\b|.+(,-?\d+){4},.+\.\w+,\d+,\d+\s*$)",
     },
 }
-# So many letters of a file are looked at.
+# Number of characters of a file that are searched for these patterns.
 BEGINNING = 100_000
 
 Format = Literal["voc", "xml", "coco", "yolo", "csv"]
@@ -48,15 +48,15 @@ def is_voc(root: str | Path) -> bool:
 
 
 def voc_list(root: str | Path, split: str) -> str | None:
-    """The list in VOC's layout that a split is read from.
+    """The list in VOC's layout from which a split is read.
 
-    Without such lists ``trainval`` is train, and ``test`` is val. None: ``all`` is asked for, or no
-    list is a split, as in CVAT's exports (``default.txt``); the data are to be read as XML and
-    split by content.
+    If they are missing, ``trainval`` is train and ``test`` is val. None if ``split`` is ``all``, or
+    if no list is a split, as in CVAT's exports (``default.txt``). The caller then reads the XML
+    files without lists and splits them by content.
     """
     names = {path.stem for path in lists_folder(find_voc_folder(root)).glob("*.txt")}
     stand_in = STAND_INS.get(split)
-    # With a trainval, a test on val would be one on images that were learned from.
+    # With a trainval, a test on val would use training images.
     if split in names or (split == "test" and "trainval" in names):
         return split
     if stand_in in names:
@@ -68,11 +68,11 @@ def recognise(folder: DataFolder) -> Format:
     """The format of a folder that is not in VOC's layout.
 
     Raises:
-        FileNotFoundError: nothing that is read is there.
+        FileNotFoundError: there are no files of a supported format.
         ValueError: there are files of several formats.
     """
     if any("ImageSets" in path.parts for path in folder.ending(".txt")):
-        find_voc_folder(folder.root)  # VOC's layout lies further down, and this says so
+        find_voc_folder(folder.root)  # VOC's layout is in a subfolder; raises an error that says so
     named, labels = yolo_files(folder)
     coco, detections = coco_files(folder)
     found: dict[Format, tuple[str, list[Path]]] = {
@@ -89,7 +89,7 @@ def recognise(folder: DataFolder) -> Format:
             + " or ".join(f"--data.format {key}" for key in there)
         )
     if not there and detections:
-        return "coco"  # which says what is wrong with them
+        return "coco"  # its reader raises the error
     if not there:
         raise FileNotFoundError(_nothing_there(folder))
     return next(iter(there))
@@ -116,7 +116,7 @@ def _nothing_there(folder: DataFolder) -> str:
 
 
 def _foreign(folder: DataFolder) -> str | None:
-    """Annotations that tools write and that are not read."""
+    """The first annotations found in another tool's format, for messages; None if none."""
     for ending, signs in FOREIGN.items():
         for path in folder.ending(ending)[:FEW]:
             text = read_text(folder.root / path)

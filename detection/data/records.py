@@ -1,4 +1,4 @@
-"""Annotated images as the rest of the project sees them."""
+"""Annotated images in the form that all later stages use."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ from files.writing import content_digest
 
 logger = logging.getLogger(__name__)
 
-# What Roboflow calls the versions that it makes of an image.
+# Names of the augmented versions of an image that Roboflow makes.
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}\.\w+")
 
 
@@ -25,14 +25,14 @@ class ImageRecord:
     """One annotated image.
 
     Attributes:
-        image_id: the name result files use, unique in its split; it may hold dots, spaces and
-            subfolders, and never leads out of a folder.
+        image_id: the image's name in result files, unique in its split. It may have dots, spaces
+            and subfolders, but never leads out of a folder.
         path: of the image.
         size: (height, width) in pixels.
         boxes: ``(N, 4)`` float32 ground truth, half-open pixels, inside the image, area above 0.
         labels: ``(N,)`` int64, index into the dataset's classes.
-        difficult: ``(N,)`` bool; such objects count neither for nor against a detector.
-        mirrored: the image is the file's, mirrored left to right, and so are the boxes.
+        difficult: ``(N,)`` bool; such objects are ignored in evaluation.
+        mirrored: whether the file's image and its boxes are mirrored left to right.
     """
 
     image_id: str
@@ -44,31 +44,31 @@ class ImageRecord:
     mirrored: bool = False
 
     def read(self) -> NDArray[np.uint8]:
-        """The image, ``(H, W, 3)`` RGB; errors as ``read_image``."""
+        """The image, ``(H, W, 3)`` RGB; errors: see ``read_image``."""
         image = read_image(self.path)
         return np.ascontiguousarray(image[:, ::-1]) if self.mirrored else image
 
     def turned(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Windows ``(P, 4)`` of the file's image, in this one."""
+        """Windows ``(P, 4)`` of the file's image, mirrored if this record is."""
         return flip_boxes(windows, self.size[1]) if self.mirrored else windows
 
     def mirror(self) -> "ImageRecord":
-        """The image and its boxes mirrored left to right."""
+        """The record with its image and boxes mirrored left to right."""
         boxes = flip_boxes(self.boxes, self.size[1])
         return replace(self, boxes=boxes, mirrored=not self.mirrored)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A split: its records in the split's order, and the class names labels point into.
+    """A split: its records in the split's order, and the class names that labels index.
 
     Attributes:
-        records: annotated images; an image without objects is kept.
+        records: annotated images, including images without objects.
         classes: names of the K classes.
-        repairs: how many annotations and images were mended on reading, by kind of repair.
-        unreadable: images of the split that are left out, by id; each with a sentence that names
-            the file and the reason.
-        split: its name in the data, which may be another than was asked for; empty if it has none.
+        repairs: number of annotations and images repaired during reading, by kind.
+        unreadable: by id, the images that were left out; each with a sentence that names the file
+            and the reason.
+        split: its name in the data, which may differ from the requested name; empty if it has none.
     """
 
     records: tuple[ImageRecord, ...]
@@ -78,15 +78,15 @@ class Dataset:
     split: str = ""
 
     def with_mirrored(self) -> "Dataset":
-        """The images, and after them each of them mirrored."""
+        """The records, followed by their mirrored versions."""
         mirrored = tuple(record.mirror() for record in self.records)
         return replace(self, records=self.records + mirrored)
 
     def without(self, unreadable: Mapping[str, str]) -> "Dataset":
-        """The split with more images left out; each is logged as a warning.
+        """The split without more images; each is logged as a warning.
 
         Args:
-            unreadable: by id, a sentence that names the file and the reason.
+            unreadable: the images by id; each with a sentence that names the file and the reason.
 
         Raises:
             ValueError: no image is left.
@@ -104,10 +104,10 @@ class Dataset:
 
 
 def copies(paths: Sequence[Path]) -> list[str]:
-    """For each image a word that it shares with its copies: the digest of one of them.
+    """For each image, a string that it shares with its copies: the digest of one of them.
 
-    Copies are files of the same bytes, and Roboflow's versions of an image, turned or darkened,
-    which are called ``NAME.rf.HASH.jpg``.
+    Copies are files with the same bytes, and Roboflow's augmented versions of an image, rotated or
+    darkened, which have names like ``NAME.rf.HASH.jpg``.
     """
     digests = [content_digest(path) for path in paths]
     words: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a reader of a format finds in a folder: annotations by image, and the splits there are."""
+"""The result of a format's reader: annotations and splits of the images in a folder."""
 
 import math
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ class Source:
 
     Attributes:
         folder: of the data.
-        described: the format and its files, for people.
+        described: the format and its files, for messages.
         annotations: by image, relative to the folder.
-        splits: of images whose split something else than their folder tells.
+        splits: of images whose split does not come from their folder.
     """
 
     folder: DataFolder
@@ -26,10 +26,10 @@ class Source:
     splits: Mapping[Path, str] = field(default_factory=dict)
 
     def add(self, image: Path, annotation: Annotation) -> None:
-        """Note an image's annotation.
+        """Add an image's annotation.
 
         Raises:
-            ValueError: the image has one already.
+            ValueError: the image already has one.
         """
         if image in self.annotations:
             first, second = self.annotations[image].source, annotation.source
@@ -40,15 +40,15 @@ class Source:
         self.annotations[image] = annotation
 
     def split_of(self, image: Path) -> str | None:
-        """The split of an image; None where nothing tells it."""
+        """The split of an image; None if it is unknown."""
         return self.splits.get(image) or self.folder.split_of(image)
 
 
 def number(text: object, source: str, what: str) -> float:
-    """A finite number that a file gives.
+    """A value from a file as a finite number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not a finite number.
     """
     try:
         value = math.nan if isinstance(text, bool) else float(text)  # type: ignore[arg-type]
@@ -60,10 +60,10 @@ def number(text: object, source: str, what: str) -> float:
 
 
 def flag(value: object, source: str, what: str) -> bool:
-    """Whether a flag is set: 0, 1, true or false, as a text too; one that is missing is not.
+    """Whether a flag is set: 0, 1, true or false, also as text; a missing flag is not set.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value is something else.
     """
     known = {"": False, "0": False, "1": True, "false": False, "true": True}
     text = "" if value is None else str(value).strip().lower().removesuffix(".0")
@@ -73,16 +73,16 @@ def flag(value: object, source: str, what: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut off where it is long."""
+    """A value for a message, cut off after 77 characters if it has more than 80."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def as_size(height: object, width: object, source: str) -> tuple[int, int] | None:
-    """(height, width) as given; None where one is missing or zero.
+    """(height, width) from a file; None if a side is missing or zero.
 
     Raises:
-        ValueError: one is no number.
+        ValueError: a side is not a number.
     """
     sides = [int(number(side or 0, source, "the image's size")) for side in (height, width)]
     return (sides[0], sides[1]) if min(sides) > 0 else None

@@ -1,4 +1,4 @@
-"""The splits that the names of folders and files tell."""
+"""Derives splits from the names of folders and files."""
 
 import re
 from collections import defaultdict
@@ -12,7 +12,7 @@ _WORDS = {
     "trainval": "trainval",
 }
 SPLIT_WORDS = {**_WORDS, **{f"{word}set": split for word, split in _WORDS.items()}}
-# Words that say what kind of files a folder holds, and nothing of which images they are of.
+# Names of folders that describe the kind of files in them, not which images they belong to.
 KINDS = {
     *("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "obj", "data"),
     *("labels", "label", "annotations", "annotation", "annots", "annot", "boxes", "xml", "xmls"),
@@ -21,20 +21,21 @@ KINDS = {
 
 
 def split_word(name: str) -> str | None:
-    """The split that a file's name tells: train, val, test or trainval; None where it is none.
+    """The split in a file's name: train, val, test or trainval; None if there is none.
 
-    ``valid``, ``instances_val2017`` and ``Validation set`` all are ``val``.
+    ``valid``, ``instances_val2017`` and ``Validation set`` are all ``val``.
     """
     words = re.findall(r"[a-z]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def split_folders(folders: Iterable[PurePath]) -> dict[PurePath, str]:
-    """Those of some folders whose names tell a split, and which.
+    """The folders whose names are splits, and these splits.
 
-    A name does if it is a split's word, but for digits, single letters and KINDS: ``train2017``,
-    ``obj_train_data``. With other words, as in ``street_train``, it does only if a folder beside
-    it has the same name with another split's word: ``street_test``. ``train station`` tells none.
+    A name is a split if it is a split's word, apart from digits, single letters and KINDS:
+    ``train2017``, ``obj_train_data``. A name with other words, such as ``street_train``, is a split
+    only if a folder beside it has the same name with another split's word: ``street_test``.
+    ``train station`` is not a split.
     """
     found: dict[PurePath, str] = {}
     named: dict[PurePath, dict[PurePath, str]] = defaultdict(dict)

@@ -1,7 +1,8 @@
-"""Which images a split has: by the data's own folders or lists, by lists given, or by content.
+"""The images of a split: from the data's own folders or lists, from given lists, or by content.
 
-A split by content holds a fifth of the images back. It depends on the images' bytes: the same every
-time, whatever the files are called, but that copies of an image are on one side (``copies``).
+A split by content holds back a fifth of the images for the test. It depends only on the images'
+bytes, not on the names of the files, so it is the same every time. Copies of an image are in the
+same part (``copies``, which also uses Roboflow's names).
 """
 
 import logging
@@ -22,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 HELD_BACK = 0.2
 ALL = "all"
-# What stands in for a split that is not there.
+# The split that replaces a missing one.
 STAND_INS = {"trainval": "train", "test": "val"}
 
 
 def resolve(split: str, there: Iterable[str], where: str) -> str:
-    """The name that a split has in the data: ``valid`` is ``val``; see STAND_INS.
+    """The name of a split in the data: ``valid`` is ``val``; STAND_INS replace missing splits.
 
     Raises:
         FileNotFoundError: no such split.
@@ -36,7 +37,7 @@ def resolve(split: str, there: Iterable[str], where: str) -> str:
     wanted = SPLIT_WORDS.get(split, split)
     stand_in = STAND_INS.get(wanted, wanted)
     if wanted == "test" and "trainval" in known:
-        stand_in = wanted  # a test on val would be one on images that were learned from
+        stand_in = wanted  # a test on val would use training images
     for name in (split, wanted, stand_in):
         if name in known:
             return name
@@ -48,9 +49,10 @@ def resolve(split: str, there: Iterable[str], where: str) -> str:
 def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
     """Ids of ``train`` and ``test``, each in the order of ``labelled``.
 
-    Each class has an image in train, and one in test if one can be spared: an image with a class
-    of no other image is none. If each image is such a one, that which takes the fewest classes
-    from train is held back all the same: of two different images or more one is in test.
+    Every class has an image in train and, if possible, one in test. An image goes to test only if
+    each of its classes keeps another image in train. If no image satisfies this, the image that
+    removes the fewest classes from train goes to test. So with two or more different images, test
+    has at least one.
     """
     alike: dict[str, list[Labelled]] = defaultdict(list)
     for each, digest in zip(labelled, copies([each.path for each in labelled]), strict=True):
@@ -68,11 +70,11 @@ def content_split(labelled: Sequence[Labelled]) -> dict[str, list[str]]:
 
 
 def _held_back(names: Mapping[str, set[str]], times: Mapping[str, int]) -> set[str]:
-    """The images that ``content_split`` has in test, by digest.
+    """The digests of the images that ``content_split`` puts into test.
 
     Args:
-        names: of each image, in the order of digests, the classes it has.
-        times: how often each image is there.
+        names: the classes in each image, in the order of digests.
+        times: the number of copies of each image.
     """
     left = Counter(name for found in names.values() for name in found)
     rarest = sorted(left, key=lambda name: (left[name], name))
@@ -81,11 +83,11 @@ def _held_back(names: Mapping[str, set[str]], times: Mapping[str, int]) -> set[s
     covered: set[str] = set()
 
     def may_go(digest: str) -> bool:
-        """Whether each class of an image has another one left."""
+        """Whether each class of an image has another image left in train."""
         return digest not in held and all(left[name] > 1 for name in names[digest])
 
     def hold(digest: str) -> None:
-        """Hold an image back."""
+        """Put an image into test."""
         held.add(digest)
         covered.update(names[digest])
         left.subtract(names[digest])
@@ -113,13 +115,14 @@ def _held_back(names: Mapping[str, set[str]], times: Mapping[str, int]) -> set[s
 
 
 def make_lists(folder: Path, labelled: Sequence[Labelled]) -> bool:
-    """Write the lists of a split by content, an id a line, if they are not there.
+    """Write the lists of a split by content, one id per line, if they do not exist.
 
-    Of lists whose writer was killed or still writes one may be there; the others, which depend on
-    the images alone, are added. A single list of other ids is somebody's own, and stays so.
+    If writing was killed, or another process is still writing, there may be only one list. The
+    other list depends only on the images, so it is added. A single list with other ids is the
+    user's own, and nothing is added.
 
     Returns:
-        Whether any was written.
+        Whether a list was written.
     """
     there = {path.stem: path for path in folder.glob("*.txt")}
     if len(there) > 1:
@@ -135,9 +138,9 @@ def make_lists(folder: Path, labelled: Sequence[Labelled]) -> bool:
 
 
 def known_only(test: Sequence[Labelled], classes: Iterable[str]) -> list[Labelled]:
-    """The images of a test without objects of classes that the training has none of, counted.
+    """The images of a test without objects of classes that the training lacks; logs their number.
 
-    A name that differs from a known one only in how it is written stays, to be refused.
+    A name that differs from a known one only in spelling is kept, so that it raises an error later.
     """
     known = {folded(name) for name in classes}
     names = Counter(
@@ -159,13 +162,13 @@ def read_list(folder: Path, split: str, labelled: Mapping[str, Labelled]) -> lis
     """The images of ``<split>.txt`` in a folder of lists, in its order.
 
     Args:
-        folder: of lists; a line is an id, or the name of its image.
-        split: which list.
+        folder: of lists; each line is an id or the file name of an image.
+        split: name of the list.
         labelled: the data's images by id.
 
     Raises:
         FileNotFoundError: no such list.
-        ValueError: a line names no labelled image, or one a second time; or there is none.
+        ValueError: a line does not name a labelled image, or repeats one; or the list is empty.
     """
     path = folder / f"{check_file_name(split, 'the split')}.txt"
     found: dict[str, Labelled] = {}
@@ -192,7 +195,7 @@ def lists_in(folder: Path) -> list[str]:
     """The names of the lists in a folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there are no lists.
     """
     names = sorted(path.stem for path in folder.glob("*.txt"))
     if not names:

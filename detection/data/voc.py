@@ -1,23 +1,23 @@
-"""VOC reader: annotated images from a folder in VOC's layout, official or your own.
+"""Reads annotated images from a folder in VOC's layout, official or your own.
 
-The layout is ``Annotations/<id>.xml``, ``JPEGImages/<id>.jpg`` (or another ending of an image) and
-``ImageSets/Main/<split>.txt`` with one id a line. What a hand-made data set gets wrong is mended
-and counted, or left out and counted, or refused in a sentence that names the file:
+The layout is ``Annotations/<id>.xml``, ``JPEGImages/<id>.jpg`` (or another image's extension) and
+``ImageSets/Main/<split>.txt`` with one id per line. Errors in hand-made data are repaired and
+counted, left out and counted, or refused by an error that names the file:
 
 ======================================================  ========================================
 corners in the wrong order (xmin > xmax, ymin > ymax)   swapped, counted
 box partly outside the image (xmin = 0 included)        clipped, counted
-box of which more than half is outside                  dropped, counted apart
+box with more than half outside                         dropped, counted separately
 box wholly outside, (0, 0, 0, 0) included               dropped, counted
 most boxes of a file within 0..1                        refused: relative coordinates
 no ``difficult``, or an empty one                       not difficult
 ``difficult`` is ``Unspecified``                        not difficult, counted
-no ``size``, or one of zero                             the image's own
-``size`` that is not the upright image's                refused: the boxes belong to another one
+no ``size``, or one of zero                             the image's own size is used
+``size`` that is not the upright image's                refused: boxes of another version
 XML that does not parse, a missing or wrong field       refused
 an image without objects                                kept, counted
 no object in the whole split, and no classes given      refused
-classes that differ by case or white space only         kept apart, warned of
+classes that differ only in case or white space         kept separate, with a warning
 an image whose last rows are missing                    used, counted
 an image that cannot be read                            left out, listed; refused if ``strict``
 ======================================================  ========================================
@@ -64,24 +64,24 @@ def read_voc(
     """Records of a split, in its order.
 
     Args:
-        root: folder that holds ``Annotations``, or a ``VOCdevkit`` that holds ``VOC2007``.
+        root: folder with ``Annotations``, or a ``VOCdevkit`` with ``VOC2007``.
         split: name of a file in ``ImageSets/Main``, without ``.txt``. A second column of -1, 0 or 1
-            (VOC's per-class lists) is passed over.
-        classes: class names that labels index. None: the names found in the annotations read, in
-            VOC's official order if all are among its 20, else sorted.
-        limit: read the first so many ids only.
-        images: False looks for no image, for scoring where there are none: a record's path is
-            what it would be, and its size is the annotation's, which must then give one.
-        strict: an image that cannot be read is an error; otherwise it is left out.
+            (VOC's per-class lists) is ignored.
+        classes: class names that labels index. None: the names in the annotations read, in VOC's
+            official order if all are among its 20, otherwise sorted.
+        limit: reads only this many ids, the first ones.
+        images: False needs no images, for evaluation without them. A record then has the path that
+            its image would have, and the size from its annotation, which must give one.
+        strict: an unreadable image is an error; otherwise it is left out.
 
     Returns:
-        The records, boxes half-open and inside the image, the repairs by kind, each logged as one
-        warning, and the images left out.
+        The records, with half-open boxes inside the image; the number of repairs by kind (one
+        logged warning per kind); and the images left out.
 
     Raises:
         FileNotFoundError: no such folder, split, annotation or image.
-        ValueError: a file that cannot be used, no object at all where no classes are given, an
-            object of a class not in ``classes``, or no image that can be read.
+        ValueError: a file is invalid, there is no object and no classes are given, an object has a
+            class not in ``classes``, or no image can be read.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more (or none), got {limit}")
@@ -120,10 +120,12 @@ def _read_annotations(folder: Path, image_ids: Sequence[str], split: str) -> lis
 def class_names(
     annotations: Sequence[Annotation], classes: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """The given classes, or those of the objects: in VOC's order if all are its, else sorted.
+    """The given classes or, with None, those of the objects: in VOC's order if all are VOC's.
+
+    Otherwise the objects' classes are sorted.
 
     Raises:
-        ValueError: none is given, one is given twice, or one is no name of a class.
+        ValueError: ``classes`` is empty, or has a repeated or invalid name.
     """
     if classes is None:
         found = {name for annotation in annotations for name in annotation.names}
@@ -139,7 +141,7 @@ def class_names(
 
 
 def _warn_of_alike(names: Sequence[str]) -> None:
-    """One warning of all classes that are probably another one, written otherwise."""
+    """Log one warning about all classes that are probably the same, spelled differently."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(folded(name), []).append(name)

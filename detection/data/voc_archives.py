@@ -1,4 +1,4 @@
-"""The official VOC 2007 archives: fetched, resumed after a break, checked, unpacked."""
+"""Downloads, checks and unpacks the official VOC 2007 archives; broken downloads are resumed."""
 
 import hashlib
 import http.client
@@ -14,8 +14,8 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from files.writing import save_text
 
 CHUNK = 1 << 20  # bytes
-SILENCE = 60  # seconds without a byte until the server counts as gone
-BROKEN = (OSError, http.client.HTTPException)  # of which URLError and timeouts are kinds
+SILENCE = 60  # seconds without data after which the connection counts as lost
+BROKEN = (OSError, http.client.HTTPException)  # includes URLError and timeouts
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fetch (bytes) or an unpacking (files) has come.
+    """Progress of a download (bytes) or an unpacking (files).
 
     Attributes:
-        done: of ``total``, what an earlier call left included.
-        total: None where the server does not say.
+        done: of ``total``, including what an earlier call downloaded.
+        total: None if the server does not give it.
     """
 
     done: int
@@ -58,20 +58,21 @@ def is_unpacked(archive: Archive, folder: Path) -> bool:
 
 
 def fetch(archive: Archive, folder: Path, base: str | None = None) -> Iterator[Progress]:
-    """Fetch the archive to ``folder / archive.name``, yielding after each megabyte.
+    """Download the archive to ``folder / archive.name``, yielding after each megabyte.
 
-    An archive that lies there already (put there by hand, say) is only checked. What a broken call
-    left in ``<name>.part`` is taken up where it ends, or from the start if the server cannot.
+    An archive that is already there, for example put there by hand, is only checked. A download
+    that broke off left ``<name>.part``; it is resumed from there, or from the start if the server
+    does not support resuming.
 
     Args:
-        archive: what to fetch.
-        folder: where to; made if missing.
+        archive: to download.
+        folder: of the archive; created if missing.
         base: URL of a mirror's folder; None: the official server.
 
     Raises:
-        RuntimeError: no answer, or it broke off; the same call resumes.
-        ValueError: the file is not the official one. A fetched one is deleted, one put there by
-            hand is left.
+        RuntimeError: the server does not answer, or the download broke off; the same call resumes.
+        ValueError: the file is not the official one. A downloaded file is deleted, a file put there
+            by hand is not.
     """
     path = folder / archive.name
     if path.exists():
@@ -90,13 +91,13 @@ def fetch(archive: Archive, folder: Path, base: str | None = None) -> Iterator[P
 
 
 def unpack(archive: Archive, folder: Path) -> Iterator[Progress]:
-    """Unpack a fetched archive into ``folder``, yielding after each file; mark it when all is done.
+    """Unpack an archive into ``folder``, yielding after each file; finally mark it as unpacked.
 
-    Names that would land outside ``folder``, links that point out of it, and devices are refused.
-    An unpacking that was broken off is done again from the start.
+    Names that lead outside ``folder``, links that point out of it, and devices are refused. An
+    unpacking that was interrupted starts again.
 
     Raises:
-        ValueError: not a tar file, or one with such a member.
+        ValueError: the archive is not a tar file, or has such a member.
     """
     path = folder / archive.name
     try:
@@ -115,7 +116,7 @@ def _mark(archive: Archive, folder: Path) -> Path:
 
 
 def _transfer(url: str, part: Path) -> Iterator[Progress]:
-    """Bring ``part`` to the length of the file at ``url``."""
+    """Download the missing rest of the file at ``url`` to ``part``."""
     done = part.stat().st_size if part.exists() else 0
     try:
         answer = _open(url, done)
@@ -153,7 +154,7 @@ def _transfer(url: str, part: Path) -> Iterator[Progress]:
 
 
 def _open(url: str, start: int) -> http.client.HTTPResponse:
-    """The server's answer for the bytes from ``start`` on."""
+    """The server's response for the bytes from ``start`` to the end."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     answer: http.client.HTTPResponse = urllib.request.urlopen(
         urllib.request.Request(url, headers=headers), timeout=SILENCE

@@ -1,4 +1,4 @@
-"""A folder in VOC's layout: where it is, what its lists name, what helps where one is missing."""
+"""A folder in VOC's layout: finds it, reads its lists, and gives hints if a file is missing."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -15,10 +15,10 @@ RELATIVE = "a relative path, in a config too, is of the working directory"
 
 
 def find_voc_folder(root: str | Path) -> Path:
-    """The folder that holds ``Annotations``: ``root``, or ``VOC2007`` inside it.
+    """The folder with ``Annotations``: ``root``, or ``VOC2007`` inside it.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such folder.
     """
     root = Path(root)
     for folder in (root, root / "VOC2007"):
@@ -41,29 +41,29 @@ def find_voc_folder(root: str | Path) -> Path:
 
 
 def lists_folder(folder: Path) -> Path:
-    """Where the lists of splits lie in a folder in VOC's layout."""
+    """The folder of the lists of splits in VOC's layout."""
     return folder / "ImageSets" / "Main"
 
 
 def list_path(folder: Path, split: str) -> Path:
-    """The list of a split's images, there or not.
+    """The path of a split's list, which may not exist.
 
     Raises:
-        ValueError: the split's name is not that of a file.
+        ValueError: the split's name cannot be a file name.
     """
     return lists_folder(folder) / f"{check_file_name(split, 'the split')}.txt"
 
 
 def read_split(folder: Path, split: str) -> list[str]:
-    """Image ids of ``ImageSets/Main/<split>.txt``, in its order, each once.
+    """Image ids of ``ImageSets/Main/<split>.txt``, in its order.
 
-    A line is an id, which may hold dots, spaces and subfolders. Of a line of two fields whose
-    second is -1, 0 or 1, as in VOC's lists of one class, the first is the id.
+    A line is an id, which may have dots, spaces and subfolders. If a line has two fields and the
+    second is -1, 0 or 1, as in VOC's lists of one class, the first field is the id.
 
     Raises:
         FileNotFoundError: no such list.
-        ValueError: an id that is no name below a folder, is there twice or may be read in two
-            ways; or no id at all. The message gives file and line.
+        ValueError: an id is not a name below a folder, is repeated or is ambiguous, or the list is
+            empty. The message gives file and line.
     """
     path = list_path(folder, split)
     if not path.is_file():
@@ -82,12 +82,12 @@ def read_split(folder: Path, split: str) -> list[str]:
 
 
 def annotation_path(folder: Path, image_id: str) -> Path:
-    """The annotation of an id, there or not."""
+    """The path of an id's annotation, which may not exist."""
     return folder / "Annotations" / f"{image_id}.xml"
 
 
 def helps_annotation(folder: Path, image_id: str, listed: Path) -> str:
-    """What to do about an id without annotation: most are a file's name or have a flag.
+    """A hint for an id without annotation; often it is a file name or has a flag.
 
     Args:
         folder: in VOC's layout.
@@ -141,7 +141,7 @@ def _id_in(line: str, folder: Path, where: str) -> str:
 
 
 def _other_ids(image_id: str) -> list[str]:
-    """What may have been meant by an id: without ending, flag, or folder, or not Windows' path."""
+    """Ids that may be meant: without extension, flag or folder, or with slashes for backslashes."""
     slashed = image_id.replace("\\", "/")
     ending = PurePosixPath(slashed).suffix
     bare = slashed

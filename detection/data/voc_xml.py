@@ -1,4 +1,4 @@
-"""One VOC annotation file: what it says, nothing mended."""
+"""Reads one VOC annotation file, without repairs."""
 
 import math
 import xml.etree.ElementTree as ET
@@ -11,20 +11,20 @@ from detection.data.source import flag
 from files.names import check_class_name
 from files.text import read_xml
 
-# What makesense.ai and scripts after VOC's <pose> write for a flag.
+# makesense.ai writes this for a flag, like scripts that copy it from VOC's <pose>.
 UNSPECIFIED = "unspecified"
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Parse one annotation file; nothing is checked against the image or a class list.
+    """Parse one annotation file, without checks against the image or a list of classes.
 
-    Only direct children of ``<object>`` are read: its ``<part>`` children have boxes of their own.
-    Namespaces are passed over.
+    Only direct children of ``<object>`` are read, because its ``<part>`` children have their own
+    boxes. Namespaces are ignored.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no VOC annotation, a field is missing or wrong, or the corners are
-            relative ones.
+        ValueError: the file is not a VOC annotation, a field is missing or invalid, or the corners
+            are relative.
     """
     root = read_xml(path)
     for item in root.iter():
@@ -50,7 +50,7 @@ def read_annotation(path: Path) -> Annotation:
 
 
 def _objects(path: Path, root: ET.Element) -> list[ET.Element]:
-    """The ``<object>`` children; one written otherwise or elsewhere would vanish in silence."""
+    """The ``<object>`` children; objects elsewhere, or in other case, are an error, not ignored."""
     objects = root.findall("object")
     meant = [item for item in root.iter() if item.tag.lower() == "object"]
     if len(meant) != len(objects):

@@ -1,4 +1,4 @@
-"""The cached proposals of annotated images; images that cannot be read fall out here."""
+"""Finds the windows of annotated images, and leaves out unreadable images."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,17 +14,18 @@ from proposals.store import Windows, WindowStore, WindowUnion
 
 
 def find_windows(run: Run, split: str, data: Dataset) -> tuple[Windows, Dataset]:
-    """Propose windows, by each method asked for, on every image that has none in the cache.
+    """Find windows, by each configured method, in every image that has none in the cache.
 
-    To have windows an image must have been decoded, here or in an earlier run. Windows of a file
-    are read as they are needed; that it has some of each image is seen to first.
+    An image with windows in the cache could be decoded, so unreadable images are found here.
+    Windows of a file are read later, when needed; but here the file must have windows of every
+    image, and every image is decoded.
 
     Returns:
-        The windows, and the data without the images that cannot be read.
+        The windows, and the data without unreadable images.
 
     Raises:
-        UnreadableImage: an image cannot be read, and ``config.strict`` says to stop at the first.
-        ValueError: the file of others' windows lacks an image; or no image can be read.
+        UnreadableImage: an image cannot be read, and ``config.strict`` is set.
+        ValueError: the file of windows lacks an image; or no image can be read.
     """
     proposals = run.config.proposals
     paths = [record.path for record in data.records]
@@ -40,7 +41,7 @@ def find_windows(run: Run, split: str, data: Dataset) -> tuple[Windows, Dataset]
 
 
 def _fill(run: Run, split: str, store: WindowStore, data: Dataset) -> Dataset:
-    """Make a store's missing windows; the data without the images that cannot be read."""
+    """Make a store's missing windows; returns the data without unreadable images."""
     missing = store.missing(record.path for record in data.records)
     total = len(data.records)
     run.done_before("windows", total - len(missing), total)
@@ -51,15 +52,15 @@ def _fill(run: Run, split: str, store: WindowStore, data: Dataset) -> Dataset:
 
 
 def _decoded(run: Run, paths: Iterable[Path]) -> Iterable[tuple[Path, UnreadableImage | None]]:
-    """Each image, and why it cannot be read."""
+    """Decode each image; yields its path, and the error if it cannot be read."""
     return _pool(run)(delayed(_read)(path) for path in paths)
 
 
 def _pool(run: Run) -> Pool:
-    """By processes beside a GPU too: no network is needed, and threads would wait for each other.
+    """A pool of processes, also with a GPU, because windows need no network.
 
-    A process has OpenCV's number of threads and libc's random numbers once, so its windows are made
-    one image at a time (``proposals/opencv.py``).
+    Threads would wait for each other: OpenCV's number of threads and libc's random numbers exist
+    once per process, so a process makes windows for one image at a time (``proposals/opencv.py``).
     """
     return shared_out(run.workers, "generator_unordered", cluster=run.config.cluster)
 
@@ -75,13 +76,13 @@ def _read(path: Path) -> tuple[Path, UnreadableImage | None]:
 def _without(
     run: Run, data: Dataset, seen: Iterable[tuple[Path, UnreadableImage | None]], total: int
 ) -> Dataset:
-    """The data without the images that turn out to be unreadable as they are looked at.
+    """The data without the images that turn out to be unreadable.
 
     Args:
-        run: shows the progress; its settings say whether to stop at the first.
-        data: all of it.
-        seen: images as they are done, and why they cannot be read.
-        total: of these.
+        run: shows the progress; its setting ``strict`` stops at the first unreadable image.
+        data: all images.
+        seen: images as they are completed, each with its error or None.
+        total: number of images in ``seen``.
     """
     failed: dict[Path, str] = {}
     for path, error in run.progress(seen, "images", total):

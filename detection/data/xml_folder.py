@@ -1,4 +1,4 @@
-"""VOC's XML without VOC's lists, as LabelImg leaves it: beside the images or in another folder."""
+"""Reads VOC's XML without VOC's lists, as LabelImg writes it, beside images or in other folders."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from detection.data.voc_xml import read_annotation
 from files.text import read_xml
 
 NAME = "VOC's XML, one file an image"
-# So many files of an ending are looked at to know what they are.
+# Number of files of one extension that are read to recognise their format.
 FEW = 10
 
 
@@ -22,18 +22,18 @@ def _is_annotation(path: Path) -> bool:
     try:
         return read_xml(path).tag.rpartition("}")[2] == "annotation"
     except ValueError:
-        return True  # broken: reading it says so
+        return True  # broken; reading it raises the error
 
 
 def read_xml_folder(folder: DataFolder) -> Source:
     """The annotations of a folder of images and XML.
 
-    A file is of the image of its name, whatever the two folders are called, or of the one that its
-    ``<filename>`` names.
+    A file belongs to the image with the same name or, if there is none, to the image that its
+    ``<filename>`` names. The names of the two folders do not matter.
 
     Raises:
-        FileNotFoundError: images of annotations are not there; the first is named, all are counted.
-        ValueError: a file is no annotation, or may be of several images.
+        FileNotFoundError: images are missing; the message names the first and counts all.
+        ValueError: a file is not an annotation, or matches several images.
     """
     files = xml_files(folder)
     source = Source(folder, f"{NAME} ({len(files)})")

@@ -1,8 +1,8 @@
-"""YOLO's text files: a line an object, as shares of the image; classes by number.
+"""Reads YOLO's text files: one line per object, coordinates relative to the image's sides.
 
-A line is ``class x y width height`` (the box's middle) or, of segmentation and turned boxes,
-``class x1 y1 x2 y2 x3 y3 ...``, whose box is taken. The names are in ``data.yaml``, ``classes.txt``
-or ``obj.names`` (``yolo_names``).
+A line is ``class x y width height``, with the box's centre, or, for segmentations and rotated
+boxes, ``class x1 y1 x2 y2 x3 y3 ...``; the box around these points is used. A class is a number;
+its name is in ``data.yaml``, ``classes.txt`` or ``obj.names`` (``yolo_names``).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from files.text import read_lines
 
 NAME = "YOLO's text files"
 LABELS = "labels"
-# How many numbers after the class are three points, or a box, its confidence and its track.
+# So many numbers after the class are either three points, or a box with confidence and track.
 TRACKED = 6
 
 
@@ -37,8 +37,8 @@ class Line:
     Attributes:
         where: file and line, for messages.
         label: the class's number.
-        shares: the numbers after it.
-        whole: whether the last of them is written without decimals.
+        shares: the numbers after the class.
+        whole: whether the last number is written without decimals.
     """
 
     where: str
@@ -48,7 +48,7 @@ class Line:
 
 
 def yolo_files(folder: DataFolder) -> tuple[list[Path], list[Path]]:
-    """Files that name classes, and files of labels; the latter without the former are none."""
+    """Files that name classes, and files of labels."""
     labels = [
         path
         for path in folder.ending(".txt")
@@ -60,11 +60,11 @@ def yolo_files(folder: DataFolder) -> tuple[list[Path], list[Path]]:
 def read_yolo(folder: DataFolder) -> Source:
     """The annotations of a folder of images and YOLO's labels.
 
-    An image with an empty file has no objects; one without file is not labelled.
+    An image with an empty file has no objects; an image without a file is not labelled.
 
     Raises:
-        FileNotFoundError: there is no list of classes, or a label's image is not there.
-        ValueError: a file of classes or of labels is wrong.
+        FileNotFoundError: there is no list of classes, or the image of a label is missing.
+        ValueError: a file of classes or labels is invalid.
     """
     named, labels = yolo_files(folder)
     files = [read_names_file(folder, path) for path in named]
@@ -99,10 +99,10 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _refuse_tracks(lines: Sequence[Line]) -> None:
-    """Detections with tracks look like triangles whose last number is whole.
+    """Refuse detections with tracks, which look like triangles whose last number is an integer.
 
     Raises:
-        ValueError: a line has a track's number, or all lines but boxes may have one.
+        ValueError: a line has a track number, or all lines except boxes may have one.
     """
     others = [line for line in lines if len(line.shares) != 4]
     tracked = [line for line in others if len(line.shares) == TRACKED and line.whole]
@@ -138,7 +138,7 @@ def _annotation(
 
 
 def _corners(shares: Sequence[float], where: str) -> list[float]:
-    """The box's corners, of a box's four numbers or a line's points."""
+    """The box's corners, from a box's four numbers or from points."""
     outside = [share for share in shares if not -SLACK <= share <= 1 + SLACK]
     if outside:
         raise ValueError(

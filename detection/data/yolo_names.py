@@ -1,7 +1,7 @@
-"""The names of YOLO's classes: in a YAML file or a list, of which each label file has its own.
+"""The names of YOLO's classes, from YAML files or lists.
 
-Two exports below one folder number their classes each in its own way. A label file is read by the
-names nearest above it; a folder such as ``labels`` does not count as a step.
+Two exports below one folder may number their classes differently. So a label file uses the nearest
+names in a folder above it; a folder such as ``labels`` does not count as a level.
 """
 
 import re
@@ -27,8 +27,9 @@ class NamesFile:
 
     Attributes:
         path: relative to the root.
-        content: of a YAML file, every value a text; None of a list.
-        base: the folder, relative to the root, that its ``path`` means; None where it has none.
+        content: of a YAML file, with all values as strings; None for a list.
+        base: the folder, relative to the root, that the YAML file's ``path`` means; None if it has
+            none.
     """
 
     path: Path
@@ -37,7 +38,7 @@ class NamesFile:
 
     @property
     def level(self) -> Path:
-        """The folder, relative to the root, below which its labels are."""
+        """The folder, relative to the root, below which the file's labels are."""
         place = self.path.parent if self.base is None else self.base
         while is_kind(place.name):
             place = place.parent
@@ -45,7 +46,7 @@ class NamesFile:
 
     @property
     def keypoints(self) -> bool:
-        """Whether its labels have keypoints after the box."""
+        """Whether the file's labels have keypoints after the box."""
         return self.content is not None and "kpt_shape" in self.content
 
 
@@ -58,16 +59,16 @@ def names_files(folder: DataFolder) -> list[Path]:
 
 
 def read_names_file(folder: DataFolder, path: Path) -> NamesFile:
-    """What a file that names classes holds; the names themselves are not checked.
+    """The content of a file that names classes; the names are not checked.
 
     Raises:
-        ValueError: it is no YAML.
+        ValueError: the file is not valid YAML.
     """
     if path.name in NAME_LISTS:
         return NamesFile(path, None)
     where = folder.root / path
     try:
-        # All values stay texts: a class may be called yes, 010 or null.
+        # All values stay strings, because a class may be called yes, 010 or null.
         content = yaml.load(read_text(where), Loader=yaml.BaseLoader)
     except (RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -79,9 +80,9 @@ def read_names_file(folder: DataFolder, path: Path) -> NamesFile:
 
 
 def _base_folder(folder: DataFolder, path: Path, given: str) -> Path | None:
-    """The folder, relative to the root, that the ``path`` of a YAML file means; None for no such.
+    """The folder, relative to the root, that the ``path`` of a YAML file means; None if missing.
 
-    It is often one of another machine; its end may be a folder here.
+    ``path`` is often a folder on another machine; its last folders may exist below the root.
     """
     written = given.replace("\\", "/")
     tried = places_meant(folder, written, [path.parent, Path()], least=1)
@@ -91,19 +92,19 @@ def _base_folder(folder: DataFolder, path: Path, given: str) -> Path | None:
 def places_meant(
     folder: DataFolder, written: str, bases: Sequence[Path], *, least: int
 ) -> list[Path]:
-    """The places below the root that a path in a YAML file may mean, the likeliest first.
+    """The paths below the root that a path in a YAML file may mean, the most likely first.
 
     Args:
         folder: of the data.
         written: the path, with slashes.
-        bases: what a relative path may be relative to.
-        least: of an absolute path of another machine an end of so many names is tried, or of one
-            that tells a split.
+        bases: folders to which the path may be relative.
+        least: ends of an absolute path on another machine are tried if they have at least this many
+            names, or name a split.
     """
     parts = plain_parts(written)
     if written.startswith("..") or not is_foreign(written):
         literal = [below(base, written) for base in bases]
-        # Roboflow's ../train/images leads too far up by one.
+        # Roboflow's ../train/images has one .. too many.
         return [place for place in literal if place is not None] + (
             [base / Path(*parts) for base in bases] if written.startswith("..") else []
         )
@@ -118,13 +119,13 @@ def places_meant(
 def names_by_folder(
     folder: DataFolder, files: Iterable[NamesFile], labels: Iterable[Path]
 ) -> dict[Path, tuple[NamesFile, list[str]]]:
-    """For each folder of labels the nearest file above that names classes, and its names.
+    """For each folder of labels, the nearest file above it that names classes, and its names.
 
-    Without one above, a file that is above no labels serves, such as ``meta/classes.txt``.
+    If there is none above, a file that is above no labels is used, such as ``meta/classes.txt``.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: two that are equally near name different classes; or the names are wrong.
+        FileNotFoundError: there is no such file.
+        ValueError: two equally near files name different classes; or the names are invalid.
     """
     first = {path.parent: path for path in reversed(list(labels))}
     files = list(files)
@@ -156,10 +157,10 @@ def names_by_folder(
 
 
 def read_names(folder: DataFolder, file: NamesFile) -> list[str]:
-    """The names of classes by number.
+    """The class names in the order of their numbers.
 
     Raises:
-        ValueError: there is no list of names, a number is missing, or a name is none.
+        ValueError: there is no list of names, a number is missing, or a name is invalid.
     """
     path = str(folder.root / file.path)
     if file.content is None:

@@ -1,4 +1,4 @@
-"""The splits of YOLO's images: by ``train``, ``val`` and ``test`` of data.yaml, or by lists."""
+"""The splits of YOLO's images, from ``train``, ``val`` and ``test`` in data.yaml, or from lists."""
 
 import logging
 from collections import defaultdict
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 def yaml_splits(
     folder: DataFolder, files: Iterable[NamesFile]
 ) -> tuple[dict[Path, str], set[Path]]:
-    """The splits of images by the YAML files, and the folders and lists that these name.
+    """The splits of images from YAML files, and the folders and lists that these files name.
 
-    An image that they give to two splits, as where ``val`` is ``train``, is in none of them.
+    An image in two splits, for example if ``val`` is the same folder as ``train``, is in neither.
 
     Raises:
-        FileNotFoundError: a list names an image that is not there.
+        FileNotFoundError: a list names an image that does not exist.
     """
     found: dict[Path, set[str]] = defaultdict(set)
     read: set[Path] = set()
@@ -45,17 +45,17 @@ def yaml_splits(
 
 
 def listed_splits(folder: DataFolder, passed_over: Iterable[Path]) -> dict[Path, str]:
-    """The splits of images by lists of their paths, such as ``train.txt``; none without lists.
+    """The splits of images from lists of their paths, such as ``train.txt``.
 
-    A text with another name than a split's is a list only if each line is an image's name. An
-    image in two lists is in none of their splits.
+    A file whose name has other words besides a split's is a list only if every line is an image's
+    name. An image in two lists is in neither split.
 
     Args:
         folder: of the data.
-        passed_over: texts that are something else.
+        passed_over: text files that are not lists.
 
     Raises:
-        FileNotFoundError: a list names an image that is not there.
+        FileNotFoundError: a list names an image that does not exist.
     """
     skipped = set(passed_over)
     found: dict[Path, set[str]] = defaultdict(set)
@@ -81,7 +81,7 @@ def listed_splits(folder: DataFolder, passed_over: Iterable[Path]) -> dict[Path,
 def _only_splits(
     folder: DataFolder, found: Mapping[Path, set[str]], told_by: str
 ) -> dict[Path, str]:
-    """The split of each image that is told only one; trainval counts where there is no other."""
+    """The split of each image that has only one; trainval counts only without another split."""
     splits = {image: some - {"trainval"} or some for image, some in found.items()}
     double = sorted(image for image, some in splits.items() if len(some) > 1)
     if double:
@@ -108,7 +108,7 @@ def _listed_images(folder: DataFolder, path: Path) -> list[Path]:
 def _images_at(
     folder: DataFolder, file: NamesFile, value: str
 ) -> tuple[Sequence[Path], Path | None]:
-    """The images in the first place of those a value may mean that has some, and the place."""
+    """The images of the first possible meaning of a value that has any, and its path."""
     bases = [each for each in (file.base, file.path.parent, Path()) if each is not None]
     for place in places_meant(folder, value.replace("\\", "/"), bases, least=2):
         if place in folder.others and place.suffix.lower() == ".txt":

@@ -1,1 +1,1 @@
-"""A miniature of VOC made of textured shapes."""
+"""A small synthetic data set in VOC's layout, made of textured shapes."""

@@ -1,8 +1,8 @@
-"""A miniature VOC tree, drawn: for the first quarter of an hour, for tests, for machines offline.
+"""Draws a small synthetic data set in VOC's layout, for the quickstart, tests and offline machines.
 
-Five classes of textured things (ball, brick, leaf, ring, star) on textured grounds with clutter;
-several sizes, overlaps, difficult flags, and one image in twenty without any object. Image i of
-a split depends on the seed, the split and i alone, not on how many are drawn.
+It has five classes of textured objects (ball, brick, leaf, ring, star) on textured backgrounds with
+clutter, in several sizes, with overlaps and difficult flags. One image in twenty has no object.
+Image i of a split depends only on the seed, the split and i, not on the number of images.
 """
 
 import json
@@ -17,7 +17,7 @@ from detection.boxes import to_voc
 from detection.data.synthetic.scene import CLASSES, Scene, render_scene
 from files.writing import save_text, write_atomic
 
-VERSION = 1  # of the drawing: raised when the same seed gives other images
+VERSION = 1  # of the drawing: raise it when the same seed gives other images
 SPLITS = ("train", "test")
 MOST_OBJECTS = 5
 EMPTY_EVERY = 20
@@ -27,19 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 def write_synthetic_voc(root: Path, train: int, test: int, seed: int) -> None:
-    """Draw a data set in VOC's layout; what is there already from the same call is kept.
+    """Draw a data set in VOC's layout; files from an earlier call with the same arguments are kept.
 
-    Files: ``JPEGImages``, ``Annotations``, ``ImageSets/Main/{train,test}.txt`` (written last), and
-    ``synthetic.json`` with the parameters. A call that was broken off is completed by the next one.
+    It writes ``JPEGImages``, ``Annotations``, ``ImageSets/Main/{train,test}.txt`` (last), and
+    ``synthetic.json`` with the parameters. The next call completes one that was interrupted.
 
     Args:
-        root: folder to draw into; made if missing.
+        root: folder of the data set; created if missing.
         train: images of the split ``train``, 0 or more.
         test: images of the split ``test``, 0 or more.
         seed: 0 or more; equal seeds give equal images.
 
     Raises:
-        ValueError: the folder holds other data, or a set drawn with other parameters.
+        ValueError: the folder has other data, or a data set drawn with other parameters.
     """
     root = Path(root)
     counts = dict(zip(SPLITS, (train, test), strict=True))
@@ -63,7 +63,7 @@ def write_synthetic_voc(root: Path, train: int, test: int, seed: int) -> None:
 def synthetic_image(split: str, index: int, seed: int) -> Scene:
     """Image ``index`` of a split: one to five objects, or none in one image of twenty.
 
-    The first object's class goes round with the index, so a small set has every class.
+    The first object's class cycles with the index, so even a small set has every class.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     if index % EMPTY_EVERY == EMPTY_EVERY // 2:
@@ -73,7 +73,7 @@ def synthetic_image(split: str, index: int, seed: int) -> Scene:
 
 
 def _claim(root: Path, parameters: dict[str, int]) -> None:
-    """Note the parameters in the folder, or see that they are those noted there."""
+    """Write the parameters into the folder, or check that those in it are the same."""
     path = root / "synthetic.json"
     if not path.exists():
         if (root / "Annotations").exists() or (root / "JPEGImages").exists():

@@ -1,4 +1,4 @@
-"""One drawn image: textured things on a textured ground, and where they are."""
+"""Draws one image: textured objects on a textured background, and their boxes."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from detection.data.synthetic.shapes import SHAPES, Patch, draw_object, draw_scr
 from detection.data.synthetic.textures import GROUNDS, coloured, two_colours
 
 CLASSES = tuple(SHAPES)
-SUPERSAMPLE = 2  # drawn so many times larger, then averaged: smooth outlines
+SUPERSAMPLE = 2  # drawn this many times larger, then averaged, for smooth outlines
 IMAGE_SIDES = (300, 420)
 OBJECT_SIDES = (28, 250)
-LEAST_VISIBLE = 0.3  # no object is hidden further than to this part of its area
-EASY_VISIBLE = 0.5  # difficult below
-EASY_SIDE = 32  # difficult where the box's longer side is below, pixels
+LEAST_VISIBLE = 0.3  # smallest visible share of an object's area
+EASY_VISIBLE = 0.5  # an object with a smaller visible share is difficult
+EASY_SIDE = 32  # pixels; an object whose box has a shorter longer side is difficult
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn image and what is in it.
+    """A drawn image and its objects.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
         names: classes of the N objects.
-        boxes: ``(N, 4)`` float32, half-open whole pixels around what is seen of each.
-        difficult: ``(N,)`` bool: less than half is seen, or tiny.
-        truncated: ``(N,)`` bool: cut by the image's border or by something in front.
+        boxes: ``(N, 4)`` float32, half-open whole pixels around the visible part of each object.
+        difficult: ``(N,)`` bool: less than half is visible, or the object is tiny.
+        truncated: ``(N,)`` bool: cut by the image's border or partly hidden.
     """
 
     image: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Scene:
 
 @dataclass
 class _Placed:
-    """An object on the canvas: its class, its whole area, and the mask of what is seen of it."""
+    """An object on the canvas: its class, its whole area, and the mask of its visible part."""
 
     name: str
     area: int
@@ -48,15 +48,15 @@ class _Placed:
 
     @property
     def area_seen(self) -> int:
-        """Pixels of the object that nothing covers."""
+        """Number of visible pixels."""
         return int(self.seen.sum())
 
 
 def render_scene(rng: Generator, names: tuple[str, ...]) -> Scene:
     """An image of 300 to 420 pixels a side with objects of the classes ``names``.
 
-    The first name is laid first, so later ones may stand in front of it. An object for which no
-    place is found in a few tries (all would hide another too far) is left out.
+    Objects are drawn in this order, so later ones may hide earlier ones. An object is left out if,
+    after a few tries, every position would hide another object too much.
     """
     size = (int(rng.integers(*IMAGE_SIDES)), int(rng.integers(*IMAGE_SIDES)))
     canvas = _ground(rng, size).repeat(SUPERSAMPLE, axis=0).repeat(SUPERSAMPLE, axis=1)
@@ -74,7 +74,7 @@ def render_scene(rng: Generator, names: tuple[str, ...]) -> Scene:
 
 
 def _ground(rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A texture in muted colours; in half of the images a second one beyond a horizon."""
+    """A texture in muted colours; half of the images have a second one above a horizon."""
     ground = _texture(rng, size)
     if rng.random() < 0.5:
         horizon, slope = size[0] * rng.uniform(0.25, 0.6), rng.uniform(-0.15, 0.15)
@@ -97,7 +97,7 @@ def _lay(
     placed: list[_Placed],
     name: str | None = None,
 ) -> None:
-    """Lay the patch where it hides nothing too far, with its shadow; with a name, keep it."""
+    """Draw a patch and its shadow where it hides no object too much; a name makes it an object."""
     for _ in range(20):
         window, part = _place(rng, patch.mask.shape, canvas.shape[:2])
         mask = patch.mask[part]
@@ -121,7 +121,7 @@ def _lay(
 def _place(
     rng: Generator, shape: tuple[int, ...], canvas: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """A random place, up to a quarter outside: the window of the canvas, the part of the patch."""
+    """A random position, up to a quarter outside: slices of the canvas, and slices of the patch."""
     window, part = [], []
     for side, limit in zip(shape, canvas, strict=True):
         start = int(rng.integers(-side // 4, limit - side + side // 4 + 1))
@@ -134,7 +134,7 @@ def _place(
 def _shade(
     canvas: NDArray[np.float32], window: tuple[slice, slice], mask: NDArray[np.bool_]
 ) -> None:
-    """Darken what lies to the lower right of the mask, softly."""
+    """Draw a soft shadow to the lower right of the mask."""
     rows, columns = window
     shift, reach = 3 * SUPERSAMPLE, 12 * SUPERSAMPLE
     shadow = np.zeros((mask.shape[0] + reach, mask.shape[1] + reach), np.uint8)

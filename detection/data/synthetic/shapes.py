@@ -1,7 +1,7 @@
-"""The things in the drawn images: each class is a shape with a texture of its own.
+"""The objects in the synthetic images: each class is a shape with its own texture.
 
-Shapes are formulas on a grid (u, v) that is turned by the object's angle and reaches from -1 to 1
-along the object, so an image has no stored artwork and every object differs.
+Shapes are formulas on a grid (u, v) that is rotated by the object's angle and extends from -1 to 1
+along the object. So no artwork is stored, and every object is different.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from detection.data.synthetic.textures import Texture, coloured, fractal_noise, 
 
 @dataclass(frozen=True)
 class Patch:
-    """Something to lay on an image.
+    """Something to draw on an image.
 
     Attributes:
         colour: ``(h, w, 3)`` float32 RGB, 0 to 255.
-        mask: ``(h, w)`` bool, where it covers what lies below; reaches all four sides.
+        mask: ``(h, w)`` bool, where the patch is opaque; extends to all four sides.
     """
 
     colour: NDArray[np.float32]
@@ -78,7 +78,7 @@ def leaf(rng: Generator, u: Texture, v: Texture) -> Surface:
 
 
 def ring(rng: Generator, u: Texture, v: Texture) -> Surface:
-    """A hoop seen at a slant, striped along its turn; the ground shows through its hole."""
+    """A tilted, striped ring; the background is visible through its hole."""
     tilt, hole = rng.uniform(0.65, 1.0), rng.uniform(0.45, 0.6)
     radius, angle = np.hypot(u, v / tilt), np.arctan2(v / tilt, u)
     stripes = (angle / (2 * np.pi) * rng.integers(7, 12) + 0.15 * radius) % 1 < 0.5
@@ -89,7 +89,7 @@ def ring(rng: Generator, u: Texture, v: Texture) -> Surface:
 
 
 def star(rng: Generator, u: Texture, v: Texture) -> Surface:
-    """Five points, folded so that one side of every ray is light and the other dark, speckled."""
+    """A speckled star with five points, each with a light and a dark side."""
     inner = rng.uniform(0.4, 0.5)
     turn = np.arctan2(v, u) / (2 * np.pi) * 5
     fold = np.abs((turn + 0.5) % 1 - 0.5) * 2  # 0 on a point, 1 between two
@@ -109,13 +109,13 @@ SHAPES: dict[str, Callable[[Generator, Texture, Texture], Surface]] = {
     "ring": ring,
     "star": star,
 }
-UPRIGHT = ("brick",)  # turned by 20 degrees at most; the others lie at any angle
+UPRIGHT = ("brick",)  # rotated by 20 degrees at most; the others have any angle
 
 
 def draw_object(rng: Generator, name: str, side: int) -> Patch:
-    """An object of class ``name``, about ``side`` pixels long, its colours and angle at random."""
+    """An object of class ``name``, about ``side`` pixels long, with random colours and angle."""
     angle = rng.uniform(-np.pi, np.pi) / (9 if name in UPRIGHT else 1)
-    reach = 1.25  # a turned brick stands out over its half length
+    reach = 1.25  # the corners of a rotated brick are further out than half its length
     axis = np.linspace(-reach, reach, int(side * reach), dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     u = (np.cos(angle) * x + np.sin(angle) * y).astype(np.float32)
@@ -133,7 +133,7 @@ def draw_object(rng: Generator, name: str, side: int) -> Patch:
 
 
 def draw_scrap(rng: Generator, side: int) -> Patch:
-    """Clutter that is of no class: a stick or a three- or four-cornered scrap, softly mottled."""
+    """Clutter without a class: a stick, or a scrap with three or four corners, softly mottled."""
     axis = np.linspace(-1, 1, max(side, 6), dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     if rng.random() < 0.4:

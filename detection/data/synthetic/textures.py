@@ -1,7 +1,7 @@
-"""Textures and colours of the drawn images: arrays from a random generator, nothing else.
+"""Textures and colours of the synthetic images, made only from a random generator.
 
 A texture is an ``(H, W)`` float32 array in [0, 1] that mixes two colours. Every object and every
-ground draws its colours at random, so that no colour tells a class.
+background has random colours, so colour does not reveal the class.
 """
 
 import colorsys
@@ -20,10 +20,10 @@ def fractal_noise(
     """Smooth noise of three octaves, in [0, 1].
 
     Args:
-        rng: where the values come from.
+        rng: source of the values.
         shape: (height, width) of the result.
         cell: side in pixels of the coarsest blob.
-        stretch: blobs are so many times longer than high.
+        stretch: ratio of the blobs' width to their height.
     """
     height, width = shape
     total = np.zeros(shape, np.float32)
@@ -38,7 +38,7 @@ def fractal_noise(
 
 
 def planks(rng: Generator, shape: tuple[int, int]) -> Texture:
-    """Boards with a grain, dark between one and the next."""
+    """Boards with a grain and dark gaps."""
     grain = fractal_noise(rng, shape, cell=12, stretch=8)
     height = rng.uniform(25, 55)
     row = (np.arange(shape[0], dtype=np.float32) + rng.uniform(0, height)) / height
@@ -48,7 +48,7 @@ def planks(rng: Generator, shape: tuple[int, int]) -> Texture:
 
 
 def weave(rng: Generator, shape: tuple[int, int]) -> Texture:
-    """Crossing threads, a little uneven."""
+    """Crossing threads, slightly uneven."""
     period, angle = rng.uniform(6, 12), rng.uniform(0, np.pi)
     y, x = np.indices(shape, dtype=np.float32)
     along = (np.cos(angle) * x + np.sin(angle) * y) * (2 * np.pi / period)
@@ -58,7 +58,7 @@ def weave(rng: Generator, shape: tuple[int, int]) -> Texture:
 
 
 def pebbles(rng: Generator, shape: tuple[int, int]) -> Texture:
-    """Rounded stones of one tone each, dark in the gaps."""
+    """Rounded stones, each of one tone, with dark gaps."""
     side = rng.uniform(12, 20)
     rows, columns = int(shape[0] / side) + 3, int(shape[1] / side) + 3
     centre_y, centre_x = rng.random((2, rows, columns), np.float32)
@@ -90,7 +90,7 @@ def two_colours(rng: Generator, contrast: float, saturation: float) -> NDArray[n
     """Two RGB colours ``(2, 3)``, 0 to 255, dark one first.
 
     Args:
-        rng: where hues and brightness come from.
+        rng: source of hues and brightness.
         contrast: difference of their brightness (HSV value), 0 to 0.7.
         saturation: greatest saturation, 0 to 1.
     """
