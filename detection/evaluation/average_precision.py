@@ -1,14 +1,15 @@
 """Recall, precision and their averages, from counts of true and false positives (``xVOCap.m``).
 
 There are two averages. ``ap`` is VOC 2007's: the mean over the 11 recalls ``k * 0.1`` of the
-highest precision at that recall or above. These are the recalls that GNU Octave makes of the
+highest precision at that recall or above. These are the recalls that GNU Octave computes for the
 devkit's ``0:0.1:1``, so a recall of exactly 3/10, 6/10 or 7/10 does not reach its threshold.
-MATLAB makes the upper half as ``1 - k * 0.1`` (docs/differences.md), where 6/10 and 7/10 would.
+MATLAB computes the upper half as ``1 - k * 0.1`` (docs/differences.md), which 6/10 and 7/10 reach.
 ``ap_area`` is the rule since VOC 2010: the area under the precision made monotone.
 
-Where no detection of a class counts, the devkit gives NaN; here the average is 0. A class without
-an object that counts has no average and no part in the mean: in a small split it would pull the
-mean down, though no detector can find what is not there. VOC's own splits have every class.
+If no detection of a class counts, the devkit's average is NaN; here it is 0. A class without an
+object that counts has no average, and the mean leaves it out. Otherwise such classes would lower
+the mean of a small split, although no detector can find an object in them. VOC's own splits have
+objects of every class.
 
 Nothing is rounded and everything is float64.
 """
@@ -24,15 +25,15 @@ RECALLS = np.arange(11) * 0.1
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How one class fared; vectors have one entry a detection, by falling score.
+    """The result of one class; vectors have one entry per detection, by decreasing score.
 
     Attributes:
-        npos: objects that are not difficult.
-        scores: ``(n,)`` float64, falling.
+        npos: number of objects that are not difficult.
+        scores: ``(n,)`` float64, decreasing.
         tp: ``(n,)`` int64, true positives so far; an ignored detection repeats the count before it.
-        fp: ``(n,)`` int64, false positives so far.
-        ap: 11-point average precision, 0..1; None where ``npos`` is 0.
-        ap_area: area under the monotone precision, 0..1; None where ``npos`` is 0.
+        fp: ``(n,)`` int64, false positives so far, likewise.
+        ap: 11-point average precision, 0..1; None if ``npos`` is 0.
+        ap_area: area under the monotone precision, 0..1; None if ``npos`` is 0.
     """
 
     npos: int
@@ -54,18 +55,18 @@ class ClassResult:
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """``(n,)`` recall so far; NaN, as in the devkit, where ``npos`` is 0."""
+        """``(n,)`` recall so far; NaN, as in the devkit, if ``npos`` is 0."""
         return recall_precision(self.tp, self.fp, self.npos)[0]
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """``(n,)`` precision so far; NaN, as in the devkit, while only ignored ones were seen."""
+        """``(n,)`` precision so far; NaN, as in the devkit, while all detections are ignored."""
         return recall_precision(self.tp, self.fp, self.npos)[1]
 
 
 @dataclass(frozen=True)
 class VOCResult:
-    """The result of every class, in the order of the class list."""
+    """The results of all classes, in the order of the class list."""
 
     per_class: Mapping[str, ClassResult]
 
@@ -76,7 +77,7 @@ class VOCResult:
 
     @property
     def without_objects(self) -> tuple[str, ...]:
-        """Names of the classes without an object that counts; no mean is over them."""
+        """Names of the classes without an object that counts; the means leave them out."""
         return tuple(name for name, result in self.per_class.items() if result.ap is None)
 
     @property
@@ -103,7 +104,7 @@ def recall_precision(
 
 
 def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """VOC 2007's average precision of a curve ``(n,)``; NaN entries do not take part."""
+    """VOC 2007's average precision of a curve ``(n,)``; NaN entries are ignored."""
     total = 0.0
     for threshold in RECALLS:
         reached = precision[(recall >= threshold) & ~np.isnan(precision)]
@@ -112,7 +113,7 @@ def eleven_point_ap(recall: NDArray[np.float64], precision: NDArray[np.float64])
 
 
 def area_ap(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the precision made monotone, of a curve ``(n,)``; NaN precisions count as 0."""
+    """Area under the monotone precision of a curve ``(n,)``; NaN precisions count as 0."""
     steps = np.concatenate(([0.0], recall, [1.0]))
     heights = np.concatenate(([0.0], np.nan_to_num(precision), [0.0]))
     envelope = np.maximum.accumulate(heights[::-1])[::-1]

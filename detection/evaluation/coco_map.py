@@ -1,13 +1,14 @@
-"""AP at overlap 0.5 from pycocotools: somebody else's code as a second opinion on the VOC metric.
+"""AP at overlap 0.5 from pycocotools, an independent check of the VOC metric.
 
-It is not the same number, but lies near ``ap_area``: COCO reads precision at 101 recalls, and lets
-a detection whose best object is taken go to the next best.
+The two numbers are not the same, but this one is near ``ap_area``. COCO reads precision at 101
+recalls, and matches a detection to its second-best object if the best one is already claimed.
 
-Difficult objects are ignored. The obvious way, ``iscrowd=1``, would not do: a crowd's overlap is
+Difficult objects are ignored. The obvious way, ``iscrowd=1``, would be wrong: a crowd's overlap is
 intersection over the *detection's* area, so a small box inside a large difficult object would be
-excused. COCOeval also ignores objects whose ``area`` lies outside the range measured, and overlaps
-those as usual; so difficult objects get an area of -1 (the area enters nothing else). One
-difference remains: the devkit excuses every detection on a difficult object, this only the first.
+ignored. COCOeval also ignores objects whose ``area`` is outside the measured range, and computes
+their overlap as usual. So difficult objects get an area of -1, which is used for nothing else. One
+difference remains: the devkit ignores every detection on a difficult object, COCOeval only the
+first.
 """
 
 import io
@@ -34,13 +35,13 @@ def coco_ap50(
 ) -> float:
     """Mean over the classes with objects of COCO's 101-point AP at overlap >= 0.5, 0..1.
 
-    No cap on detections an image. A class without an object that counts has no part in the mean,
-    as in the VOC mean.
+    The number of detections per image is not limited. The mean leaves out classes without an
+    object that counts, like VOC's mean.
 
     Args:
-        detections: of each class, by its name; ``evaluate_voc`` says what is expected.
+        detections: of each class, by its name; see ``evaluate_voc``.
         records: every image of the split.
-        classes: names that the records' labels point into.
+        classes: names that the records' labels index.
 
     Raises:
         ValueError: no class has an object that counts.

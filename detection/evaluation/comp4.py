@@ -1,9 +1,10 @@
-"""VOC result files: ``comp4_det_<split>_<class>.txt``, one a class, one detection a line.
+"""VOC result files: ``comp4_det_<split>_<class>.txt``, one per class, with one detection per line.
 
-A line is ``image_id score xmin ymin xmax ymax``: corners 1-based and inside the box, higher scores
-surer, lines in any order. The devkit sorts them by score and keeps the file's order on ties, so
-order is kept on writing and on reading. An image id may hold spaces: the numbers are the last five
-words. What no file name may hold is written as ``%XX`` in the class's part of it.
+A line is ``image_id score xmin ymin xmax ymax``. Corners are 1-based and inside the box; a higher
+score is more confident; lines may be in any order. The devkit sorts them by score and keeps the
+file's order on ties, so writing and reading keep the order. An image id may have spaces: the
+numbers are the last five words. Characters of a class name that a file name cannot have are written
+as ``%XX``.
 """
 
 import math
@@ -26,10 +27,10 @@ def comp4_path(folder: str | Path, split: str, name: str) -> Path:
 
 
 def classes_found(folder: str | Path, split: str) -> list[str]:
-    """Names of the classes that a folder has result files of, sorted.
+    """Names, sorted, of the classes with result files in a folder.
 
     Raises:
-        ValueError: a file's name holds what cannot be the name of a class.
+        ValueError: a file's name has no valid class name.
     """
     begin, end = comp4_path("", split, "\0").name.split(file_part("\0"))
     paths = Path(folder).glob("comp4_det_*")
@@ -45,11 +46,11 @@ def from_images(
 ) -> dict[str, ClassDetections]:
     """Detections by class, from detections by image.
 
-    Images follow one another in the mapping's order, and those of an image keep theirs.
+    Images are in the mapping's order, and the detections of an image keep their order.
 
     Args:
         detections: of each image, by its id.
-        classes: names that the labels point into; every one gets an entry, perhaps an empty one.
+        classes: names that the labels index; every class gets an entry, which may be empty.
 
     Raises:
         ValueError: an image's detections have other classes.
@@ -87,18 +88,19 @@ def write_comp4(
 ) -> None:
     """Write the result files of all classes; a class without detections gets an empty file.
 
-    Nothing is rounded: scores carry the 9 digits that fix a float32, corners the 17 that fix a
-    float64 (adding VOC's 1 to a float32 coordinate needs more than 9). Each file is replaced whole.
+    Nothing is rounded: scores have 9 digits, enough for a float32, and corners 17, enough for a
+    float64 (after VOC's 1 is added, a float32 coordinate needs more than 9). Each file is replaced
+    atomically.
 
     Args:
-        folder: made if missing.
+        folder: created if missing.
         split: the part of the file names between ``comp4_det_`` and the class.
         detections: of each image, by its id.
-        classes: names that the labels point into.
+        classes: names that the labels index.
 
     Raises:
-        ValueError: an image id that cannot be read back from a line, a score or box that is not
-            finite, or an image's detections that have other classes.
+        ValueError: an image id could not be read back from a line, a score or box is not finite, or
+            an image's detections have other classes.
     """
     for image_id in detections:
         check_image_id(image_id, "a line of a result file")
@@ -119,15 +121,15 @@ def write_comp4(
 def read_comp4(
     folder: str | Path, split: str, classes: Sequence[str]
 ) -> dict[str, ClassDetections]:
-    """Read the result files of all classes, from whatever system they come; order is kept.
+    """Read the result files of all classes, of any detector; the order is kept.
 
     Args:
-        folder: holds ``comp4_det_<split>_<class>.txt`` for every class.
+        folder: has ``comp4_det_<split>_<class>.txt`` for every class.
         split: the part of the file names between ``comp4_det_`` and the class.
         classes: the classes to read.
 
     Raises:
-        FileNotFoundError: a class has no file; an empty file says that nothing was found.
+        FileNotFoundError: a class has no file (no detections are an empty file).
         ValueError: a line is not an image id and five finite numbers.
     """
     return {name: _read_file(comp4_path(folder, split, name)) for name in classes}

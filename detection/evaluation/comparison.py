@@ -1,8 +1,8 @@
 """Whether two detectors differ: a paired bootstrap over the images that both were tested on.
 
-Images are drawn with replacement, the same for both, and every AP is computed anew of those drawn.
-What differs is the detectors, over such images: two trainings that differ in their seed alone give
-different detectors too, and by how much no number of images tells.
+Images are drawn with replacement, the same for both, and every AP is computed from the drawn
+images. This compares two trained detectors, not two methods: trainings that differ only in their
+seed also give different detectors, and no number of images shows how large that variation is.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from detection.evaluation.error_kinds import ERRORS, Explained, Kind, average_pr
 from detection.evaluation.report import columns_of
 
 DRAWS = 4000
-# Drawn at a time, for memory.
+# Draws computed at a time, to limit memory.
 AT_ONCE = 500
-# The chance that an interval leaves out a difference of 0 where there is none.
+# Probability that an interval excludes 0 although there is no difference.
 CHANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One average precision of two detectors.
+    """An average precision of two detectors.
 
     Attributes:
         first: of the first detector, 0..1.
-        second: of the second.
-        low: of the interval of the second less the first.
-        high: of the same interval.
+        second: of the second detector, 0..1.
+        low: lower bound of the difference second minus first.
+        high: upper bound of this difference.
     """
 
     first: float
@@ -40,12 +40,12 @@ class Difference:
 
     @property
     def gain(self) -> float:
-        """The second less the first."""
+        """The second minus the first."""
         return self.second - self.first
 
     @property
     def verdict(self) -> str:
-        """``better`` or ``worse`` of the second, or ``no difference`` that could be told."""
+        """Whether the second is ``better`` or ``worse``; ``no difference`` if it is not clear."""
         if self.low <= 0 <= self.high:
             return "no difference"
         return "better" if self.low > 0 else "worse"
@@ -53,13 +53,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two detectors side by side.
+    """The comparison of two detectors.
 
     Attributes:
-        images: that both were tested on.
-        mean: mAP; its interval holds the difference in 95 of 100 draws.
-        per_class: AP of each class with objects. Their intervals hold together: where nothing
-            differs, one of 20 comparisons finds any class that does (Bonferroni).
+        images: number of images that both were tested on.
+        mean: mAP; its interval contains the difference in 95 of 100 draws.
+        per_class: AP of each class with objects. The intervals are corrected for the number of
+            classes (Bonferroni): if nothing differs, only one of 20 comparisons reports a
+            difference in any class.
     """
 
     images: int
@@ -71,13 +72,13 @@ def compare(first: Explained, second: Explained, images: int, seed: int = 0) -> 
     """Compare detectors on the same images.
 
     Args:
-        first: the detections of one.
-        second: of the other, in the same images and of the same classes.
-        images: how many there are.
+        first: detections of the first detector.
+        second: of the second, in the same images and of the same classes.
+        images: number of images.
         seed: of the draws.
 
     Raises:
-        ValueError: they are of other classes or objects.
+        ValueError: classes or objects differ.
     """
     if first.classes != second.classes or not np.array_equal(
         first.objects.boxes, second.objects.boxes
@@ -107,7 +108,7 @@ def compare(first: Explained, second: Explained, images: int, seed: int = 0) -> 
 
 
 def _means(gains: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means ``(draws,)`` over the classes that have objects in a draw; NaN of none."""
+    """Means ``(draws,)`` over the classes with objects in a draw; NaN if there are none."""
     count = (~np.isnan(gains)).sum(axis=1)
     return np.where(count > 0, np.nansum(gains, axis=1) / np.maximum(count, 1), np.nan)
 
@@ -118,7 +119,7 @@ def _interval(gains: NDArray[np.float64], chance: float) -> tuple[float, float]:
 
 
 def drawn_precisions(explained: Explained, weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """11-point AP ``(draws, K)`` of images drawn; NaN of a class of which no object was drawn.
+    """11-point AP ``(draws, K)`` of drawn images; NaN if no object of a class was drawn.
 
     Args:
         explained: the detections.
@@ -138,9 +139,9 @@ def drawn_precisions(explained: Explained, weights: NDArray[np.int64]) -> NDArra
 def _drawn_precision(
     images: NDArray, kinds: NDArray, weights: NDArray, npos: NDArray
 ) -> NDArray[np.float64]:
-    """AP ``(draws,)`` of a class whose detections ``(n,)`` stand by falling score.
+    """AP ``(draws,)`` of a class whose detections ``(n,)`` are sorted by decreasing score.
 
-    Precision is highest just where a detection is right, so these places are enough: a column each.
+    The highest precisions are at correct detections, so a column for each of these is enough.
     """
     right = np.flatnonzero(kinds == Kind.FOUND)
     averages = np.where(npos > 0, 0.0, np.nan)
@@ -160,7 +161,7 @@ def _drawn_precision(
     recall = true / np.maximum(npos, 1)[:, None]
     precision = true / np.maximum(true + false, 1)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    best = np.pad(best, ((0, 0), (0, 1)))  # of a recall that is not reached
+    best = np.pad(best, ((0, 0), (0, 1)))  # 0 for a recall that is not reached
     for point in RECALLS:
         first = (recall < point).sum(axis=1)
         averages += best[np.arange(len(best)), first] / len(RECALLS)
@@ -168,7 +169,7 @@ def _drawn_precision(
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """The comparison as a table, a class a line, mAP last; without a newline at its end."""
+    """The comparison as a table, one line per class, mAP last; without a final newline."""
     width = max(columns_of(name) for name in ("class", *comparison.per_class))
     lines = [f"{'class':<{width}}  {'first':>7}  {'second':>7}  {'gain':>7}  interval"]
     rows = comparison.per_class | {"mAP": comparison.mean}

@@ -1,4 +1,4 @@
-"""Many annotated images on one sheet, small, with their boxes."""
+"""Draws a contact sheet: many small annotated images with their boxes."""
 
 import math
 from collections.abc import Sequence
@@ -20,18 +20,19 @@ LETTERS = 14
 def draw_contact_sheet(
     records: Sequence[ImageRecord], classes: tuple[str, ...], path: str | Path, columns: int = 6
 ) -> None:
-    """Draw images with their boxes, a colour a class, into a PNG; difficult objects are thin.
+    """Draw images with their boxes, one colour per class, into a PNG.
 
-    Below each image stands its id, on top the classes in their colours.
+    Boxes of difficult objects have thin lines. The id of each image is below it; the classes are at
+    the top in their colours.
 
     Args:
-        records: which images, row by row.
+        records: the images, row by row.
         classes: names that labels index.
-        path: ends in .png; replaced if there.
-        columns: images in a row.
+        path: ends in .png; replaced if it exists.
+        columns: images per row.
 
     Raises:
-        ValueError: another ending, or no image.
+        ValueError: another extension, or no image.
     """
     if Path(path).suffix.lower() != ".png" or not records:
         raise ValueError(f"a contact sheet needs a name in .png and at least one image, got {path}")
@@ -67,7 +68,7 @@ def _tile(record: ImageRecord) -> Image.Image:
 
 
 def _legend(classes: tuple[str, ...], width: int) -> tuple[Image.Image, int]:
-    """The classes in their colours, line by line, and where the images begin below them."""
+    """The classes in their colours, line by line, and the y coordinate where the images begin."""
     files = fonts_of(classes)
     words, x, y = [], 0.0, 0
     for label, name in enumerate(classes):

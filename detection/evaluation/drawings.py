@@ -1,4 +1,4 @@
-"""Detections drawn on their image."""
+"""Draws detections on their image."""
 
 import colorsys
 import math
@@ -30,18 +30,18 @@ def draw_detections(
 ) -> None:
     """Draw the best detections on their image, each with its class and score.
 
-    A class has one colour and a font that has its letters, surer detections lie on top. Ground
-    truth is a thin dashed white line, without a label.
+    A class has one colour, and a font that has its letters. Detections with higher scores are on
+    top. Ground truth is a thin dashed white line without a label.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        detections: in that image; none is fine.
-        path: ends in .png, .jpg or .jpeg; replaced if there.
+        detections: in this image; may be empty.
+        path: ends in .png, .jpg or .jpeg; replaced if it exists.
         ground_truth: the image's record, to draw its boxes too.
-        top: draw at most so many, those of highest score.
+        top: draws at most this many detections, those with the highest scores.
 
     Raises:
-        ValueError: an image of another shape or dtype, or another ending.
+        ValueError: the image has another shape or dtype, or the path another extension.
     """
     form = _format_of(path)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -68,7 +68,7 @@ def draw_detections(
 def class_colour(label: int) -> Colour:
     """An RGB colour for a class label: hues spread by the golden ratio, odd labels darker.
 
-    The nearest hues among 20 classes are 13 labels apart, so one of them is of the darker kind.
+    Among 20 classes, the nearest hues are 13 labels apart, so one of the two is darker.
     """
     saturation, value = (0.75, 1.0) if label % 2 == 0 else (1.0, 0.65)
     red, green, blue = colorsys.hsv_to_rgb((label * GOLDEN_TURN) % 1.0, saturation, value)
@@ -96,7 +96,7 @@ def _dashed_box(pen: ImageDraw.ImageDraw, box: NDArray, size: tuple[int, int]) -
     for (x1, y1), (x2, y2) in pairwise(outline):
         length = max(abs(x2 - x1), abs(y2 - y1), 1)
         for start in range(0, length, 8):
-            # A black dash after every white one keeps the line visible on a white ground.
+            # Black dashes between the white ones keep the line visible on white.
             for begin, colour in ((start, "white"), (start + 5, "black")):
                 ends = (min(begin / length, 1.0), min((begin + 4) / length, 1.0))
                 points = [(x1 + (x2 - x1) * end, y1 + (y2 - y1) * end) for end in ends]
@@ -111,7 +111,7 @@ def _label(
     font: ImageFont.FreeTypeFont,
     size: tuple[int, int],
 ) -> None:
-    """Text on a plate of the class's colour, above the box or, at the image's edge, inside it."""
+    """Draw text on the class's colour, above the box or, at the image's edge, inside it."""
     left, top, _, _ = _corners(box, size)
     x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=font)
     width, height = math.ceil(x2 - x1) + 6, math.ceil(y2 - y1) + 6

@@ -1,16 +1,16 @@
-"""Why detections are wrong and objects missed, and what mending each kind of error would gain.
+"""The kinds of error of detections, missed objects, and the gain from correcting each kind.
 
-Kinds after TIDE (Bolya et al. 2020), which follows Hoiem et al. 2012, on VOC's rule of matching. A
-false positive is of the first kind that holds; overlaps are with the object it overlaps most:
+The kinds are TIDE's (Bolya et al. 2020), which follows Hoiem et al. 2012, with VOC's matching rule.
+A false positive has the first kind that applies; overlaps are with the object it overlaps most:
 
-- duplicate: at least 0.5 with an object of its class, which a surer detection has claimed;
+- duplicate: at least 0.5 with an object of its class, which a detection with a higher score claims;
 - place: 0.1 to 0.5 with an object of its class;
 - class: at least 0.5 with an object of another class;
 - both: 0.1 to 0.5 with an object of another class;
 - background: less with every object.
 
-An object is missed that no detection claims and that no error of place or class lies on. All is
-about detections of any score: those below a threshold change nothing for those above it.
+An object is missed if no detection claims it and no error of place or class is on it. Detections of
+all scores count; those below a threshold do not change the kinds of those above it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ from detection.data.records import ImageRecord
 from detection.evaluation.average_precision import eleven_point_ap, recall_precision
 from detection.evaluation.voc_ap import MIN_OVERLAP, ClassDetections, check_images
 
-# Below this overlap a detection has nothing to do with an object (TIDE's and Hoiem's).
+# Below this overlap, a detection is not related to an object (as in TIDE and Hoiem et al.).
 NO_OVERLAP = 0.1
 
 
 class Kind(IntEnum):
-    """What a detection is; ignored are those on difficult objects."""
+    """The kind of a detection; those on difficult objects are ignored."""
 
     FOUND = 0
     IGNORED = 1
@@ -42,7 +42,8 @@ class Kind(IntEnum):
 
 
 ERRORS = (Kind.PLACE, Kind.CLASS, Kind.BOTH, Kind.DUPLICATE, Kind.BACKGROUND)
-# Errors that are mended by moving the detection to the object it lies on; others are dropped.
+# Errors that are corrected by moving the detection to its object; detections of other kinds are
+# dropped.
 MOVED = (Kind.PLACE, Kind.CLASS)
 
 
@@ -51,10 +52,10 @@ class Objects:
     """The objects of a split, image by image.
 
     Attributes:
-        image: ``(m,)`` int64, place of the image among the records.
+        image: ``(m,)`` int64, index of the image among the records.
         labels: ``(m,)`` int64.
         boxes: ``(m, 4)`` float64.
-        difficult: ``(m,)`` bool; such an object does not count.
+        difficult: ``(m,)`` bool; a difficult object does not count.
     """
 
     image: NDArray[np.int64]
@@ -65,17 +66,17 @@ class Objects:
 
 @dataclass(frozen=True)
 class Explained:
-    """Every detection of a split with its kind, class by class and in a class by falling score.
+    """Every detection of a split with its kind, sorted by class, then by decreasing score.
 
     Attributes:
         classes: names of the K classes.
-        image: ``(n,)`` int64, place of the image among the records.
+        image: ``(n,)`` int64, index of the image among the records.
         labels: ``(n,)`` int64.
         scores: ``(n,)`` float64.
         boxes: ``(n, 4)`` float64.
         kind: ``(n,)`` uint8, a ``Kind``.
-        on: ``(n,)`` int64, the object that the kind is about; -1 of background.
-        objects: what there is to find.
+        on: ``(n,)`` int64, index of the object to which the kind refers; -1 for background.
+        objects: of the split.
     """
 
     classes: tuple[str, ...]
@@ -88,9 +89,9 @@ class Explained:
     objects: Objects
 
     def best_on(self, kind: Kind, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(m,)`` the highest of values ``(n,)`` among an object's detections of a kind.
+        """``(m,)`` the highest of ``values`` ``(n,)`` among each object's detections of a kind.
 
-        It is -inf of an object without any.
+        It is -inf for an object without such detections.
         """
         best = np.full(len(self.objects.labels), -np.inf, np.float32)
         rows = self.kind == kind
@@ -99,7 +100,7 @@ class Explained:
 
     @property
     def missed(self) -> NDArray[np.bool_]:
-        """``(m,)`` objects that count, which nothing claims and no error of ``MOVED`` lies on."""
+        """``(m,)`` objects that count, that no detection claims and no error of MOVED is on."""
         near = np.isin(self.kind, (Kind.FOUND, *MOVED))
         missed = ~self.objects.difficult
         missed[self.on[near]] = False
@@ -111,12 +112,12 @@ def explain(
     records: Sequence[ImageRecord],
     classes: Sequence[str],
 ) -> Explained:
-    """The kind of every detection; what is found is what ``evaluate_voc`` counts as true.
+    """The kind of every detection; ``FOUND`` are the true positives of ``evaluate_voc``.
 
     Args:
         detections: of each class, by its name.
         records: every image of the split.
-        classes: names that the records' labels point into.
+        classes: names that the records' labels index.
 
     Raises:
         ValueError: a detection names an image that is not among the records.
@@ -164,7 +165,10 @@ def objects_of(records: Sequence[ImageRecord]) -> Objects:
 def _explain_image(
     boxes: NDArray, labels: NDArray, objects: NDArray, owners: NDArray, difficult: NDArray
 ) -> tuple[NDArray, NDArray]:
-    """Kinds ``(n,)`` of an image's detections, by class and falling score, and objects or -1."""
+    """Kinds and objects (or -1), ``(n,)`` each, of one image's detections.
+
+    The detections must be sorted by class and decreasing score.
+    """
     overlap, same = iou(boxes, objects), labels[:, None] == owners
     own, other = np.where(same, overlap, -1.0), np.where(same, -1.0, overlap)
     nearest, stranger = own.argmax(axis=1), other.argmax(axis=1)
@@ -196,16 +200,17 @@ def _explain_image(
 def average_precisions(
     explained: Explained, mended: Sequence[Kind] = (), *, without_missed: bool = False
 ) -> NDArray[np.float64]:
-    """11-point AP ``(K,)`` of each class once errors are mended; NaN of one without objects.
+    """11-point AP ``(K,)`` of each class after errors are corrected; NaN without objects.
 
-    An error of place or class is moved onto its object, and of all detections there the surest is
-    kept (TIDE's oracle); other errors are dropped.
+    A detection with an error of place or class is moved to its object; of all detections there,
+    only the one with the highest score is kept (TIDE's oracle). Detections with other errors are
+    dropped.
 
     Args:
         explained: the detections.
-        mended: kinds of errors.
-        without_missed: leave out the missed objects too. A class of which none is left keeps the
-            AP it had with them.
+        mended: the kinds of errors to correct.
+        without_missed: leaves out the missed objects too. A class without other objects keeps its
+            AP.
     """
     objects, labels = explained.objects, explained.labels.copy()
     true = explained.kind == Kind.FOUND
@@ -239,13 +244,13 @@ def _average_precision(scores: NDArray, true: NDArray, wrong: NDArray, npos: int
 
 
 def gains(explained: Explained) -> dict[str, NDArray[np.float64]]:
-    """What each class's AP would gain were all errors of a kind mended, by the kind's name.
+    """The gain of each class's AP if all errors of a kind were corrected, by the kind's name.
 
-    ``missed`` is there too: what leaving those objects out would gain. Gains of kinds do not add
-    up: one mended error may hide behind another.
+    ``missed`` is the gain from leaving out the missed objects. The gains do not add up, because one
+    error may hide another.
 
     Returns:
-        ``(K,)`` of each kind; NaN of a class without objects. The mean is the gain in mAP.
+        ``(K,)`` for each kind; NaN for a class without objects. The mean is the gain in mAP.
     """
     before = average_precisions(explained)
     after = {kind.name.lower(): average_precisions(explained, [kind]) for kind in ERRORS}

@@ -1,4 +1,4 @@
-"""Detections of many images as files that other programs read: COCO's JSON, CSV and YOLO's text."""
+"""Writes detections of many images for other programs: COCO's JSON, CSV and YOLO's text files."""
 
 import csv
 import io
@@ -12,24 +12,24 @@ from detection.detections import Detections
 from files.text import read_text
 from files.writing import save_text
 
-# Of an image: its detections and its size (height, width).
+# An image's detections and its size (height, width).
 Found = tuple[Detections, tuple[int, int]]
 
 CLASSES_FILE = "classes.txt"
-# Of a line: class, box and score; labels made by hand have no score.
+# Fields of a line: class, box and score. Hand-made labels have no score.
 LINE_FIELDS = 6
 CSV_COLUMNS = ("image", "class", "score", "x1", "y1", "x2", "y2")
 
 
 def save_coco(path: str | Path, found: Mapping[str, Found], classes: Sequence[str]) -> None:
-    """Write a file that ``pycocotools.coco.COCO`` reads; its annotations are COCO's results.
+    """Write a file for ``pycocotools.coco.COCO``; its annotations have the form of COCO's results.
 
-    Images are numbered from 1 in the order given, categories from 1 in the order of ``classes``.
+    Images are numbered from 1 in the given order, categories from 1 in the order of ``classes``.
     A box is x, y, width and height, in pixels of the upright image.
 
     Args:
-        path: of the file, replaced whole or not at all.
-        found: of each image, by the name that the file gives it.
+        path: of the file; replaced atomically.
+        found: of each image, by its name in the file.
         classes: names of the K classes.
     """
     images: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ def save_coco(path: str | Path, found: Mapping[str, Found], classes: Sequence[st
 
 
 def save_csv(path: str | Path, found: Mapping[str, Found]) -> None:
-    """Write a row a detection: image, class, score and half-open corners in pixels."""
+    """Write one row per detection: image, class, score and half-open corners in pixels."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(CSV_COLUMNS)
@@ -67,14 +67,14 @@ def save_csv(path: str | Path, found: Mapping[str, Found]) -> None:
 
 
 def label_files(images: Mapping[Path, Path], folder: str | Path) -> dict[Path, Path]:
-    """The file of each image's labels in YOLO's form: its name in the folder, ending in .txt.
+    """The file of each image's YOLO labels: its name in the folder, with the extension .txt.
 
-    Of two images that differ in their ending alone the second keeps its ending: ``a.txt`` and
-    ``a.png.txt``; of two with one name the second gets a number.
+    If two images differ only in their extension, the second keeps it: ``a.txt`` and ``a.png.txt``.
+    If two images have the same name, the second gets a number.
 
     Args:
-        images: of each its name below the folder.
-        folder: for the labels, and for ``classes.txt``.
+        images: for each image, its name below the folder.
+        folder: of the labels and of ``classes.txt``.
     """
     files: dict[Path, Path] = {}
     taken = {CLASSES_FILE}
@@ -84,16 +84,16 @@ def label_files(images: Mapping[Path, Path], folder: str | Path) -> dict[Path, P
             (name.with_name(f"{name.name}_{number}.txt") for number in count(2)),
         )
         free = next(each for each in names if str(each).casefold() not in taken)
-        taken.add(str(free).casefold())  # some file systems know no case
+        taken.add(str(free).casefold())  # some file systems ignore case
         files[image] = Path(folder) / free
     return files
 
 
 def refuse_labels(files: Iterable[Path], folder: str | Path, classes: Sequence[str]) -> None:
-    """Refuse to replace labels that ``save_yolo`` did not write, such as those made by hand.
+    """Refuse to replace labels that ``save_yolo`` did not write, such as hand-made labels.
 
     Raises:
-        ValueError: a file has lines without a score, or the folder's classes are others.
+        ValueError: a file has lines without a score, or the folder's classes differ.
     """
     for path in files:
         lines = read_text(path).splitlines() if path.is_file() else []
@@ -111,10 +111,10 @@ def refuse_labels(files: Iterable[Path], folder: str | Path, classes: Sequence[s
 
 
 def save_yolo(folder: str | Path, found: Mapping[Path, Found], classes: Sequence[str]) -> None:
-    """Write a text file an image, and ``classes.txt`` with a class a line.
+    """Write one text file per image, and ``classes.txt`` with one class per line.
 
-    A line is class number, centre x, centre y, width and height as shares of the image, and score,
-    as YOLO's own predictions with confidences.
+    A line is class number, centre x, centre y, width and height, relative to the image, and score,
+    like YOLO's own predictions with confidences.
 
     Args:
         folder: of ``classes.txt``.

@@ -1,8 +1,8 @@
-"""Fonts that have the letters of the words drawn: class names come in every script.
+"""Finds fonts for class names, which may be in any script.
 
-matplotlib brings DejaVu Sans, which has Latin, Greek, Cyrillic, Arabic and more. For other letters
-the fonts of the system are looked through. Names in ASCII need no look at any font, and so not
-matplotlib itself, whose import takes a sixth of a second.
+matplotlib includes DejaVu Sans, which has Latin, Greek, Cyrillic, Arabic and more. For other
+letters, the system's fonts are searched. ASCII names need no search, and so no import of
+matplotlib, which takes a sixth of a second.
 """
 
 import logging
@@ -16,7 +16,7 @@ from PIL import ImageFont
 
 
 def _dejavu() -> Path:
-    """The file of DejaVu Sans; matplotlib is imported only where its data lie elsewhere."""
+    """The file of DejaVu Sans; matplotlib is imported only if its data are elsewhere."""
     inside = "fonts/ttf/DejaVuSans.ttf"
     spec = find_spec("matplotlib")
     if spec and spec.origin and (path := Path(spec.origin).parent / "mpl-data" / inside).exists():
@@ -27,7 +27,7 @@ def _dejavu() -> Path:
 
 
 DEJAVU = _dejavu()
-# Beside a class name stands a score.
+# Characters of the score that follows a class name.
 SCORE = "0123456789.-"
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 @cache
 def fonts_of(names: tuple[str, ...]) -> dict[str, Path]:
-    """For each name the file of a font that has its letters, and those of a score.
+    """For each name, the file of a font that has its letters and those of a score.
 
-    It is DejaVu Sans, or else the first font of the system that will do. Where there is none it is
-    DejaVu Sans too, which draws boxes; one warning then names the letters of all such names.
+    It is DejaVu Sans or, if that lacks letters, the first of the system's fonts that has them. If
+    there is none, it is DejaVu Sans, which draws boxes; one warning then names all these letters.
 
     Args:
         names: of classes.
@@ -61,13 +61,13 @@ def fonts_of(names: tuple[str, ...]) -> dict[str, Path]:
 
 @cache
 def _font_with(letters: str) -> Path | None:
-    """The first font with these letters: DejaVu Sans, then the system's by name; or none."""
+    """The first font with these letters: DejaVu Sans, then the system's by name; None if none."""
     if (letters.isascii() and letters.isprintable()) or not _lacking(str(DEJAVU), letters):
         return DEJAVU
     for path in _system_fonts():
         try:
             if not _lacking(path, letters):
-                ImageFont.truetype(path, 12)  # one of fixed sizes, as of emojis, is refused
+                ImageFont.truetype(path, 12)  # fails for fonts of fixed sizes, such as emojis
                 return Path(path)
         except (OSError, RuntimeError, ValueError):
             logger.debug("%s is not a font that can be read", path)
@@ -82,7 +82,7 @@ def _system_fonts() -> tuple[str, ...]:
 
 
 def _lacking(font: str, letters: Iterable[str]) -> set[str]:
-    """Which of the letters a font file has not."""
+    """The letters that a font file lacks."""
     from matplotlib.ft2font import FT2Font
 
     face = FT2Font(font)
@@ -90,5 +90,5 @@ def _lacking(font: str, letters: Iterable[str]) -> set[str]:
 
 
 def _letters(text: str) -> set[str]:
-    """What is seen of a text: white space and marks of direction or joining need no font."""
+    """The visible letters of a text, without white space and marks of direction or joining."""
     return {letter for letter in text if unicodedata.category(letter) not in ("Cf", "Zs")}

@@ -1,4 +1,4 @@
-"""Curves of results as PNGs: precision over recall, recall over windows."""
+"""Draws curves as PNG files: precision against recall, and recall against number of windows."""
 
 import math
 import warnings
@@ -18,17 +18,17 @@ from files.writing import write_atomic
 
 
 def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
-    """Draw the precision-recall curve of every class, one small panel each, into a PNG.
+    """Draw the precision-recall curve of every class into a PNG, one small panel per class.
 
-    The dots are the 11 precisions that VOC 2007's AP is the mean of. A title gives the class and
-    its AP, ``-`` for a class without objects.
+    The dots are the 11 precisions whose mean is VOC 2007's AP. A panel's title is the class and its
+    AP, or ``-`` for a class without objects.
 
     Args:
-        result: of ``evaluate_voc``.
-        path: ends in .png; replaced if there.
+        result: from ``evaluate_voc``.
+        path: ends in .png; replaced if it exists.
 
     Raises:
-        ValueError: another ending.
+        ValueError: the path has another extension.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"the curves are written as PNG: expected a name in .png, got {path}")
@@ -55,15 +55,16 @@ def plot_precision_recall(result: VOCResult, path: str | Path) -> None:
 def plot_recall(
     methods: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path, title: str
 ) -> None:
-    """Draw recall against the number of windows, a panel for each overlap, into a PNG.
+    """Draw recall against the number of windows into a PNG, one panel per overlap.
 
     Args:
-        methods: of each, ``windows`` in rising order, and the recalls at each overlap by its name.
-        path: ends in .png; replaced if there.
+        methods: for each method, ``windows`` in increasing order, and the recalls at each overlap,
+            by its name.
+        path: ends in .png; replaced if it exists.
         title: above the panels.
 
     Raises:
-        ValueError: another ending.
+        ValueError: the path has another extension.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"the curves are written as PNG: expected a name in .png, got {path}")
@@ -81,9 +82,9 @@ def plot_recall(
 
 
 def save_png(canvas: FigureCanvasAgg, path: str | Path) -> None:
-    """Write a figure, whole or not at all; letters that no font has are drawn as boxes."""
+    """Write a figure atomically; letters that no font has are drawn as boxes."""
     with warnings.catch_warnings(), write_atomic(path) as file:
-        # ``fonts_of`` has told which letters no font has.
+        # ``fonts_of`` has already warned about these letters.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         canvas.print_png(file)
 
@@ -97,7 +98,7 @@ def _draw_curve(panel: Axes, name: str, one: ClassResult, font: Path) -> None:
         panel.plot(RECALLS, best, ".", color="tab:orange", markersize=5, clip_on=False)
     panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     average = NO_AP if one.ap is None else f"{one.ap:.3f}"
-    # A dollar in a name begins no formula.
+    # Not parsed as a formula, because a name may have a dollar sign.
     panel.set_title(f"{name} {average}", font=FontProperties(fname=font, size=9), parse_math=False)
     panel.tick_params(labelsize=8)
     panel.grid(alpha=0.3)

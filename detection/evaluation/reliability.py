@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: expected calibration error, and the bins behind it."""
+"""How well probabilities are calibrated: the expected calibration error and its bins."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ BINS = 10
 
 
 def calibration_error(probabilities: NDArray, correct: NDArray[np.bool_]) -> float:
-    """Expected calibration error: how far probabilities are from shares of right detections.
+    """Expected calibration error: the difference of probabilities and shares of correct detections.
 
-    The mean over detections of ``|mean probability - share right|`` of the detection's bin, the
-    bins being tenths of 0..1 (Guo et al. 2017, equation 5); 0 of no detections.
+    It is the mean over detections of ``|mean probability - share correct|`` in the detection's bin;
+    the bins are tenths of 0..1 (Guo et al. 2017, equation 5). It is 0 without detections.
 
     Args:
         probabilities: ``(n,)`` in 0..1.
@@ -27,9 +27,9 @@ def calibration_error(probabilities: NDArray, correct: NDArray[np.bool_]) -> flo
 
 
 def reliability(probabilities: NDArray, correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Of each tenth of 0..1 with detections: how many, mean probability, and the share right.
+    """For each tenth of 0..1 with detections: their number, mean probability and share correct.
 
-    Arguments as ``calibration_error``.
+    Arguments: see ``calibration_error``.
     """
     bin_of = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
     found = []
@@ -53,25 +53,25 @@ def reliability_facts(
     classes: Sequence[str],
     threshold: float,
 ) -> dict[str, Any]:
-    """Calibration error of all detections, of those shown to people, and of each class.
+    """Calibration error of all detections, of those shown to users, and of each class.
 
-    Most detections are wrong and known to be: they make the error of all of them small. So the
-    error of those above ``threshold`` stands beside it.
+    Most detections are wrong and have low probabilities, which makes the error over all detections
+    small. So the error of those above ``threshold`` is computed too.
 
     Args:
         probabilities: ``(n,)`` of the detections that count.
         labels: ``(n,)`` their classes.
         correct: ``(n,)``.
-        classes: their names.
-        threshold: a detection is shown above it (strict).
+        classes: names of the classes.
+        threshold: detections above it (strictly) are shown.
 
     Returns:
-        ``error``, ``error_shown`` and ``shown`` (how many), the same of each class under
-        ``per_class``, and ``bins`` of all.
+        ``error``, ``error_shown`` and ``shown`` (their number); the same for each class under
+        ``per_class``; and ``bins`` of all detections.
     """
 
     def measured(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        """Both errors of some detections, and how many of these are shown."""
+        """Both errors of some detections, and the number of those shown."""
         above = rows & (probabilities > np.float32(threshold))
         return {
             "error": calibration_error(probabilities[rows], correct[rows]),

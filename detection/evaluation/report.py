@@ -1,4 +1,4 @@
-"""Results for people and for files: the per-class table, a JSON file, a row of a CSV."""
+"""Results as a table of classes, a JSON file, and rows of a CSV."""
 
 import csv
 import io
@@ -15,23 +15,24 @@ from detection.evaluation.average_precision import VOCResult
 from files.text import read_text
 from files.writing import save_text
 
-# Stands for the average precision of a class without objects.
+# Shown instead of the average precision of a class without objects.
 NO_AP = "-"
-# Names of such classes that a table lists before it counts the rest.
+# Number of such classes that a table names; it only counts the rest.
 NAMED = 8
 
 
 def format_table(result: VOCResult, ap50: float | None = None) -> str:
-    """The result as an aligned table, one class a line, without a newline at its end.
+    """The result as an aligned table, one line per class, without a final newline.
 
-    Columns: 11-point AP, area AP, objects that are not difficult, detections, and how many of
-    those are true and false positives (the rest is ignored). A class without objects has ``-`` for
-    its averages, and a line says over how many classes the means are. The last line is ``mAP`` and
-    the mean 11-point AP to four digits; above it stand the means of the other averages.
+    The columns are 11-point AP, area AP, and the numbers of objects that are not difficult, of
+    detections, of true and of false positives (other detections are ignored). A class without
+    objects has ``-`` for its averages, and a line then gives the number of classes in the means.
+    The last line is ``mAP`` and the mean 11-point AP to four digits; the means of the other
+    averages are above it.
 
     Args:
-        result: of ``evaluate_voc``.
-        ap50: pycocotools' AP at overlap 0.5, when it was computed.
+        result: from ``evaluate_voc``.
+        ap50: pycocotools' AP at overlap 0.5, if it was computed.
     """
     width = max(columns_of(name) for name in ("class", *result.classes))
     header = ("AP", "AP area", "objects", "detections", "tp", "fp")
@@ -53,12 +54,12 @@ def format_table(result: VOCResult, ap50: float | None = None) -> str:
 
 
 def columns_of(text: str) -> int:
-    """The columns that a text takes on a terminal: two for each wide letter, as of Chinese."""
+    """Width of a text on a terminal in columns; wide letters, such as Chinese, take two."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def classes_of_mean(result: VOCResult) -> str:
-    """Over how many classes a result's means are, and which classes have no objects."""
+    """A line with the number of classes in a result's means, and the classes without objects."""
     missing = result.without_objects
     rest = len(missing) - NAMED
     names = ", ".join(missing[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
@@ -67,11 +68,11 @@ def classes_of_mean(result: VOCResult) -> str:
 
 
 def ap_columns(result: VOCResult, taken: Iterable[str]) -> dict[str, float | str]:
-    """Cells of a CSV's row: each class's 11-point AP to four digits, ``-`` without objects.
+    """Cells of a CSV's row: each class's 11-point AP to four digits, or ``-`` without objects.
 
     Args:
-        result: of ``evaluate_voc``.
-        taken: names of the row's other columns; a class of such a name is ``class <name>``.
+        result: from ``evaluate_voc``.
+        taken: names of the row's other columns; a class with such a name becomes ``class <name>``.
     """
     taken = set(taken)
     return {
@@ -81,11 +82,13 @@ def ap_columns(result: VOCResult, taken: Iterable[str]) -> dict[str, float | str
 
 
 def format_stages(stages: Mapping[str, Mapping[str, float]], images: int) -> str:
-    """Seconds of each stage, images a second, peak memory, and the sum, without a last newline.
+    """A table of each stage's seconds, images per second and peak memory, without a final newline.
+
+    The last line is the sum of the seconds.
 
     Args:
-        stages: of ``detection.events.stage_seconds``.
-        images: that each stage went over.
+        stages: from ``detection.events.stage_seconds``.
+        images: number of images that each stage processed.
     """
     width = max(len(name) for name in ("in all", *stages))
     lines = [f"{'stage':<{width}}" + f"{'seconds':>10}{'images/s':>12}{'peak MB':>10}"]
@@ -99,20 +102,20 @@ def format_stages(stages: Mapping[str, Mapping[str, float]], images: int) -> str
 
 
 def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -> None:
-    """Write a result as JSON, whole or not at all; numbers are not rounded.
+    """Write a result as JSON, atomically and without rounding.
 
-    The file holds the facts of ``extra``, ``map``, ``map_area``, and ``per_class``: ``ap``,
-    ``ap_area``, ``npos``, ``detections``, ``ntp``, ``nfp`` of each class; the averages of a class
-    without objects are null. The curves are left out: the result files give them again.
+    The file has the facts of ``extra``, ``map``, ``map_area``, and ``per_class``: ``ap``,
+    ``ap_area``, ``npos``, ``detections``, ``ntp``, ``nfp`` of each class. The averages of a class
+    without objects are null. Curves are left out; they can be computed from the result files.
 
     Args:
-        path: replaced if there.
-        result: of ``evaluate_voc``.
-        extra: what makes the numbers a finding, such as command, date, seconds and machine.
+        path: replaced if it exists.
+        result: from ``evaluate_voc``.
+        extra: facts about the measurement, such as command, date, seconds and machine.
 
     Raises:
-        ValueError: a fact of ``extra`` would hide one of the result's own, or a number is NaN or
-            infinite, which JSON has not.
+        ValueError: a fact of ``extra`` has the name of one of the result's, or a number is NaN or
+            infinite, which JSON does not support.
     """
     content: dict[str, Any] = {
         "map": result.map,
@@ -136,27 +139,27 @@ def save_result(path: str | Path, result: VOCResult, extra: Mapping[str, Any]) -
 
 
 def put_row(path: str | Path, row: Mapping[str, Any], same: Sequence[str]) -> None:
-    """Put one row into a CSV; see ``put_rows``."""
+    """Write one row into a CSV; see ``put_rows``."""
     put_rows(path, [row], same)
 
 
 def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence[str]) -> None:
-    """Put a finding's rows into a CSV: in place of all it had before, or at the end.
+    """Write a measurement's rows into a CSV: they replace its earlier rows, or are appended.
 
-    The file begins with the names of its columns and is made if missing. It is written anew and
-    moved into place, so it is never seen half written. Writers wait for each other.
+    The file begins with the names of its columns and is created if missing. It is replaced
+    atomically, so no reader sees a partial file. Writers wait for each other.
 
     Args:
         path: the CSV.
         rows: at least one; values by column, in the file's order.
-        same: the columns that tell one finding from another, the same in all rows.
+        same: the columns that identify a measurement, with the same values in all rows.
 
     Raises:
-        ValueError: the file's columns are not those of ``rows``, or its rows do not fit them.
+        ValueError: the file's columns are not those of ``rows``, or its rows do not match them.
     """
     path = Path(path)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=60)
-    with suppress(OSError, NotImplementedError):  # without locks, or where a writer hangs
+    with suppress(OSError, NotImplementedError):  # no locks on this system, or a writer hangs
         lock.acquire()
     try:
         _put_rows(path, rows, same)
@@ -165,7 +168,7 @@ def put_rows(path: str | Path, rows: Sequence[Mapping[str, Any]], same: Sequence
 
 
 def _rows_of(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """The rows of a CSV of these columns; none of an empty file."""
+    """The rows of a CSV with these columns; an empty file has none."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     names, rows = reader.fieldnames, list(reader)
     if names not in (None, columns):

@@ -1,7 +1,7 @@
-"""Where a detector's time goes, image by image, and how near its arithmetic is to the limit.
+"""Times the phases of a detector per image, and measures how close it is to the machine's limit.
 
-Phases are the paper's (Table 10): conv, fc and the rest; what lies between conv and fc, pooling
-windows for SPP-net and warping them for R-CNN, is told apart as well.
+The phases are the paper's (Table 10): conv, fc and the rest. The step between conv and fc is a
+separate phase: SPP-net pools windows, R-CNN warps them.
 """
 
 import copy
@@ -23,7 +23,7 @@ PHASES = ("conv", "pool", "fc", "rest")
 
 @contextmanager
 def timed_module(module: nn.Module) -> Iterator[list[float]]:
-    """Seconds of each call of a module's forward, while the block lasts."""
+    """A list that gets the seconds of each call of a module's forward inside the block."""
     seconds: list[float] = []
     started: list[float] = []
     hooks = (
@@ -46,16 +46,16 @@ def _now() -> float:
 def time_image(
     detector: SPPDetector, image: NDArray[np.uint8], windows: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Seconds of each phase from a decoded image and its windows to detections.
+    """Seconds of each phase, from a decoded image and its windows to detections.
 
     Args:
-        detector: one whose extractor keeps its network in ``trunk``.
+        detector: its extractor has its network in ``trunk``.
         image: ``(H, W, 3)`` RGB uint8.
         windows: ``(P, 4)``.
 
     Returns:
-        ``conv``; ``pool``, or warping; ``fc``; ``rest``, that is SVMs, box regression and NMS; and
-        ``total``, their sum.
+        ``conv``; ``pool``, pooling or warping; ``fc``; ``rest``, which is SVMs, box regression and
+        NMS; and ``total``, their sum.
     """
     start = _now()
     with timed_module(detector.extractor.trunk) as conv:
@@ -74,7 +74,7 @@ def time_image(
 
 
 def convolution_operations(trunk: nn.Module, sizes: Sequence[tuple[int, int]]) -> int:
-    """Multiplications and additions of a trunk on images of sizes (height, width)."""
+    """Number of multiplications and additions of a trunk on images of sizes (height, width)."""
     trunk = copy.deepcopy(trunk).float().to("meta")
     with FlopCounterMode(display=False) as counter:
         for size in sizes:
@@ -83,7 +83,7 @@ def convolution_operations(trunk: nn.Module, sizes: Sequence[tuple[int, int]]) -
 
 
 def matrix_rate(precision: Precision, device: torch.device, size: int = 4096) -> float:
-    """Operations a second of a square matrix product, the best of several."""
+    """Operations per second of a square matrix product, the best of five runs."""
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / min(_seconds(lambda: left @ right) for _ in range(5))

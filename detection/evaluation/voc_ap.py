@@ -1,11 +1,12 @@
 """True and false positives by the rule of the VOC 2007 development kit (``VOCevaldet.m``).
 
-The rule, one class at a time. Detections of all images are sorted by falling score, ties in the
-order given. Each looks at the object of its image and class that it overlaps most (the first on
-ties; difficult and already claimed objects take part). At an overlap >= 0.5 it is ignored if that
-object is difficult, a true positive if it is the first to claim it, and a false positive otherwise;
-there is no second-best match. Below 0.5 it is a false positive. Recall is over the objects that are
-not difficult; ``average_precision.py`` has the averages.
+The rule for one class: Detections of all images are sorted by decreasing score; ties keep the given
+order. Each detection is compared with the object of its image and class that it overlaps most (on
+ties, the first; difficult and already claimed objects are included). If the overlap is at least
+0.5, the detection is ignored if that object is difficult, a true positive if it is the first to
+claim it, and a false positive otherwise; there is no second-best match. Below 0.5 it is a false
+positive. Recall counts the objects that are not difficult; ``average_precision.py`` computes the
+averages.
 
 Nothing is rounded and everything is float64.
 """
@@ -38,12 +39,12 @@ class ClassDetections:
     """Detections of one class in all images of a split, in the order that breaks ties of score.
 
     Attributes:
-        image_ids: the image of each, ``n`` names.
-        scores: ``(n,)`` float64; higher is surer.
+        image_ids: the image of each detection, ``n`` names.
+        scores: ``(n,)`` float64; higher is more confident.
         boxes: ``(n, 4)`` float64, half-open pixels of the original image.
 
     Raises:
-        ValueError: when shapes or dtypes are not those above.
+        ValueError: an array has another shape or dtype.
     """
 
     image_ids: Sequence[str]
@@ -69,16 +70,16 @@ def evaluate_voc(
     records: Sequence[ImageRecord],
     classes: Sequence[str],
 ) -> VOCResult:
-    """Score detections against ground truth by the devkit's rule.
+    """Evaluate detections against ground truth by the devkit's rule.
 
     Args:
-        detections: of each class, by its name; a class without any has an empty entry.
-        records: every image of the split, also those without objects or detections.
-        classes: names that the records' labels point into.
+        detections: of each class, by its name; a class without detections has an empty entry.
+        records: every image of the split, including images without objects or detections.
+        classes: names that the records' labels index.
 
     Raises:
-        ValueError: the classes of ``detections`` are not ``classes``, none of them has an object
-            that counts, an image is there twice, or a detection names an image that is not among
+        ValueError: the classes of ``detections`` are not ``classes``, no class has an object that
+            counts, two records have the same id, or a detection names an image that is not among
             the records.
     """
     check_objects(records, classes)
@@ -107,7 +108,7 @@ def evaluate_voc(
 
 
 def check_objects(records: Sequence[ImageRecord], classes: Sequence[str]) -> None:
-    """Refuse images that no detector can be measured on; to be asked before hours of scoring.
+    """Check, before a long test, that the images have objects to evaluate on.
 
     Raises:
         ValueError: no record has an object that is not difficult.
@@ -121,10 +122,10 @@ def check_objects(records: Sequence[ImageRecord], classes: Sequence[str]) -> Non
 
 
 def check_images(detections: ClassDetections, known: Set[str], name: str) -> None:
-    """Refuse detections of a class, ``name``, in images that are not ``known``.
+    """Check that the detections of class ``name`` are in ``known`` images.
 
     Raises:
-        ValueError: there is one.
+        ValueError: a detection is in an unknown image.
     """
     for image_id in detections.image_ids:
         if image_id not in known:
@@ -138,12 +139,12 @@ def evaluate_class(
     detections: ClassDetections,
     truth: Truth,
 ) -> ClassResult:
-    """Score one class.
+    """Evaluate one class.
 
     Args:
-        detections: of that class.
+        detections: of this class.
         truth: for each image with objects of the class, their boxes ``(N, 4)`` in the annotation's
-            order, and which of them, ``(N,)``, are difficult.
+            order, and a mask ``(N,)`` of the difficult ones.
     """
     order = np.argsort(-detections.scores, kind="stable")
     boxes = detections.boxes[order]
@@ -170,13 +171,13 @@ def evaluate_class(
 def match_image(
     boxes: NDArray[np.float64], objects: NDArray[np.float64], difficult: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections of one image and class are true and which false positives.
+    """Which detections of one image and class are true positives, and which are false positives.
 
-    Because a detection only ever looks at the object it overlaps most, the objects can be found
-    for all at once; the first detection at each is the one that claims it.
+    A detection is compared only with the object that it overlaps most, so all detections are
+    matched at once; the first detection on an object claims it.
 
     Args:
-        boxes: ``(n, 4)`` detections by falling score.
+        boxes: ``(n, 4)`` detections by decreasing score.
         objects: ``(N, 4)`` ground truth.
         difficult: ``(N,)`` which objects are difficult.
 
