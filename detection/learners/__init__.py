@@ -1,1 +1,1 @@
-"""SVMs and box regression: arrays in, arrays out."""
+"""SVMs, box regression and calibration on arrays."""

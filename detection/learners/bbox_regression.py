@@ -1,4 +1,4 @@
-"""Box regression: from a window's pooled conv5 to a better box (paper 4.1, after R-CNN appendix C).
+"""Box regression: a better box from a window's pooled conv5 (paper 4.1, after R-CNN appendix C).
 
 Each class has a ridge regression to four targets, ``t = [(gx - px) / pw, (gy - py) / ph,
 log(gw / pw), log(gh / ph)]``, for a window p and its ground-truth box g (centres and sizes).
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# A 16-pixel window may become a 1000-pixel box; the exponential is cut there.
+# The exponential is limited: a 16-pixel window becomes at most a 1000-pixel box.
 MAX_LOG_SIZE = math.log(1000 / 16)
 # Added to the targets' variances before whitening (released code).
 WHITENING = 0.001
@@ -50,8 +50,8 @@ def encode(windows: NDArray, boxes: NDArray) -> NDArray[np.float64]:
 def decode(windows: NDArray, targets: NDArray) -> NDArray:
     """Boxes ``(..., 4)`` of windows ``(..., 4)`` moved by targets ``(..., 4)``, in their dtype.
 
-    Leading dimensions broadcast. Log sizes are cut at ``MAX_LOG_SIZE``. Boxes are not clipped to
-    the image.
+    Leading dimensions broadcast. Log sizes are limited to ``MAX_LOG_SIZE``. Boxes are not clipped
+    to the image.
     """
     centres, sizes = _centres_and_sizes(windows)
     centres = centres + targets[..., :2] * sizes
@@ -83,7 +83,7 @@ def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> 
     Returns:
         ``(D + 1, 4)``: ``features @ weights`` are the predicted targets.
     """
-    from sklearn.linear_model import Ridge  # takes a second, which detection need not spend
+    from sklearn.linear_model import Ridge  # takes a second, and detection does not need it
 
     mean = targets.mean(axis=0)
     whiten, unwhiten = whitening_of(targets - mean)

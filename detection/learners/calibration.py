@@ -1,28 +1,28 @@
-"""Calibration: from a detection's score to the probability that it is right (Platt 1999).
+"""Calibration: the probability that a detection is correct, from its score (Platt 1999).
 
-SVM scores order detections; they say nothing to a user. Here each class gets a sigmoid
-``1 / (1 + exp(-(a s + b)))``, fitted to detections in images that the SVMs did not learn from. A
-few images hold few objects of a class, so all classes are fitted together: ``a`` and ``b`` are
-those of all classes plus a class's own difference, which the penalty keeps small where there is
-little to learn it from.
+SVM scores only order detections; their values mean nothing to a user. Here each class gets a
+sigmoid ``1 / (1 + exp(-(a s + b)))``, fitted to detections in images that the SVMs did not learn
+from. A few images have few objects of each class, so all classes are fitted together: ``a`` and
+``b`` are common values plus a difference per class, which the penalty keeps small if the class has
+little data.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Deviation expected of a class's own difference in slope and offset (the penalty's scale).
+# Expected deviation of a class's slope and offset from the common ones (the penalty's scale).
 SPREAD = 1.0
-# The common slope's column is so many times larger, which leaves it all but free of the penalty.
+# Factor on the column of the common slope, which makes the penalty on this slope negligible.
 FREE = 10.0
-# Fewer right or wrong detections than this say too little.
+# Smallest number of correct, and of wrong, detections for a fit.
 LEAST = 10
 
 
 class Calibration:
-    """Sigmoids of K classes; scikit-learn's contract.
+    """Sigmoids of K classes, with scikit-learn's interface.
 
     Attributes:
-        slope_: ``(K,)`` float64, above 0, so that the order of a class's detections stays.
+        slope_: ``(K,)`` float64, above 0, so that the order of a class's detections is kept.
         offset_: ``(K,)`` float64.
     """
 
@@ -31,7 +31,7 @@ class Calibration:
 
     @classmethod
     def from_arrays(cls, slope: NDArray, offset: NDArray) -> "Calibration":
-        """A fitted calibration of slopes ``(K,)`` and offsets ``(K,)`` made before.
+        """A fitted calibration from given slopes ``(K,)`` and offsets ``(K,)``.
 
         Raises:
             ValueError: shapes differ, or a slope is not above 0.
@@ -58,14 +58,14 @@ class Calibration:
         Args:
             scores: ``(n,)`` of detections.
             labels: ``(n,)`` their classes, 0..K-1.
-            correct: ``(n,)`` whether the detection is right.
+            correct: ``(n,)`` whether the detection is correct.
             num_classes: K.
 
         Raises:
-            ValueError: fewer than ``LEAST`` right or wrong detections, or the higher scores are
-                not right more often.
+            ValueError: fewer than ``LEAST`` correct or wrong detections, or detections with higher
+                scores are not correct more often.
         """
-        # These imports take a second, which detection does without.
+        # These imports take a second, and detection does not need them.
         from scipy.sparse import csr_array, hstack
         from sklearn.linear_model import LogisticRegression
 
@@ -86,7 +86,7 @@ class Calibration:
         slope = FREE * common[0]
         if not slope > 0:
             raise ValueError("higher scores are not right more often")
-        # A class whose few detections say the contrary keeps a tenth of the common slope.
+        # At least a tenth of the common slope, even if a class's few detections suggest less.
         self.slope_ = np.maximum(slope + SPREAD * own, slope / 10)
         self.offset_ = model.intercept_[0] + SPREAD * offsets
         return self

@@ -1,4 +1,4 @@
-"""The SVMs of all classes, fitted by mining, as scorers of features."""
+"""Scores features with the SVMs of all classes, which mining has fitted."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ class ClassSVMs:
     """The SVMs of K classes.
 
     Attributes:
-        coef_: ``(K, D)`` float32, for features at the scale they were fitted at.
+        coef_: ``(K, D)`` float32, for features at the scale of the fit.
         intercept_: ``(K,)`` float32.
     """
 
@@ -19,7 +19,7 @@ class ClassSVMs:
 
     @classmethod
     def from_arrays(cls, coef: NDArray, intercept: NDArray) -> "ClassSVMs":
-        """Fitted SVMs of weights ``(K, D)`` and intercepts ``(K,)`` made before."""
+        """Fitted SVMs from given weights ``(K, D)`` and intercepts ``(K,)``."""
         svms = cls()
         svms.coef_ = np.ascontiguousarray(coef, dtype=np.float32)
         svms.intercept_ = np.asarray(intercept, dtype=np.float32)
@@ -34,7 +34,7 @@ class ClassSVMs:
         """Scores ``(n, K)`` float32 of features ``(n, D)``; higher is more certain, 0 the boundary.
 
         Raises:
-            ValueError: features of another length.
+            ValueError: the features have another length.
         """
         if features.ndim != 2 or features.shape[1] != self.coef_.shape[1]:
             raise ValueError(

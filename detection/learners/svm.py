@@ -29,7 +29,7 @@ ON_MARGIN = 1e-3
 
 @dataclass(frozen=True)
 class HingeLoss:
-    """The loss of an SVM, as in the module's docstring; defaults are those of the released code.
+    """The loss of an SVM, as in the module's docstring, with the released code's defaults.
 
     Attributes:
         C: weight of the loss; higher fits the samples more closely.
@@ -47,7 +47,7 @@ RELEASED = HingeLoss()
 
 @dataclass(frozen=True)
 class SVMObjective:
-    """The value the solver minimised, and its three parts (they add up to ``total``).
+    """The value that the solver minimised, and its three parts, which add up to ``total``.
 
     Attributes:
         total: the objective in the module's docstring.
@@ -108,7 +108,7 @@ def svm_objective(
 
 
 def _stacked(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
-    """Both kinds in one float64 matrix, positives first, which liblinear reads without a copy."""
+    """Positives, then negatives, in one float64 matrix, which liblinear reads without a copy."""
     for name, features in (("positives", positives), ("negatives", negatives)):
         if features.ndim != 2 or not len(features):
             raise ValueError(
@@ -131,7 +131,11 @@ def _solved(
     positive_weight: float,
     **settings: Any,
 ) -> LinearSVC:
-    """The fitted solver, liblinear of type 3; an error if it does not converge."""
+    """The fitted solver, liblinear of type 3.
+
+    Raises:
+        RuntimeError: the solver did not converge.
+    """
     weights = {1: positive_weight, -1: 1.0}
     solver = LinearSVC(loss="hinge", dual=True, class_weight=weights, **settings)
     with warnings.catch_warnings():
