@@ -1,1 +1,1 @@
-"""Pages of results: one HTML file each, which loads nothing from elsewhere."""
+"""Pages of results, each a single HTML file that loads no other files."""

@@ -1,7 +1,8 @@
-"""Charts of pages: matplotlib's drawings as SVG inside the HTML, in the page's colours.
+"""Charts on pages: matplotlib's SVG inside the HTML, in the page's colours.
 
-Words and axes take the colour of the page's text, so that they are seen on dark and light ground.
-Curves have Okabe and Ito's colours, which colour-blind people tell apart, and their own dashes.
+Text and axes have the colour of the page's text, so they are visible on dark and light backgrounds.
+Curves have Okabe and Ito's colours, which colour-blind people can distinguish, and different
+dashes.
 """
 
 import io
@@ -24,9 +25,9 @@ from detection.evaluation.average_precision import RECALLS, ClassResult
 BLUE, ORANGE, GREEN, PINK = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
 DASHES = ("-", "--", "-.", ":")
-# Stands for the page's own colour of text until the drawing is in the page.
+# Placeholder, later replaced by the page's colour of text.
 INK = "#010203"
-# Where axes stand in a precision-recall panel, in shares: left, bottom, width, height.
+# Position of the axes in a precision-recall panel, in shares: left, bottom, width, height.
 PANEL = (0.17, 0.15, 0.79, 0.81)
 
 # Any: matplotlib's own types list every key.
@@ -45,7 +46,7 @@ STYLE: dict[Any, Any] = {
 
 
 def precision_recall_chart(one: ClassResult) -> Markup:
-    """A class's curve, and the 11 precisions that its AP is the mean of."""
+    """A class's precision-recall curve, and the 11 precisions whose mean is its AP."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(2.1, 1.9)
         axes.set_position(PANEL)
@@ -64,7 +65,7 @@ def precision_recall_chart(one: ClassResult) -> Markup:
 
 
 def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-    """A curve without the points that nobody could tell from those before them."""
+    """A curve without points that equal the previous point to three digits."""
     points = np.round(np.stack([x, y]), 3)
     kept = np.ones(points.shape[1], bool)
     kept[1:] = (np.diff(points) != 0).any(axis=0)
@@ -72,7 +73,7 @@ def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def curves_chart(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str) -> Markup:
-    """Curves over common axes, each by name with its x and y."""
+    """Curves in common axes, given by name as x and y."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(5.4, 2.9)
         for place, (name, points) in enumerate(curves.items()):
@@ -88,7 +89,7 @@ def curves_chart(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], 
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Markup:
-    """The share of right detections against their mean probability, by bins."""
+    """The share of correct detections in each bin against their mean probability."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(3.6, 3.3)
         axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":")
@@ -112,10 +113,10 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> Markup:
-    """The figure as an SVG element that stands in a page."""
+    """The figure as an SVG element for a page."""
     file = io.StringIO()
     with warnings.catch_warnings():
-        # The browser has the letters that matplotlib's font lacks.
+        # The browser draws the text, with its own fonts.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()

@@ -1,4 +1,4 @@
-"""The page of two tests compared: AP a class, and objects that one finds and the other misses."""
+"""The page that compares two tests: AP per class, and objects that only one detector finds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from detection.pages.gallery import MOST_IMAGES
 from detection.pages.outcomes import Shown
 from detection.pages.page import thumbnails, write_page
 
-# Who finds an object: the places of ``found_by``.
+# Which detectors find an object: the values of ``found_by``.
 BOTH, FIRST, SECOND, NEITHER = range(4)
 
 
 def found_by(first: Shown, second: Shown) -> NDArray[np.int64]:
-    """``(m,)`` who finds each object, each detector above its own threshold."""
+    """``(m,)`` which detectors find each object, each above its own threshold."""
     one, other = (
         shown.explained.best_on(Kind.FOUND, shown.scores) > np.float32(shown.threshold)
         for shown in (first, second)
@@ -28,7 +28,7 @@ def found_by(first: Shown, second: Shown) -> NDArray[np.int64]:
 
 
 def counts_found(first: Shown, second: Shown) -> NDArray[np.int64]:
-    """``(K, 4)`` objects of each class that count, by who finds them."""
+    """``(K, 4)`` number of objects of each class that count, by which detectors find them."""
     objects = first.explained.objects
     table = np.zeros((len(first.explained.classes), 4), np.int64)
     counted = ~objects.difficult
@@ -47,11 +47,11 @@ def write_comparison(
     """Write the page.
 
     Args:
-        path: of the HTML file; replaced if there.
+        path: of the HTML file; replaced if it exists.
         names: of the two tests.
         records: every image of the split.
-        shown: both tests' detections; each is seen above its own threshold.
-        comparison: of ``compare``.
+        shown: both tests' detections, each shown above its own threshold.
+        comparison: from ``compare``.
         facts: ``command``, ``date`` and ``environment``.
     """
     classes = shown[0].explained.classes
@@ -72,7 +72,7 @@ def write_comparison(
 def differing_images(
     records: Sequence[ImageRecord], first: Shown, second: Shown
 ) -> list[dict[str, Any]]:
-    """Images for the script, those first in which most objects are found by one alone."""
+    """Images for the page's script, by decreasing number of objects that only one test finds."""
     objects, who = first.explained.objects, found_by(first, second)
     differs = np.isin(who, (FIRST, SECOND)) & ~objects.difficult
     number = np.bincount(objects.image[differs], minlength=len(records))
@@ -101,7 +101,7 @@ def differing_images(
 
 
 def _boxes(shown: Shown, image: int) -> list[list[float]]:
-    """Corners, class, score and kind of what a detector finds in an image, by falling score."""
+    """Corners, class, score and kind of the detections shown in an image, by decreasing score."""
     explained = shown.explained
     rows = np.flatnonzero((explained.image == image) & (shown.scores > np.float32(shown.threshold)))
     rows = rows[np.argsort(-shown.scores[rows], kind="stable")]

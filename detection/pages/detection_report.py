@@ -1,4 +1,4 @@
-"""The page of a detection test: numbers, curves, kinds of error, images, and how it was made."""
+"""The page of a detection test: numbers, curves, kinds of error, images, and the settings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from detection.pages.outcomes import SIZES, Shown
 from detection.pages.page import write_page
 
 NAME = "report.html"
-# Classes up to which each has its curve, and the confusions a table.
+# Largest number of curves, and largest number of classes for a table of confusions.
 MOST_CURVES = 60
 MOST_CONFUSED = 30
 KINDS = {
@@ -53,15 +53,15 @@ def write_report(
     """Write the page of a test.
 
     Args:
-        path: of the HTML file; replaced if there.
-        title: what was tested, on what.
+        path: of the HTML file; replaced if it exists.
+        title: the detector and the images it was tested on.
         records: every image of the split.
-        shown: its detections, explained.
-        result: of ``evaluate_voc``, on the same detections.
-        facts: of results.json: command, date, ``stages``, ``environment``,
+        shown: its detections with their kinds.
+        result: from ``evaluate_voc``, for the same detections.
+        facts: from results.json: command, date, ``stages``, ``environment``,
             ``ap50_pycocotools``.
-        settings: of the run, for the record.
-        events: of the run's metrics.jsonl, which have its learning curve.
+        settings: of the run, shown on the page.
+        events: from the run's metrics.jsonl, for its learning curves.
     """
     kinds = kinds_table(gains(shown.explained))
     reliable = shown.reliability
@@ -91,7 +91,7 @@ def write_report(
 def shown_by(
     detector: SPPDetector, records: Sequence[ImageRecord], found: Mapping[str, Detections]
 ) -> Shown:
-    """Detections by image id, explained, with scores and threshold as the detector shows them."""
+    """Detections by image id with their kinds, and the scores and threshold displayed."""
     explained = explain(from_images(found, detector.classes), records, detector.classes)
     return Shown.of(
         explained,
@@ -103,7 +103,7 @@ def shown_by(
 
 
 def curves(result: VOCResult) -> list[dict[str, Any]]:
-    """Each class's chart; of very many classes those with the lowest AP."""
+    """Each class's chart; of more than MOST_CURVES classes, those with the lowest AP."""
     names = [name for name in result.classes if result.per_class[name].npos]
     if len(names) > MOST_CURVES:
         names = sorted(names, key=lambda name: result.per_class[name].ap or 0.0)[:MOST_CURVES]
@@ -119,7 +119,7 @@ def curves(result: VOCResult) -> list[dict[str, Any]]:
 
 
 def kinds_table(gained: Mapping[str, NDArray]) -> list[dict[str, Any]]:
-    """A row for each kind of error, and one for missed objects: what it is, what mending gains."""
+    """A row for each kind of error and for missed objects: description, and gain if corrected."""
     rows = [{"kind": int(kind), "name": KINDS[kind][0], "text": KINDS[kind][1]} for kind in ERRORS]
     rows.append({"kind": "missed", "name": MISSED[0], "text": MISSED[1]})
     keys = [*(kind.name.lower() for kind in ERRORS), "missed"]
@@ -130,12 +130,12 @@ def kinds_table(gained: Mapping[str, NDArray]) -> list[dict[str, Any]]:
 
 
 def worth_mending(kinds: Sequence[Mapping[str, Any]], classes: int) -> list[Mapping[str, Any]]:
-    """Of each class, the kind of error that mending would gain most by."""
+    """For each class, the kind of error with the largest gain if corrected."""
     return [max(kinds, key=lambda row: row["gains"][label]) for label in range(classes)]
 
 
 def size_names(shown: Shown) -> list[str]:
-    """The sizes of boxes, with their bounds, for people."""
+    """The names of the sizes of boxes, with their bounds."""
     low, high = (f"{100 * bound:.2g} %" for bound in shown.bounds)
     ranges = (f"up to {low} of the image", f"{low} to {high}", f"above {high}")
     return [f"{name} ({range_})" for name, range_ in zip(SIZES, ranges, strict=True)]
@@ -144,7 +144,7 @@ def size_names(shown: Shown) -> list[str]:
 def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Charts of the losses of fine-tuning, one for each of its stages.
 
-    A training that was taken up again, or begun anew, replaces the steps from there on.
+    If a training was resumed or restarted, its steps replace the earlier ones from there on.
     """
     stages: dict[str, dict[int, Mapping[str, Any]]] = {}
     stage = "fine-tuning"

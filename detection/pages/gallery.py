@@ -1,4 +1,4 @@
-"""A page's images: the worst of a split, small, with what is on them and what was found."""
+"""A page's images: the worst of a split, as thumbnails with objects and detections."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ MOST_IMAGES = 300
 
 
 def mistakes(shown: Shown, images: int) -> NDArray[np.int64]:
-    """``(images,)`` false positives and objects not found in each, at the threshold shown."""
+    """``(images,)`` number of false positives and of objects not found, at the threshold."""
     explained, objects = shown.explained, shown.explained.objects
     seen = shown.scores > np.float32(shown.threshold)
     wrong = np.isin(explained.kind, ERRORS) & seen
@@ -26,9 +26,10 @@ def mistakes(shown: Shown, images: int) -> NDArray[np.int64]:
 
 
 def worst_images(shown: Shown, records: Sequence[ImageRecord]) -> NDArray[np.int64]:
-    """Places of the images of a split, those with most mistakes first; then by the surest.
+    """Indices of the images of a split, by decreasing number of mistakes.
 
-    Images that are not there are left out, as where result files are scored without them.
+    Ties are sorted by the highest score of a mistake. Missing images are left out: result files can
+    be evaluated without images.
     """
     explained = shown.explained
     surest = np.full(len(records), -np.inf)
@@ -40,10 +41,10 @@ def worst_images(shown: Shown, records: Sequence[ImageRecord]) -> NDArray[np.int
 
 
 def gallery_data(shown: Shown, records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
-    """The worst images for the script: id, size, thumbnail, objects, detections.
+    """The worst images for the page's script: id, size, thumbnail, objects, detections.
 
-    Detections are those above the page's lowest threshold, by falling score; boxes are whole
-    pixels of the original.
+    Detections are those above the page's lowest threshold, by decreasing score. Boxes are in whole
+    pixels of the original image.
     """
     explained, objects = shown.explained, shown.explained.objects
     worst = worst_images(shown, records)

@@ -1,6 +1,6 @@
-"""What a page counts at a threshold: detections by kind, and what became of each object.
+"""The data for a page's counts at a threshold: detections by kind, and the outcome of each object.
 
-The script of the page counts, from the arrays of ``script_data``.
+The page's script computes the counts from the arrays of ``script_data``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,24 @@ from detection.evaluation.voc_ap import ClassDetections
 from detection.pages.page import packed
 
 SIZES = ("small", "middle", "large")
-# What becomes of an object: found; seen, but by an error of class or of place; not seen.
+# Outcomes of an object: found; only an error of class or of place is on it; no detection.
 FATES = ("found", "class", "place", "missed")
-# Detections in a page at most, the surest: five bytes each.
+# Largest number of detections in a page, five bytes each; those with the highest scores.
 MOST_DETECTIONS = 300_000
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The detections of a split as people see them.
+    """The detections of a split as users see them.
 
     Attributes:
-        explained: each with its kind.
-        scores: ``(n,)`` float32 as the detector shows them: probabilities, or raw scores.
-        threshold: above which they are shown (strict).
+        explained: detections with their kinds.
+        scores: ``(n,)`` float32 as the detector displays them: probabilities or raw scores.
+        threshold: detections above it (strictly) are shown.
         probable: whether scores are probabilities.
-        bounds: shares of the image, between small, middle and large boxes.
-        areas: ``(n,)`` of the detections, shares of their images.
-        object_areas: ``(m,)`` of the objects.
+        bounds: areas between small and middle, and middle and large boxes, as shares of the image.
+        areas: ``(n,)`` of the detections, as shares of their images.
+        object_areas: ``(m,)`` of the objects, likewise.
     """
 
     explained: Explained
@@ -55,9 +55,9 @@ class Shown:
         *,
         probable: bool = False,
     ) -> "Shown":
-        """Measure the boxes; a third of the objects that count is small, a third large.
+        """Measure the boxes; of the objects that count, a third is small and a third large.
 
-        Without a threshold it is that of highest F1.
+        The default threshold is the one with the highest F1.
         """
         images = np.array([np.prod(record.size) for record in records], np.float64)
         objects = explained.objects
@@ -77,22 +77,25 @@ class Shown:
         records: Sequence[ImageRecord],
         classes: Sequence[str],
     ) -> "Shown":
-        """Detections as ``explain`` takes them, by their raw scores, from the best F1's on."""
+        """Detections with raw scores, shown above the threshold with the highest F1.
+
+        Arguments: see ``explain``.
+        """
         explained = explain(detections, records, classes)
         return cls.of(explained, records, explained.scores.astype(np.float32))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """``(n,)`` places in ``SIZES`` of the detections."""
+        """``(n,)`` indices of the detections' sizes in ``SIZES``."""
         return np.searchsorted(self.bounds, self.areas, side="left")
 
     @property
     def object_sizes(self) -> NDArray[np.int64]:
-        """``(m,)`` of the objects."""
+        """``(m,)`` indices of the objects' sizes in ``SIZES``."""
         return np.searchsorted(self.bounds, self.object_areas, side="left")
 
     def best(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """``(m,)`` an object's highest scores: of what found it, of errors of class, of place."""
+        """``(m,)`` each object's best score of correct detections, errors of class, of place."""
         found, wrong, place = (
             self.explained.best_on(kind, self.scores)
             for kind in (Kind.FOUND, Kind.CLASS, Kind.PLACE)
@@ -100,7 +103,7 @@ class Shown:
         return found, wrong, place
 
     def taken_for(self) -> NDArray[np.int64]:
-        """``(m,)`` the class of the surest error of class on each object; -1 without one."""
+        """``(m,)`` class of each object's error of class with the highest score; -1 if none."""
         rows = np.flatnonzero(self.explained.kind == Kind.CLASS)
         rows = rows[np.argsort(self.scores[rows], kind="stable")]
         taken = np.full(len(self.explained.objects.labels), -1, np.int64)
@@ -108,12 +111,12 @@ class Shown:
         return taken
 
     def fates_at(self, threshold: float) -> NDArray[np.int64]:
-        """``(m,)`` places in ``FATES``; an object of two errors counts as taken for another."""
+        """``(m,)`` indices in ``FATES``; an error of class counts before one of place."""
         above = [best > np.float32(threshold) for best in self.best()]
         return np.select(above, [0, 1, 2], 3)
 
     def best_threshold(self) -> float | None:
-        """The threshold of highest F1, in hundredths; None where nothing is found."""
+        """The threshold with the highest F1, in hundredths; None if nothing is found."""
         explained = self.explained
         counted = np.flatnonzero(explained.kind != Kind.IGNORED)
         order = counted[np.argsort(-self.scores[counted], kind="stable")]
@@ -126,7 +129,7 @@ class Shown:
 
     @property
     def reliability(self) -> dict[str, Any] | None:
-        """``reliability_facts`` of the detections that count; None of raw scores."""
+        """``reliability_facts`` of the detections that count; None for raw scores."""
         counted = self.explained.kind != Kind.IGNORED
         if not self.probable or not counted.any():
             return None
@@ -150,18 +153,18 @@ class Shown:
 
     @property
     def highest(self) -> float:
-        """The page's highest threshold, in hundredths; hardly a detection is above it."""
+        """The page's highest threshold, in hundredths; no detection is above it."""
         if self.probable:
             return 1.0
         return float(np.ceil(max(self.scores.max(initial=-np.inf), self.threshold) * 100) / 100)
 
     @property
     def start(self) -> float:
-        """The threshold that the page opens with."""
+        """The page's initial threshold."""
         return max(self.threshold, self.lowest)
 
     def script_data(self) -> dict[str, Any]:
-        """The arrays that the script counts, in base64, and what they are about."""
+        """The arrays for the page's script, in base64, with classes and initial threshold."""
         kept = self.scores > np.float32(self.lowest)
         explained, objects = self.explained, self.explained.objects
         code = explained.kind + len(Kind) * self.sizes

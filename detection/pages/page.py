@@ -1,7 +1,7 @@
-"""An HTML page in one file: templates with style and script inside, images as data URIs.
+"""Writes an HTML page in one file: templates with style and script inside, images as data URIs.
 
-Names come from people's data. Jinja escapes them in HTML and in the page's JSON; scripts put them
-into the page as text only. A policy in the page's head forbids the browser every request.
+Names come from users' data. Jinja escapes them in HTML and in the page's JSON; scripts insert them
+only as text. A policy in the page's head forbids the browser to make requests.
 """
 
 import base64
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 # Longer side of an image on a page, in pixels, and its JPEG quality.
 SIDE = 400
 QUALITY = 72
-# Characters of all images of a page together; with data and curves it stays below 15 MB.
+# Limit on the characters of all images of a page; with data and curves, a page is below 15 MB.
 MOST_CHARACTERS = 10_500_000
 
 
 def write_page(
     path: str | Path, template: str, content: dict[str, Any], package: str = "detection.pages"
 ) -> None:
-    """Fill a template and write the page, whole or not at all.
+    """Fill a template and write the page atomically.
 
     Args:
-        path: of the HTML file; replaced if there.
-        template: file name in the package's ``templates``, or in this one's.
-        content: what the template names.
-        package: holds the template.
+        path: of the HTML file; replaced if it exists.
+        template: file name in the ``templates`` of ``package``, or of this package.
+        content: the template's variables.
+        package: package with the template.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("detection.pages")]),
@@ -53,22 +53,22 @@ def write_page(
 
 
 def _source(environment: Environment, name: str) -> str:
-    """A file of ``templates`` as it is: our own style or script."""
+    """The text of a file of ``templates``, a style or script of this project."""
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
 
 
 def packed(array: NDArray) -> str:
-    """An array's numbers, little-endian, in base64; the script knows their type."""
+    """An array's numbers, little-endian, in base64; the page's script knows their type."""
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return base64.b64encode(plain.tobytes()).decode()
 
 
 def thumbnail(path: str | Path, side: int = SIDE) -> str:
-    """An image, made smaller, as a data URI: JPEG of at most ``side`` pixels each way.
+    """A reduced image as a data URI: JPEG with sides of at most ``side`` pixels.
 
     Raises:
-        FileNotFoundError, UnreadableImage: as ``read_image``.
+        FileNotFoundError, UnreadableImage: see ``read_image``.
     """
     image = Image.fromarray(read_image(path))
     image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -78,9 +78,9 @@ def thumbnail(path: str | Path, side: int = SIDE) -> str:
 
 
 def thumbnails(paths: Iterable[Path], side: int = SIDE) -> dict[int, str]:
-    """Images by their place among the paths, as long as a page has room for them.
+    """Thumbnails by the index of their path, up to the limit of a page.
 
-    One that cannot be read is left out, with a warning.
+    An unreadable image is left out, with a warning.
     """
     found: dict[int, str] = {}
     room = MOST_CHARACTERS
