@@ -1,7 +1,7 @@
 """Image classification with the spatial pyramid (He et al., arXiv 1406.4729, section 3).
 
-``from classification import Classifier, SpatialPyramidPooling``; they are imported when asked for,
-as the settings of this package are read by commands that use nothing else of it.
+``from classification import Classifier, SpatialPyramidPooling`` imports these two only when they
+are used, because some commands need only this package's settings.
 """
 
 from importlib import import_module

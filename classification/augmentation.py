@@ -1,4 +1,4 @@
-"""Views of an image to learn from: a region, mirrored or not, in other light (paper, 3.1)."""
+"""Random views of training images: a crop, mirrored or not, with shifted colours (paper, 3.1)."""
 
 from typing import NamedTuple
 
@@ -9,25 +9,25 @@ from PIL import Image
 from classification.config import Training
 
 # Deviations of ImageNet's pixels of 0..255 along the principal axes of red, green and blue, and the
-# axes as columns (Krizhevsky et al. 2012 shift by them; the numbers are of fb.resnet.torch).
+# axes as columns (for the shifts of Krizhevsky et al. 2012; the numbers are fb.resnet.torch's).
 COLOUR_DEVIATIONS = 255 * np.array([0.2175, 0.0188, 0.0045])
 COLOUR_AXES = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )
 
-# An image longer than so many times its shorter side counts with its middle: resized, one of
-# 12,000 x 40 pixels would take 100 million.
+# Of an image longer than this many times its shorter side, only the middle is used. Otherwise an
+# image of 12,000 x 40 pixels would have 100 million pixels after resizing.
 LONGEST_ASPECT = 8
 
 
 class View(NamedTuple):
-    """What is drawn for an image.
+    """A random view of an image.
 
     Attributes:
         top: first row of the region.
-        left: first column.
-        flip: whether it is mirrored.
-        shift: ``(3,)`` added to red, green and blue of 0..255, float32.
+        left: first column of the region.
+        flip: whether the region is mirrored.
+        shift: ``(3,)`` float32, added to red, green and blue of 0..255.
     """
 
     top: int
@@ -37,10 +37,10 @@ class View(NamedTuple):
 
 
 def resize_shorter(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """An image ``(H, W, 3)`` whose shorter side has so many pixels, its aspect kept.
+    """An image ``(H, W, 3)`` resized to a shorter side of ``side`` pixels, with its aspect ratio.
 
-    Bilinear over all pixels that a new one covers; a smaller image is made larger. Of an image
-    longer than LONGEST_ASPECT times its shorter side only the middle is left.
+    Resizing is bilinear with antialiasing; smaller images are enlarged. Of an image longer than
+    LONGEST_ASPECT times its shorter side, only the middle is used.
     """
     limit = LONGEST_ASPECT * min(pixels.shape[:2])
     top, left = (max(each - limit, 0) // 2 for each in pixels.shape[:2])
@@ -51,7 +51,7 @@ def resize_shorter(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """An image ``(H, W, 3)`` of another size."""
+    """An image ``(H, W, 3)`` resized to ``(height, width, 3)``."""
     if pixels.shape[:2] == (height, width):
         return pixels
     image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
@@ -59,7 +59,7 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 
 
 def draw_view(rng: np.random.Generator, height: int, width: int, settings: Training) -> View:
-    """The view of an image of this size, at least the crop's."""
+    """A random view of an image of this size, which must be at least the crop's."""
     down, right = height - settings.crop, width - settings.crop
     if settings.positions == "any":
         top, left = int(rng.integers(down + 1)), int(rng.integers(right + 1))
@@ -72,12 +72,12 @@ def draw_view(rng: np.random.Generator, height: int, width: int, settings: Train
 
 
 def centre_view(height: int, width: int, crop: int) -> View:
-    """The crop in an image's middle, as it is."""
+    """The centre crop of an image, neither mirrored nor shifted."""
     return View((height - crop) // 2, (width - crop) // 2, False, np.zeros(3, np.float32))
 
 
 def cut(pixels: NDArray[np.uint8], view: View, crop: int, size: int) -> NDArray[np.uint8]:
-    """The region ``(size, size, 3)`` of a view, whose shift is left to who adds it to floats."""
+    """The region ``(size, size, 3)`` of a view; the caller adds the shift, in floats."""
     region = pixels[view.top : view.top + crop, view.left : view.left + crop]
     region = resize(np.ascontiguousarray(region), size, size)
     return np.ascontiguousarray(region[:, ::-1]) if view.flip else region

@@ -1,4 +1,4 @@
-"""A training on disk after an epoch: what it is resumed from, to the same bits."""
+"""Checkpoints of a training after each epoch; a resumed training gives the same bits."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from files.artefacts import read_checkpoint, write_artefact
 def save(
     path: Path, key: str, facts: dict[str, Any], network: nn.Module, optimizer: torch.optim.SGD
 ) -> None:
-    """Write weights, the gradient's running sums and facts, whole or not at all."""
+    """Write weights, momentum buffers and facts atomically."""
     tensors: dict[str, Tensor] = {f"network.{n}": v for n, v in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
@@ -24,10 +24,10 @@ def save(
 def resume(
     path: Path, key: str, network: nn.Module, optimizer: torch.optim.SGD
 ) -> dict[str, Any] | None:
-    """Load a checkpoint of the same training and return its facts; None where there is none.
+    """Load a checkpoint of the same training and return its facts; None if there is none.
 
     Raises:
-        DamagedArtefact: the file is not whole.
+        DamagedArtefact: the file is damaged.
     """
     if (found := read_checkpoint(path, key)) is None:
         return None
@@ -36,7 +36,7 @@ def resume(
     network.load_state_dict(state)
     for name, parameter in network.named_parameters():
         if (momentum := tensors.get(f"momentum.{name}")) is not None:
-            # In memory as its weights, or descent would round otherwise.
+            # In the same memory order as the weights; otherwise updates round differently.
             kept = torch.empty_like(parameter).copy_(momentum)
             optimizer.state[parameter]["momentum_buffer"] = kept
     return found.facts

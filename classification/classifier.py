@@ -1,4 +1,4 @@
-"""A trained classifier: an image in, classes with their probabilities out."""
+"""A trained classifier, which gives the classes of an image with their probabilities."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ class Classifier:
     """A network with the names of its classes.
 
     Attributes:
-        network: logits ``(B, K)``.
+        network: computes logits ``(B, K)``.
         classes: K names.
-        trained: what it was trained on and how, for the record.
+        trained: facts about the training: data and settings.
     """
 
     network: PyramidClassifier
@@ -32,7 +32,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Classifier":
-        """Read the file that a training left.
+        """Read the file that a training wrote.
 
         Args:
             path: a run's classifier.safetensors.
@@ -40,7 +40,7 @@ class Classifier:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is damaged, or no classifier of this version.
+            ValueError: the file is damaged, or not a classifier of this version.
             RuntimeError: the device cannot be used.
         """
         network, classes, trained = load_classifier(path)
@@ -48,19 +48,19 @@ class Classifier:
 
     @property
     def crop(self) -> int:
-        """The training size: the side of what the network saw, in pixels."""
+        """The training size: the side in pixels of the crops used in training."""
         return int(self.trained["training"]["crop"])
 
     def scorer(self, views: ViewKind | None = None, size: int | None = None) -> ViewScorer:
-        """What gives probabilities by these views.
+        """A scorer that computes probabilities with these views.
 
         Args:
-            views: as ``views.inputs_of``; None takes the full image where there is a pyramid, else
-                the centre crop.
-            size: the shorter side that images are resized to; None takes that of training.
+            views: see ``views.inputs_of``; None: the full image with a pyramid, otherwise the
+                centre crop.
+            size: the shorter side to which images are resized; None: the side used in training.
 
         Raises:
-            ValueError: as ``ViewScorer``.
+            ValueError: see ``ViewScorer``.
         """
         if views is None:
             views = "full" if self.network.crop is None else "centre"
@@ -77,17 +77,17 @@ class Classifier:
         """The classes of an image, the most probable first.
 
         Args:
-            image: RGB uint8 ``(H, W, 3)``, an image of Pillow's, or an image's path.
-            views: as ``scorer``.
-            size: as ``scorer``.
+            image: RGB uint8 ``(H, W, 3)``, a Pillow image, or an image's path.
+            views: see ``scorer``.
+            size: see ``scorer``.
 
         Returns:
-            ``(class, probability)`` of all K; the probabilities sum to 1.
+            ``(class, probability)`` for all K classes; the probabilities sum to 1.
 
         Raises:
-            FileNotFoundError, ValueError: the image is missing or unreadable, or no RGB uint8; or
-                as ``scorer``.
-            TypeError: it is no image, such as a list.
+            FileNotFoundError, ValueError: the image is missing, unreadable or not RGB uint8; or see
+                ``scorer``.
+            TypeError: ``image`` is not an image, but for example a list.
         """
         image = given_image(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:

@@ -14,18 +14,17 @@ DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """One classifier, or the mean of some, beside another.
+    """The comparison of two classifiers, or of the means of several.
 
     Attributes:
-        images: that both were tested on.
-        difference: of the shares of images that are right, the first less the second.
-        low: of the 95 % interval of the difference, by a bootstrap over images.
-        high: of the same interval.
-        p: two-sided, of a difference so large where the classifiers are alike: each image's
-            difference might then as well have the other sign. Of two classifiers this is McNemar's
-            test.
-        better: images of which the first is right more often.
-        worse: less often.
+        images: number of images that both were tested on.
+        difference: accuracy of the first minus that of the second.
+        low: lower bound of the 95 % interval of the difference, from a bootstrap over images.
+        high: upper bound of this interval.
+        p: two-sided p-value of the difference if the classifiers are equally good, so that the
+            sign of each image's difference is random. For two classifiers this is McNemar's test.
+        better: number of images on which the first is correct more often.
+        worse: number of images on which it is correct less often.
     """
 
     images: int
@@ -44,15 +43,15 @@ class Comparison:
 
 
 def compare(first: NDArray, second: NDArray, seed: int = 0) -> Comparison:
-    """Compare classifiers by which images they got right.
+    """Compare classifiers by the images that they classify correctly.
 
     Args:
-        first: ``(N,)`` whether each image is right, or the share of several tests with it right.
-        second: the same of the others, for the same images.
+        first: ``(N,)`` whether each image is correct, or the share of several tests in which it is.
+        second: likewise for the second classifier, for the same images.
         seed: of the draws.
 
     Raises:
-        ValueError: not the same number of images, or none.
+        ValueError: the numbers of images differ, or are 0.
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ValueError(
@@ -61,7 +60,7 @@ def compare(first: NDArray, second: NDArray, seed: int = 0) -> Comparison:
     values = first.astype(np.float64) - second.astype(np.float64)
     count, mean = len(values), float(values.mean())
     rng = np.random.default_rng(seed)
-    # Images of one difference are alike: only how many of each are drawn matters.
+    # Images with the same difference are equivalent, so only their numbers are drawn.
     each, numbers = np.unique(values, return_counts=True)
     drawn = rng.multinomial(count, numbers / count, DRAWS) @ each / count
     low, high = np.quantile(drawn, (0.025, 0.975))
@@ -80,16 +79,16 @@ def compare(first: NDArray, second: NDArray, seed: int = 0) -> Comparison:
 
 
 def shares_right(paths: Sequence[str | Path]) -> NDArray[np.float64]:
-    """The share of some tests, such as of three seeds, that has each image right.
+    """For each image, the share of several tests, such as three seeds, in which it is correct.
 
     Args:
-        paths: of predictions.csv.
+        paths: of the tests' predictions.csv.
 
     Returns:
-        ``(N,)``, the images sorted by name.
+        ``(N,)`` for the images sorted by name.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_ranks``; or the tests are of other images.
+        FileNotFoundError, ValueError: see ``read_ranks``; or the tests' images differ.
     """
     tests = [read_ranks(path) for path in paths]
     images = sorted(tests[0])
@@ -105,10 +104,10 @@ def shares_right(paths: Sequence[str | Path]) -> NDArray[np.float64]:
 
 
 def compare_tests(first: Sequence[str | Path], second: Sequence[str | Path]) -> Comparison:
-    """``compare`` the top-1 of two groups of tests, each of one or more, by their predictions.csv.
+    """``compare`` the top-1 of two groups of one or more tests, from their predictions.csv.
 
     Raises:
-        FileNotFoundError, ValueError: as ``shares_right``.
+        FileNotFoundError, ValueError: see ``shares_right``.
     """
-    shares_right([first[0], second[0]])  # that both are of the same images
+    shares_right([first[0], second[0]])  # checks that both have the same images
     return compare(shares_right(first), shares_right(second))

@@ -1,4 +1,4 @@
-"""The epochs of a classifier's training: steps of descent, tests, checkpoints."""
+"""The epochs of a classifier's training: steps of gradient descent, tests, checkpoints."""
 
 import logging
 import time
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 def learning_rate_at(epoch: int, settings: Training) -> float:
-    """The rate of an epoch, from 0: a tenth after each of the drops."""
+    """The learning rate of an epoch, counted from 0; each drop divides it by ten."""
     drops = sum(epoch >= share * settings.epochs for share in settings.drops)
     return settings.learning_rate * 0.1**drops
 
 
 def make_optimizer(network: nn.Module, settings: Training) -> torch.optim.SGD:
-    """Gradient descent with momentum; biases and normalisations do not decay."""
+    """Gradient descent with momentum, without weight decay on biases and normalisations."""
     parameters = list(network.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [each for each in parameters if each.dim() > 1]},
@@ -51,14 +51,14 @@ def make_optimizer(network: nn.Module, settings: Training) -> torch.optim.SGD:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """PyTorch's global generators of the CPU and the device seeded, and put back afterwards."""
+    """Seed PyTorch's global generators of the CPU and the device; restore them afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
 class Epochs:
-    """The epochs of a training and what they share; arguments as ``train_classifier``."""
+    """Runs the epochs of a training; arguments: see ``train_classifier``."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Epochs:
         self.tested: dict[str, float] = {}
 
     def run_epochs(self) -> dict[str, Any]:
-        """All epochs that are left; returns the facts of the classifier's file."""
+        """Run all remaining epochs; returns the facts of the classifier's file."""
         config, checkpoint = self.config, self.run.folder / "training.checkpoint"
         found = checkpoints.resume(checkpoint, self.keys.key, self.network, self.optimizer)
         first = 0
@@ -117,7 +117,7 @@ class Epochs:
         return iter(epochs)
 
     def _epoch(self, epoch: int, batches: Iterator[Batch], steps: int, count: int) -> None:
-        """Learn from every image once, test where it is time, and report."""
+        """Learn from every image once, test if this epoch has a test, and report."""
         settings, start = self.config.training, time.perf_counter()
         rate = learning_rate_at(epoch, settings)
         size = size_of_epoch(settings, self.config.seed, epoch)
@@ -140,22 +140,22 @@ class Epochs:
             logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in event.items()))
 
     def _step(self, batch: Batch, step: int, size: int) -> Tensor:
-        """One step of descent; returns this rank's part of ``sums``.
+        """One step of gradient descent; returns this rank's ``scores``.
 
-        The loss is the mean over the batch of all ranks, whatever part of it is here.
+        The loss is the mean over the whole batch, of which this rank has a part.
 
         Raises:
             RuntimeError: the loss is not finite.
         """
         self.skipped |= batch.skipped
         if not len(batch.labels):
-            # A black image that counts nothing: every rank has to take part in the step.
+            # Every rank must take part in the step, here with a black image that is not counted.
             black = torch.zeros((1, size, size, 3), dtype=torch.uint8)
             batch = batch._replace(pixels=black, shifts=torch.zeros((1, 3)))
         pixels = batch.pixels.to(self.ranks.device).float()
         pixels = pixels + batch.shifts.to(self.ranks.device)[:, None, None, :]
         labels = batch.labels.to(self.ranks.device)
-        # Dropout's masks depend on the step and rank alone, so that a resumed run repeats them.
+        # Dropout's masks depend only on seed, step and rank, so a resumed run repeats them.
         seed = (self.config.seed * 1_000_003 + step) * self.ranks.count + self.ranks.rank
         with seeded(seed, self.ranks.device):
             logits = self.shared(self.network.preprocess(pixels))[: len(labels)]
@@ -166,14 +166,14 @@ class Epochs:
                 "--training.learning_rate"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        # The gradients of ranks are averaged, where those of images are to be.
+        # Ranks average their gradients; this factor makes it the mean over the batch's images.
         (loss * (self.ranks.count / self.config.training.batch)).backward()
         self.optimizer.step()
         return scores(logits.detach(), labels, loss.detach())
 
     @torch.no_grad()
     def test(self) -> dict[str, float]:
-        """``means`` on the centre crops of the val images, each counted once."""
+        """``means`` over the centre crops of the val images, each counted once."""
         self.network.eval()
         places = test_places(
             len(self.val.names), self.config.training.batch, self.ranks.rank, self.ranks.count
@@ -203,7 +203,7 @@ class Epochs:
 
 
 def scores(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Sums over images, float64: loss, right at first, right among five, and how many they are."""
+    """Sums over images, float64: loss, correct top-1, correct top-5, and number of images."""
     order = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
     right = order == labels[:, None]
     return torch.stack(
@@ -212,11 +212,11 @@ def scores(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
 
 
 def means(sums: Tensor, classes: int) -> dict[str, float]:
-    """``loss``, ``top1`` and, where it tells anything, ``top5``, shares of images.
+    """Mean ``loss``, ``top1`` and, if there are more than five classes, ``top5``, as shares.
 
     Args:
         sums: of ``scores``.
-        classes: number of them.
+        classes: number of classes.
     """
     loss, top1, top5, count = sums.tolist()
     count = max(count, 1)

@@ -1,4 +1,4 @@
-"""Images in a folder a class: ``ROOT/train/CLASS/``, ``ROOT/val/CLASS/``, as torchvision reads."""
+"""Images with a folder per class: ``ROOT/train/CLASS/``, ``ROOT/val/CLASS/``, as in torchvision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class LabelledImages:
     """The images of one split.
 
     Attributes:
-        root: folder that the names are below.
-        names: of the files, ``val/CLASS/IMAGE.jpg``, in the order of classes, then by name.
-        labels: ``(N,)`` int64, the number of each image's class.
-        classes: K names, by name.
+        root: folder to which the names are relative.
+        names: of the files, such as ``val/CLASS/IMAGE.jpg``, sorted by class, then by name.
+        labels: ``(N,)`` int64, index of each image's class.
+        classes: K names, sorted.
     """
 
     root: Path
@@ -33,23 +33,23 @@ class LabelledImages:
         return self.root / self.names[row]
 
     def sizes(self) -> list[int]:
-        """Bytes of the images' files; 0 of a link that leads nowhere."""
+        """Bytes of the images' files; 0 for a broken link."""
         paths = map(self.path, range(len(self.names)))
         return [path.stat().st_size if path.is_file() else 0 for path in paths]
 
 
 def read_folder(root: str | Path, split: str, classes: Sequence[str] = ()) -> LabelledImages:
-    """The images of a split; none is opened, and files that are no images are passed over.
+    """The images of a split, which are not opened; other files are ignored.
 
     Args:
-        root: holds a folder of each split.
+        root: folder with a subfolder for each split.
         split: ``train`` or ``val``.
-        classes: of the training, whose numbers the labels are; none takes the split's own.
+        classes: of the training, which the labels index; empty: the split's own classes.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no class, a class without images, one that ``classes`` lacks, or a name that
-            cannot be used, of a class or an image.
+        ValueError: there is no class, a class has no images or is not in ``classes``, or the name
+            of a class or image is invalid.
     """
     root = Path(root)
     folder = root / split
@@ -85,7 +85,7 @@ def images_of_class(folder: Path) -> list[Path]:
     """The images in a class's folder and its subfolders.
 
     Raises:
-        ValueError: there is none, or a name cannot be used, of the class or of an image.
+        ValueError: there are no images, or the name of the class or an image is invalid.
     """
     check_class_name(folder.name, str(folder.parent))
     images = images_below(folder)[0]
@@ -97,15 +97,15 @@ def images_of_class(folder: Path) -> list[Path]:
 
 
 def images_key(root: Path, names: Sequence[str]) -> str:
-    """A key of images by their names and bytes.
+    """A key for images, from their names and bytes.
 
     Args:
-        root: folder that the names are below.
+        root: folder to which the names are relative.
         names: of files.
     """
     return content_key({name: image_digest(root / name) for name in names})
 
 
 def image_digest(path: Path) -> str:
-    """``content_digest`` of an image; empty of a link that leads nowhere."""
+    """``content_digest`` of an image; empty for a broken link."""
     return content_digest(path) if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""What determines a classifier, as keys."""
+"""Keys of everything that determines a classifier."""
 
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -8,15 +8,15 @@ from classification.folder import LabelledImages, images_key
 from classification.leaks import MOST_BYTES
 from files.names import content_key
 
-VERSION = 2  # raised when the same images and settings would give other weights
+VERSION = 2  # raise it when the same images and settings give other weights
 
 
 class TrainingKeys(NamedTuple):
-    """Of all that determines the weights, but the processor and the number of processes.
+    """Keys of everything that determines the weights, except processor and number of processes.
 
     Attributes:
         key: of one training.
-        settings: the same without the seed: of trainings that differ in nothing else.
+        settings: the same without the seed, so trainings that differ only in the seed share it.
     """
 
     key: str
@@ -37,7 +37,7 @@ def training_keys(config: Config, train: LabelledImages, val: LabelledImages) ->
 
 
 def _content(images: LabelledImages) -> Any:
-    """What tells images from others: their bytes, or their names and sizes where they are many."""
+    """Identifies images by their bytes or, above MOST_BYTES, by their names and sizes."""
     sizes = images.sizes()
     if sum(sizes) > MOST_BYTES:
         return [images.names, sizes]

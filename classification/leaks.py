@@ -1,21 +1,21 @@
-"""Images to test on that were trained on: refused by id, looked for by content."""
+"""Finds test images that are also training images, by id and by content."""
 
 from collections.abc import Iterable
 
 from classification.folder import LabelledImages
 from files.writing import content_digest
 
-# No more than this is read to tell files from others: a set of ImageNet's size would take minutes,
-# with the other processes of a training waiting.
+# Limit on the bytes read to compare files: a data set of ImageNet's size would take minutes, during
+# which the other processes of a training wait.
 MOST_BYTES = 4 << 30
 
 
 def refuse_shared(train: Iterable[str], test: Iterable[str], splits: tuple[str, str]) -> None:
-    """See to it that no image is in both lists.
+    """Check that no image is in both lists.
 
     Args:
-        train: ids of the images to train on.
-        test: ids of those to test on.
+        train: ids of the training images.
+        test: ids of the test images.
         splits: names of the two lists.
 
     Raises:
@@ -31,12 +31,13 @@ def refuse_shared(train: Iterable[str], test: Iterable[str], splits: tuple[str, 
 
 
 def find_copies(train: LabelledImages, val: LabelledImages) -> list[tuple[str, str]] | None:
-    """Files of ``val`` with the same bytes as one of ``train``: the names of both.
+    """Names of files of ``train`` and ``val`` with the same bytes.
 
-    Only files of one size are read; the digests are kept.
+    Only files with the same size are read; their digests are cached.
 
     Returns:
-        The pairs in the order of ``val``; None where more than MOST_BYTES would have to be read.
+        Pairs of names (train, val) in the order of ``val``; None if more than MOST_BYTES would have
+        to be read.
     """
     sizes = train.sizes(), val.sizes()
     both = (set(sizes[0]) & set(sizes[1])) - {0}

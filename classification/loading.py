@@ -1,4 +1,4 @@
-"""Batches of images, read by other processes; what is read depends on the seed and place alone."""
+"""Batches of images, read by other processes; a view depends only on seed, epoch and image."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from classification.folder import LabelledImages
 from classification.sizes import size_of_epoch
 from files.images import UnreadableImage, read_image
 
-# Stands for an epoch where an image is to be tested on: its centre, as it is.
+# Given instead of an epoch for tests: the centre crop without augmentation.
 CENTRE = -1
 
 
 class Example(NamedTuple):
-    """One image: ``pixels (S, S, 3)`` uint8, ``shift (3,)`` float32 in RGB, and its class."""
+    """One image: ``pixels (S, S, 3)`` uint8, ``shift (3,)`` float32 in RGB, and its label."""
 
     pixels: NDArray[np.uint8]
     shift: NDArray[np.float32]
@@ -28,14 +28,14 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a step sees.
+    """The images of one step.
 
     Attributes:
         pixels: ``(B, S, S, 3)`` uint8, RGB.
-        shifts: ``(B, 3)`` to add to them, float32.
+        shifts: ``(B, 3)`` float32, to be added to the pixels.
         labels: ``(B,)`` int64.
-        skipped: by name, why an image is not among them.
-        lost: of an image that the system did not give; without it another network would be trained.
+        skipped: by name, why an image is left out.
+        lost: error of the system, not of an image; skipping the image would change the training.
     """
 
     pixels: Tensor
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 class Examples(Dataset):
-    """Views of a split's images by (epoch, row); resized images are kept as far as memory goes."""
+    """Views of a split's images by (epoch, row); keeps up to ``keep_bytes`` of resized images."""
 
     def __init__(self, images: LabelledImages, config: Config, keep_bytes: float) -> None:
         self.images = images
@@ -55,7 +55,7 @@ class Examples(Dataset):
         self._kept: dict[int, NDArray[np.uint8]] = {}
 
     def __getitem__(self, place: tuple[int, int]) -> Example | tuple[str, Exception]:
-        """The view of an image in an epoch, or its name and why it cannot be read."""
+        """The view of an image in an epoch, or its name and the error if it cannot be read."""
         epoch, row = place
         settings, seed = self.config.training, self.config.seed
         try:
@@ -84,7 +84,7 @@ class Examples(Dataset):
 
 
 def joined_batch(found: Sequence[Example | tuple[str, Exception]]) -> Batch:
-    """The batch of what could be read."""
+    """The batch of the images that could be read."""
     examples = [each for each in found if isinstance(each, Example)]
     errors = dict(each for each in found if not isinstance(each, Example))
     lost = [
@@ -108,11 +108,11 @@ def batches_of(
     places: Iterable[list[tuple[int, int]]],
     readers: int,
 ) -> Iterator[Batch]:
-    """A batch for each list of places (epoch, row), read ahead by ``readers`` processes.
+    """A batch for each list of (epoch, row) in ``places``, read ahead by ``readers`` processes.
 
     Raises:
-        OSError: the system did not give an image.
-        UnreadableImage: an image cannot be read, where the settings are strict.
+        OSError: the system failed to read an image.
+        UnreadableImage: an image cannot be read, and ``config.strict`` is set.
     """
     examples = Examples(images, config, 1e9 * config.data.keep_gb / max(1, readers))
     loader: DataLoader = DataLoader(
@@ -127,14 +127,14 @@ def batches_of(
 
 
 def order_of_epoch(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The images of an epoch in the order they are learnt from."""
+    """The rows of an epoch's images in training order."""
     return np.random.default_rng([seed, 1, epoch]).permutation(count)
 
 
 def training_places(
     count: int, config: Config, epochs: range, rank: int, ranks: int
 ) -> Iterator[list[tuple[int, int]]]:
-    """The places of this rank's part of each batch; an epoch's last images that fill none wait."""
+    """This rank's (epoch, row) of each batch; an epoch's last, incomplete batch is left out."""
     batch = config.training.batch
     for epoch in epochs:
         order = order_of_epoch(count, config.seed, epoch).tolist()
@@ -143,7 +143,7 @@ def training_places(
 
 
 def test_places(count: int, batch: int, rank: int, ranks: int) -> list[list[tuple[int, int]]]:
-    """This rank's images, each of all tested once."""
+    """This rank's (CENTRE, row) in batches; all ranks together test each image once."""
     rows = range(rank, count, ranks)
     return [
         [(CENTRE, row) for row in rows[start : start + batch]]

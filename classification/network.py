@@ -1,4 +1,4 @@
-"""Image classifiers with and without the spatial pyramid (paper, section 3.1), and their file."""
+"""Image classifiers with and without the spatial pyramid (paper, section 3.1), and their files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from files.artefacts import DamagedArtefact, read_artefact, strip_prefix, write_
 
 # The key of a classifier's artefact.
 FORMAT = "sppnet-classification 1"
-# The side of the map that the baselines' fc6 sees.
+# Cells along a side of the pooled map in networks without a pyramid, the baselines.
 FIXED = 6
-# Deviation of the pixels of natural images, of 0..255.
+# Deviation of the pixels, 0..255, of natural images.
 PIXEL_DEVIATION = 64.0
 
 
@@ -27,14 +27,14 @@ class PyramidClassifier(nn.Module):
     """A trunk, the pooling of its map, and fc6, fc7 and a K-way layer.
 
     Args:
-        trunk: preprocessed images ``(B, 3, H, W)`` to maps ``(B, C, h, w)``, values >= 0.
-        pooling: maps to ``(B, D)``; the pyramid, or pooling of one size.
-        head: ``(B, D)`` to logits ``(B, K)``.
-        preprocessing: what the trunk expects.
-        settings: arguments of ``build_network`` that make the same layers again.
+        trunk: computes maps ``(B, C, h, w)``, values >= 0, of preprocessed images ``(B, 3, H, W)``.
+        pooling: pools maps to ``(B, D)``: the pyramid, or pooling for one size of map.
+        head: computes logits ``(B, K)`` from ``(B, D)``.
+        preprocessing: of the trunk's input.
+        settings: arguments with which ``build_network`` makes the same layers.
 
     Attributes:
-        crop: the only side of an image where there is no pyramid; None with one.
+        crop: without a pyramid, the only possible side of images; None with a pyramid.
     """
 
     mean: Tensor
@@ -60,13 +60,13 @@ class PyramidClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(shape), persistent=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Images as the trunk wants them, on its device.
+        """Images as the trunk's input, on its device.
 
         Args:
             images: ``(B, H, W, 3)`` uint8, RGB.
 
         Returns:
-            ``(B, 3, H, W)`` float32, in memory channels last.
+            ``(B, 3, H, W)`` float32, channels last in memory.
         """
         pixels = images.to(self.mean.device).permute(0, 3, 1, 2)
         return normalised(pixels, self.preprocessing.order, self.mean, self.std)
@@ -75,7 +75,7 @@ class PyramidClassifier(nn.Module):
         """Logits ``(B, K)`` of preprocessed images ``(B, 3, H, W)``.
 
         Raises:
-            ValueError: another size than the only one that a network without a pyramid takes.
+            ValueError: the network has no pyramid, and the images have another size than ``crop``.
         """
         if self.crop is not None and images.shape[2:] != (self.crop, self.crop):
             raise ValueError(
@@ -100,17 +100,17 @@ def build_network(
 
     Args:
         name: of the trunk, in the detector's catalogue.
-        classes: K, from 2 on.
-        levels: of the pyramid; none pools the map of one crop to 6x6, as the baselines do.
-        pool: what a bin keeps.
+        classes: K, 2 or more.
+        levels: of the pyramid; without levels the map is pooled to 6x6, as in the baselines.
+        pool: the maximum or the mean of a bin's cells.
         hidden: width of fc6 and fc7.
         dropout: share of their units dropped in training.
-        crop: side of the images, where there is no pyramid.
+        crop: side of the images, if there is no pyramid.
         seed: of the weights.
 
     Raises:
-        ValueError: no such trunk, fewer classes than two, no crop where one is needed, or one so
-            small that its map has no 6x6 cells.
+        ValueError: no such trunk, fewer than two classes, or, without a pyramid, no crop or one
+            whose map has fewer than 6x6 cells.
     """
     if classes < 2:
         raise ValueError(f"a classifier needs two classes or more, got {classes}")
@@ -129,7 +129,7 @@ def build_network(
 
 
 def _layers(settings: Mapping[str, Any], device: str) -> PyramidClassifier:
-    """The network that settings tell of, its weights not yet set; on "meta" without memory."""
+    """The network with these settings, without initialised weights; on "meta" without memory."""
     name, levels, crop = settings["name"], settings["levels"], settings["crop"]
     network = network_named(name)
     trunk = network.empty_trunk() if device == "meta" else network.trunk()
@@ -141,14 +141,14 @@ def _layers(settings: Mapping[str, Any], device: str) -> PyramidClassifier:
     else:
         pooling, bins = fixed_pooling(name, crop, side), FIXED**2
     with torch.device(device):
-        # The detector's head counts background beside its classes; here that is the last class.
+        # The detector's head adds an output for background; here it is that of the last class.
         classes = settings["classes"] - 1
         head = Head(bins * channels, classes, settings["hidden"], settings["dropout"])
     return PyramidClassifier(trunk, pooling, head, network.preprocessing, settings)
 
 
 def map_shape(name: str, trunk: nn.Module, side: int) -> tuple[int, int]:
-    """Channels, and cells of a side, of the map of a square image; nothing is computed.
+    """Channels of a square image's map, and cells along its side, without computing the map.
 
     Raises:
         ValueError: the image is too small for the trunk.
@@ -163,7 +163,7 @@ def map_shape(name: str, trunk: nn.Module, side: int) -> tuple[int, int]:
 
 
 def fixed_pooling(name: str, crop: int, side: int) -> nn.Module:
-    """Maxima of 6x6 windows of a square map; of 13 cells, 3x3 at a stride of 2 as in the paper.
+    """Max pooling of a square map to 6x6 cells; for 13 cells, 3x3 with stride 2 as in the paper.
 
     Raises:
         ValueError: the map has fewer cells.
@@ -179,12 +179,13 @@ def fixed_pooling(name: str, crop: int, side: int) -> nn.Module:
 
 @torch.no_grad()
 def initialise(network: PyramidClassifier, generator: torch.Generator) -> None:
-    """He initialisation, biases zero, the last layer Gaussian 0.01.
+    """He initialisation with zero biases; Gaussian with deviation 0.01 for the last layer.
 
-    conv1 is scaled for pixels of their own deviation, and fc6's input, through the head's factor,
-    by what noise of that deviation gives: otherwise the paper's pixels of -128..127 and the maxima
-    of the pyramid would bring logits of hundreds. Batch normalisation normalises the noise as it
-    will training's batches: with its first statistics, none, ResNet-18's map is 17 times larger.
+    conv1 is scaled by the deviation of natural pixels. fc6's input is scaled, by the head's factor,
+    according to the response to noise of this deviation. Otherwise the paper's pixels of -128..127
+    and the maxima of the pyramid would give logits of several hundred. Batch normalisation uses the
+    statistics of the noise, as later in training those of its batches: with the initial statistics,
+    ResNet-18's map would be 17 times larger.
     """
     first = True
     for layer in network.trunk.modules():
@@ -209,13 +210,13 @@ def initialise(network: PyramidClassifier, generator: torch.Generator) -> None:
 def save_classifier(
     path: str | Path, network: PyramidClassifier, classes: Sequence[str], facts: Mapping[str, Any]
 ) -> None:
-    """Write a classifier; its trunk stands under the names that ``--network.weights`` looks for.
+    """Write a classifier; its trunk has the names that ``--network.weights`` expects.
 
     Args:
         path: of the file.
         network: with ``len(classes)`` logits.
         classes: names, in the order of the logits.
-        facts: what else to keep, JSON's types.
+        facts: further facts, of JSON's types.
     """
     prefix = network_named(network.settings["name"]).prefix
     tensors = {prefix + name: each for name, each in network.trunk.state_dict().items()}
@@ -226,11 +227,13 @@ def save_classifier(
 
 
 def load_classifier(path: str | Path) -> tuple[PyramidClassifier, list[str], dict[str, Any]]:
-    """What ``save_classifier`` wrote: the network in evaluation mode on the CPU, classes, facts.
+    """Read the file of ``save_classifier``; returns network, classes and facts.
+
+    The network is in evaluation mode and on the CPU.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, or no classifier of this format.
+        ValueError: the file is damaged, or not a classifier of this format.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What both pages of classification show: the commonest confusions, and a list of images."""
+"""Parts of both classification pages: the most frequent confusions, and a list of images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +18,12 @@ COMMONEST = 20
 def commonest(
     confusion: NDArray[np.int64], totals: NDArray[np.int64], order: NDArray, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The commonest confusions: true class, what it was taken for, how many of how many images.
+    """The most frequent confusions: true class, predicted class, number of images and of all.
 
     Args:
-        confusion: ``(K, K)`` images of the row's class that were taken for the column's, wrongly.
-        totals: ``(K,)`` images of each class.
-        order: ``(K, K)``; the greatest come first.
+        confusion: ``(K, K)`` images of the row's class wrongly predicted as the column's.
+        totals: ``(K,)`` number of images of each class.
+        order: ``(K, K)`` values to sort by, largest first.
         classes: K names.
     """
     places = np.argsort(-order, axis=None, kind="stable")[:COMMONEST]
@@ -43,11 +43,11 @@ def commonest(
 def listed_images(
     paths: Sequence[Path], facts_of: Callable[[int], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Images for the page's script, the first ones, as many as the page has room for.
+    """The first images, up to the page's limit, for the page's script.
 
     Args:
         paths: in the order in which they are shown.
-        facts_of: what the page says about an image, by its place among them.
+        facts_of: returns the facts shown about an image, by its index in ``paths``.
     """
     images = []
     for place, uri in thumbnails(paths[:MOST_IMAGES], SIDE).items():

@@ -1,4 +1,4 @@
-"""The confusion matrix of a test as an image."""
+"""Draws the confusion matrix of a test."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from classification.testing import Predictions
 from detection.evaluation.fonts import fonts_of
 from detection.evaluation.plots import save_png
 
-# Classes up to which their names, and the shares in the cells, are written.
+# Largest number of classes with names, and with shares in the cells.
 NAMED = 110
 NUMBERED = 25
 
@@ -19,14 +19,14 @@ NUMBERED = 25
 def plot_confusion(found: Predictions, path: str | Path) -> None:
     """Draw, for each true class, the shares of its images by predicted class, into a PNG.
 
-    A row is a true class and sums to 1; that of a class without images is empty.
+    A row is a true class and sums to 1; the row of a class without images is empty.
 
     Args:
-        found: of a test.
-        path: ends in .png; replaced if there.
+        found: predictions of a test.
+        path: ends in .png; replaced if it exists.
 
     Raises:
-        ValueError: another ending.
+        ValueError: the path has another extension.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"the matrix is written as PNG: expected a name in .png, got {path}")
@@ -45,7 +45,7 @@ def plot_confusion(found: Predictions, path: str | Path) -> None:
         panel.set_yticks(range(count), found.classes)
         for labels in (panel.get_xticklabels(), panel.get_yticklabels()):
             for label, name in zip(labels, found.classes, strict=True):
-                # A dollar in a name begins no formula.
+                # Not parsed as a formula, because a name may have a dollar sign.
                 label.set(font=FontProperties(fname=fonts[name], size=size), parse_math=False)
     if count <= NUMBERED:
         for (row, column), share in np.ndenumerate(shares):

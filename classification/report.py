@@ -16,9 +16,9 @@ from detection.pages.page import write_page
 from files.text import read_text
 
 NAME = "report.html"
-# Classes up to which the confusions have a table.
+# Largest number of classes for a table of confusions.
 MOST_CONFUSED = 40
-# Of the events of a training, by the words for them: losses, and shares of right images.
+# Names of losses and of accuracies in a training's events, with their labels on the page.
 CURVES = (
     {"loss": "training loss", "val_loss": "loss on the validation images"},
     {"top1": "training top-1", "val_top1": "top-1 on the validation images"},
@@ -39,15 +39,14 @@ def write_report(
     """Write the page of a test.
 
     Args:
-        path: of the HTML file; replaced if there.
-        title: what was tested, on what.
+        path: of the HTML file; replaced if it exists.
+        title: the classifier and the images it was tested on.
         found: the test's predictions.
-        root: folder that the images' names are below.
-        facts: of results.json.
-        tests: folders of this test and others of the same images, by what to call them; this one's
-            comes first.
-        settings: of the run, for the record.
-        events: of the run's metrics.jsonl, which have its learning curve.
+        root: folder to which the images' names are relative.
+        facts: from results.json.
+        tests: folders of this test and of others on the same images, by name; this test is first.
+        settings: of the run, shown on the page.
+        events: from the run's metrics.jsonl, for its learning curves.
     """
     right, best = found.ranks == 1, found.probabilities.max(axis=1)
     bins = reliability(best, right)
@@ -72,7 +71,7 @@ def write_report(
 
 
 def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Each test's results, and how far the others differ from the first in top-1."""
+    """Each test's results, and the others' difference from the first in top-1."""
     first, *_ = tests.values()
     facts_of = {name: json.loads(read_text(each / "results.json")) for name, each in tests.items()}
     own = facts_of[next(iter(tests))]
@@ -80,7 +79,7 @@ def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
     for name, folder in tests.items():
         facts = facts_of[name]
         if any(facts.get(each) != own.get(each) for each in ("trained", "images_key")):
-            continue  # a test of other images, or of what was trained here before
+            continue  # a test of other images, or of an earlier classifier in this folder
         row = {"name": name} | {key: facts.get(key) for key in ("top1", "mean_class", "seconds")}
         try:
             both = [folder / "predictions.csv"], [first / "predictions.csv"]
@@ -92,7 +91,7 @@ def views(tests: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 
 def confused(found: Predictions) -> list[dict[str, Any]]:
-    """The commonest confusions, those of most images first."""
+    """The most frequent confusions, by decreasing number of images."""
     confusion = found.confusion()
     totals = confusion.sum(axis=1)
     np.fill_diagonal(confusion, 0)
@@ -100,7 +99,7 @@ def confused(found: Predictions) -> list[dict[str, Any]]:
 
 
 def worst_images(found: Predictions, root: Path) -> list[dict[str, Any]]:
-    """The wrong images, the surest first, and then the right ones, the least sure first."""
+    """Wrong images by decreasing confidence, then correct images by increasing confidence."""
     rows = np.arange(len(found.labels))
     own, best = found.probabilities[rows, found.labels], found.probabilities.max(axis=1)
     order = np.lexsort((np.where(found.ranks == 1, own, -best), found.ranks == 1))
@@ -119,7 +118,7 @@ def worst_images(found: Predictions, root: Path) -> list[dict[str, Any]]:
 
 
 def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Charts of losses and of top-1 by epoch; an epoch that was done again counts once."""
+    """Charts of losses and of top-1 by epoch; of a repeated epoch, the last values count."""
     epochs = {event["epoch"]: event for event in events if event["event"] == "epoch"}
     charts = []
     for words in CURVES:

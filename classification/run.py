@@ -11,20 +11,20 @@ class ClassifierRun(Run):
     """The run folder of a classifier's training."""
 
     def __init__(self, config: Config, command: str = "", progress: Progress = silent) -> None:
-        # The folder asks its settings only for what a detector's and a classifier's both have.
+        # ``Run`` uses only settings that detectors and classifiers both have.
         super().__init__(cast(Any, config), command, progress)
 
     @property
     def cache(self) -> Path:
-        """There is none but the folder."""
+        """The run folder itself: classifiers have no separate cache."""
         return self.folder
 
     @property
     def product(self) -> Path:
-        """The classifier."""
+        """The classifier's file."""
         return self.classifier_path
 
     @property
     def classifier_path(self) -> Path:
-        """Where the trained classifier lies."""
+        """The file of the trained classifier."""
         return self.folder / "classifier.safetensors"

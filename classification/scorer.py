@@ -1,9 +1,9 @@
-"""A classifier's probabilities of images, each the mean over its views.
+"""A classifier's probabilities for images, each the mean over its views.
 
-A view pooled from the map of a larger image differs from the same view as a crop: where the crop
-ends, a crop's cells see padding, the map's what lies beyond. They are equal in the cells whose
-receptive field is inside the crop, as far as the crop begins at a multiple of the stride, and
-nearly equal in the others. The paper saw 0.1 % between both over ten views.
+A view pooled from the map of a larger image differs from the same view as a crop. At the border,
+the crop's cells see padding, but the map's cells see the image beyond. If the crop begins at a
+multiple of the stride, cells whose receptive field is inside the crop are equal; the others are
+nearly equal. The paper measured a difference of 0.1 % over ten views.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,25 +18,25 @@ from classification.network import PyramidClassifier, map_shape
 from classification.views import PAPER_SCALES, Corner, Input, ViewKind, in_proportion, inputs_of
 from detection.networks.receptive_field import TRACING, receptive_field
 
-# Images resized at a time, pixels that go through the trunk together, and rows through the head:
-# so much memory, whatever the number and the size of the images.
+# Images resized at a time, pixels per pass through the trunk, and rows per pass through the head.
+# They bound the memory, independently of the number and size of the images.
 CHUNK = 64
 BATCH_PIXELS = 1 << 20
 HEAD_ROWS = 256
 
 
 class ViewScorer:
-    """Probabilities of the classes, the mean of the softmax over the views of an image.
+    """Computes class probabilities: the mean of the softmax over the views of an image.
 
     Args:
-        network: set to evaluation; stays where it is.
-        views: which.
-        crop: the training size: the side of crops, and of views pooled from maps.
-        size: the shorter side that images are resized to for crops and full images.
+        network: is set to evaluation mode, and stays on its device.
+        views: the kind of views.
+        crop: the training size: side of crops, and of views pooled from maps, in pixels.
+        size: the shorter side to which images are resized for crops and full images.
 
     Raises:
-        ValueError: views that are no crops, of a network without a pyramid; a size that is too
-            small for crops or for the network.
+        ValueError: the network has no pyramid and the views are not crops, or the size is too small
+            for crops or for the network.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class ViewScorer:
             )
         name, trunk = network.settings["name"], network.trunk
         map_shape(name, trunk, min(size, crop))
-        # Cells of a side of a crop's map, and pixels between them.
+        # Cells along a side of a crop's map, and pixels between cells.
         self._side = map_shape(name, trunk, crop)[1]
         with TRACING:
             self._stride = receptive_field(trunk).stride
 
     @property
     def sizes(self) -> str:
-        """The shorter sides in pixels, in a word: 256, or 224-560 of the six scales of maps."""
+        """The shorter sides in pixels as text: 256, or 224-560 for the six scales of maps."""
         if not self.views.startswith("multi"):
             return str(self.size)
         scales = "-".join(str(in_proportion(PAPER_SCALES[end], self.crop)) for end in (0, -1))
@@ -78,7 +78,7 @@ class ViewScorer:
     def probabilities(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Probabilities ``(K,)`` of each image ``(H, W, 3)`` uint8 RGB, in order.
 
-        Images are taken some at a time, and those of one shape go through the network together.
+        Images are read in chunks; images of the same shape pass through the network together.
         """
         images = iter(images)
         while chunk := [
@@ -88,7 +88,7 @@ class ViewScorer:
 
     @torch.inference_mode()
     def _of_chunk(self, chunk: Sequence[Sequence[Input]]) -> NDArray[np.float32]:
-        """Probabilities ``(N, K)`` of images by what the trunk has to see of each."""
+        """Probabilities ``(N, K)`` of images, given by their ``inputs_of``."""
         sums: NDArray[np.float64] | None = None
         counts = np.zeros(len(chunk), np.int64)
         for owners, rows in _gathered(self._rows(chunk)):
@@ -101,7 +101,7 @@ class ViewScorer:
         return (sums / counts[:, None]).astype(np.float32)
 
     def _rows(self, chunk: Sequence[Sequence[Input]]) -> Iterator[tuple[list[int], Tensor]]:
-        """Pooled views ``(V, D)``, with the number of the image that each is of."""
+        """Pooled views ``(V, D)``, with the index of each view's image."""
         by_shape: dict[tuple[int, ...], list[tuple[int, Input]]] = {}
         for number, inputs in enumerate(chunk):
             for each in inputs:
@@ -128,10 +128,10 @@ class ViewScorer:
         return self.network.trunk(self.network.preprocess(torch.from_numpy(images)))
 
     def _part(self, map: Tensor, corner: Corner) -> Tensor:
-        """The cells ``(C, n, n)`` of a view on a map: as many as the map of a crop has.
+        """The cells ``(C, n, n)`` of a view on a map, as many as in the map of a crop.
 
-        They begin at the view's distance from the image's border in strides, rounded: where it is a
-        multiple of the stride they lie where the crop's own cells do.
+        The first cell is the view's first pixel divided by the stride, rounded. If the pixel is a
+        multiple of the stride, the cells are at the same positions as the crop's own.
         """
         top, left = (
             min((2 * pixel + self._stride) // (2 * self._stride), cells - self._side)
@@ -141,7 +141,7 @@ class ViewScorer:
 
 
 def _gathered(parts: Iterable[tuple[list[int], Tensor]]) -> Iterator[tuple[list[int], Tensor]]:
-    """Rows put together to HEAD_ROWS or more: fc weights are read from memory once for all."""
+    """Rows in groups of HEAD_ROWS or more, so that fc weights are read once for many rows."""
     owners: list[int] = []
     rows: list[Tensor] = []
     for numbers, found in parts:

@@ -1,4 +1,4 @@
-"""The size that the network sees in an epoch (paper, section 2.3, multi-size training)."""
+"""The size of the network's images in an epoch (paper, section 2.3, multi-size training)."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from classification.config import Training
 
 
 def size_of_epoch(settings: Training, seed: int, epoch: int) -> int:
-    """Side in pixels of the images of an epoch, from 0; processes agree on it without a word."""
+    """Side in pixels of the images of an epoch, counted from 0; the same in all processes."""
     if settings.sizes == "single":
         return settings.crop
     if settings.sizes == "alternating":

@@ -1,4 +1,4 @@
-"""A classifier on a split of a folder: probabilities of its images, accuracies, and their files."""
+"""Tests a classifier on a split: probabilities of the images, accuracies, and their files."""
 
 import csv
 import io
@@ -23,17 +23,17 @@ COLUMNS = ("image", "class", "predicted", "probability", "class_probability", "r
 
 
 def top5_tells(classes: int) -> bool:
-    """Whether top-5 says anything: of five classes or fewer every image is right."""
+    """Whether top-5 is meaningful: with five classes or fewer, every image is correct."""
     return classes > TOP
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier says of images whose classes are known.
+    """A classifier's predictions for images with known classes.
 
     Attributes:
         classes: names of the K classes.
-        images: ids.
+        images: ids of the N images.
         labels: ``(N,)`` true classes.
         probabilities: ``(N, K)``.
     """
@@ -45,7 +45,7 @@ class Predictions:
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """``(N,)`` places of the true classes among all, from 1; of equals the first is ahead."""
+        """``(N,)`` ranks of the true classes, from 1; on ties, the first class is ahead."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
         return np.argmax(order == self.labels[:, None], axis=1) + 1
 
@@ -65,7 +65,7 @@ class Predictions:
         return pairs.reshape(count, count)
 
     def class_accuracies(self) -> dict[str, float | None]:
-        """The share of each class's images that are right; None for a class without images."""
+        """The share of each class's images that are correct; None for a class without images."""
         confusion = self.confusion()
         return {
             name: float(row[k] / row.sum()) if row.sum() else None
@@ -73,9 +73,9 @@ class Predictions:
         }
 
     def measures(self) -> dict[str, float]:
-        """``top1``, ``top5`` where there are more classes, and ``mean_class``, in this order.
+        """``top1``, with more than five classes ``top5``, and ``mean_class``, in this order.
 
-        The mean is over classes that have images.
+        ``mean_class`` is the mean over classes with images.
         """
         found = {"top1": self.top(1)}
         if top5_tells(len(self.classes)):
@@ -84,7 +84,7 @@ class Predictions:
         return found | {"mean_class": float(np.mean(known))}
 
     def save(self, path: str | Path) -> None:
-        """Write a line an image as CSV: class, predicted class, probabilities, rank."""
+        """Write one CSV line per image: class, predicted class, probabilities, rank."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -104,23 +104,23 @@ def predict(
     strict: bool = False,
     progress: Progress = silent,
 ) -> tuple[Predictions, dict[str, str]]:
-    """Probabilities of a split's images, and by name why some of them could not be read.
+    """Predictions for a split's images and, by name, why some of them could not be read.
 
     Args:
         scorer: the network with its views.
         images: with the network's classes.
-        strict: raise at the first image that cannot be read.
-        progress: bar.
+        strict: raises an error at the first unreadable image.
+        progress: progress bar.
 
     Raises:
-        UnreadableImage, FileNotFoundError: an image, where ``strict``.
-        ValueError: none can be read.
+        UnreadableImage, FileNotFoundError: an image cannot be read, and ``strict`` is set.
+        ValueError: no image can be read.
     """
     rows: list[int] = []
     skipped: dict[str, str] = {}
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        """The images that can be read."""
+        """The readable images."""
         for row in progress(range(len(images.names)), "images", len(images.names)):
             try:
                 found = read_image(images.path(row))
@@ -145,7 +145,7 @@ def read_ranks(path: str | Path) -> dict[str, int]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no such table, or names an image twice.
+        ValueError: the file is not such a table, or names an image twice.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     if tuple(reader.fieldnames or ()) != COLUMNS:
@@ -165,7 +165,7 @@ def read_ranks(path: str | Path) -> dict[str, int]:
 
 
 def format_measures(found: Predictions) -> str:
-    """The result as a table, a class a line, without a newline at its end; top-1 comes last."""
+    """The result as a table, one line per class, top-1 last; without a final newline."""
     width = max(map(columns_of, ("class", *found.classes)))
     counts = found.confusion().sum(axis=1)
     lines = [f"{'class':<{width}}  {'images':>8}  {'accuracy':>8}"]

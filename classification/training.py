@@ -1,4 +1,4 @@
-"""Training of a classifier by gradient descent, one size or many (paper, sections 2.3 and 3.1)."""
+"""Trains a classifier by gradient descent at one or several sizes (paper, sections 2.3 and 3.1)."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ from detection.ranks import Ranks
 def train_classifier(
     config: Config, run: ClassifierRun, ranks: Ranks, train: LabelledImages, val: LabelledImages
 ) -> dict[str, Any]:
-    """Train a classifier, or take up where a killed training stopped; write the run's file.
+    """Train a classifier, or resume a killed training, and write the classifier's file.
 
-    The last epoch's weights are kept: nothing is selected by the val folder, which only draws the
-    curve.
+    The last epoch's weights are used. The val images only measure progress; they do not select
+    weights.
 
     Args:
         config: settings.
-        run: its folder; only rank 0 writes to it.
+        run: run folder, to which only rank 0 writes.
         ranks: the processes that share every batch.
         train: images to learn from.
         val: images to test on.
@@ -36,7 +36,7 @@ def train_classifier(
         could not be read.
 
     Raises:
-        ValueError: fewer images than a batch, or a size that is too small for the trunk.
+        ValueError: there are fewer images than in a batch, or a size is too small for the trunk.
         RuntimeError: the loss is not finite.
     """
     network = _network(config, ranks, train)
@@ -53,10 +53,10 @@ def train_classifier(
 
 
 def _network(config: Config, ranks: Ranks, train: LabelledImages) -> PyramidClassifier:
-    """The network at its start, on the device.
+    """The initialised network, on the device.
 
     Raises:
-        ValueError: fewer images than a batch, or a size that is too small for the trunk.
+        ValueError: there are fewer images than in a batch, or a size is too small for the trunk.
     """
     settings, wanted = config.training, config.network
     if not ranks.count <= settings.batch <= len(train.names):

@@ -1,7 +1,8 @@
-"""Views of an image: crops, the whole image, and flips of them (paper, sections 3.1.4 and 3.1.5).
+"""Views of an image: crops, the whole image, and their flips (paper, sections 3.1.4 and 3.1.5).
 
-The image is resized first, its aspect kept. Views of the kinds ``multi`` are not cut out: the
-network sees the image and its flip once a scale, and the views are pooled from these maps.
+The image is first resized, with its aspect ratio. Views of the kinds ``multi`` are not cut out:
+the network computes a map of the image and of its flip at each scale, and the views are pooled from
+these maps.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from classification.augmentation import resize_shorter
 
 ViewKind = Literal["centre", "ten", "full", "full+flip", "multi", "multi+full"]
 
-# The paper's training size, and its scales of many views.
+# The paper's training size, and its scales for many views.
 PAPER_SIZE = 224
 PAPER_SCALES = (224, 256, 300, 360, 448, 560)
 
@@ -25,12 +26,12 @@ Corner = tuple[int, int]
 
 @dataclass(frozen=True)
 class Input:
-    """An image as the trunk gets it, and what of its map is pooled.
+    """A resized image for the trunk, and the views to pool from its map.
 
     Attributes:
         pixels: ``(H, W, 3)`` uint8 RGB, resized.
         whole: whether the whole map is a view.
-        corners: (top, left) pixels of the views of the training size that are pooled from the map.
+        corners: (top, left) pixels of views of the training size.
     """
 
     pixels: NDArray[np.uint8]
@@ -39,19 +40,20 @@ class Input:
 
 
 def in_proportion(side: int, crop: int) -> int:
-    """A side of the paper's, in pixels, for a network whose training size is ``crop``, not 224."""
+    """A side in pixels from the paper, scaled from its training size 224 to ``crop``."""
     return (2 * side * crop + PAPER_SIZE) // (2 * PAPER_SIZE)
 
 
 def corners_of(size: tuple[int, int], crop: int, count: Literal[1, 5, 9]) -> tuple[Corner, ...]:
-    """(top, left) of the different crops at the centre (1), corners (5) and middles of sides (9).
+    """(top, left) of crops: the centre (1), also the corners (5), also the middles of sides (9).
 
-    Where a side of the image is as long as the crop, crops coincide and count once: nine are three.
+    If a side of the image is as long as the crop, some crops coincide and count once: nine become
+    three.
 
     Args:
         size: (height, width) of the image, neither below ``crop``.
         crop: side of the crops.
-        count: how many there are of a larger image.
+        count: number of crops in a larger image.
     """
     tops, lefts = ((0, (side - crop) // 2, side - crop) for side in size)
     places = {
@@ -63,13 +65,13 @@ def corners_of(size: tuple[int, int], crop: int, count: Literal[1, 5, 9]) -> tup
 
 
 def inputs_of(image: NDArray[np.uint8], views: ViewKind, crop: int, size: int) -> list[Input]:
-    """What the trunk has to see of an image for its views.
+    """The inputs of the trunk for the views of an image.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         views: ``centre`` crop; ``ten``: corners and centre with their flips; ``full`` image;
             ``full+flip``; ``multi``: up to 18 views at each of six scales, 96 in all, from maps;
-            ``multi+full``: those and the full image with its flip.
+            ``multi+full``: these, and the full image with its flip.
         crop: the training size.
         size: the shorter side of the image for crops and the full image.
     """
@@ -94,7 +96,7 @@ def inputs_of(image: NDArray[np.uint8], views: ViewKind, crop: int, size: int) -
 def _mirrored(
     pixels: NDArray[np.uint8], crop: int, cropped: bool
 ) -> Iterator[tuple[NDArray[np.uint8], tuple[Corner, ...]]]:
-    """An image and its flip, each with its views: those of the flip are flips of the others."""
+    """An image and its flip, each with its views; the flip's views are flips of the image's."""
     height, width = pixels.shape[:2]
     corners = corners_of((height, width), crop, 9) if cropped else ()
     yield pixels, corners

@@ -1,7 +1,7 @@
-"""Objects cut out of VOC's images, a folder a class: a data set for classifiers.
+"""Crops of objects from VOC's images, one folder per class: a data set for classifiers.
 
-What a folder's crops are made of is noted in it. Crops of other lists left among them would bring
-images to train on into those to test on, so a folder takes those of one call only.
+A folder has the crops of one call only, and a file that records their lists and settings. Crops
+left over from other lists could put training images among the test images.
 """
 
 import json
@@ -20,32 +20,32 @@ from files.names import content_key, file_part
 from files.text import read_text
 from files.writing import content_digest, save_text, write_atomic
 
-VERSION = 1  # of the crops: raised when the same objects give other images
+VERSION = 1  # of the crops: raise it when the same objects give other images
 NOTE = "crops.json"
-# Of JPEG: crops are seldom whole blocks of the image's own.
+# JPEG quality; high, because crops seldom begin at block borders and so are compressed again.
 QUALITY = 95
 
 
 def write_crops(
     root: str | Path, folder: Path, train_split: str, test_split: str, min_side: int = 48
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Write ``folder/train/CLASS/IMAGE_NUMBER.jpg`` and ``val/`` of objects that are not difficult.
+    """Write ``folder/train/CLASS/IMAGE_NUMBER.jpg`` and ``val/...``, without difficult objects.
 
-    A second call makes what is missing, as after a kill.
+    A second call, for example after a kill, adds missing crops.
 
     Args:
         root: annotated images in VOC's layout.
-        folder: made if missing; holds nothing else, or what an equal call left.
+        folder: created if missing; it must be empty, or have the crops of an equal call.
         train_split: list in ImageSets/Main whose objects go to ``train``.
         test_split: list whose objects go to ``val``.
-        min_side: pixels that an object's shorter side has at least.
+        min_side: smallest shorter side of an object, in pixels.
 
     Returns:
-        The number of crops in ``train`` and ``val``; and, by image, why one could not be read.
+        The number of crops in ``train`` and ``val``; and, by image, why it could not be read.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_voc``; an image is in both lists, or the folder
-            holds other crops.
+        FileNotFoundError, ValueError: see ``read_voc``; or an image is in both lists, or the folder
+            has other crops.
     """
     splits = {"train": train_split, "val": test_split}
     data = {name: read_voc(root, split) for name, split in splits.items()}
@@ -62,7 +62,7 @@ def write_crops(
 
 
 def _objects(data: Dataset) -> list[Any]:
-    """What the crops of a split depend on."""
+    """Everything in a split that its crops depend on."""
     return [
         [
             record.image_id,
@@ -76,7 +76,7 @@ def _objects(data: Dataset) -> list[Any]:
 
 
 def _claim(folder: Path, made_of: dict[str, Any]) -> None:
-    """Note in the folder what its crops are made of, or see that it is what is noted there."""
+    """Record in the folder what its crops are made from, or check that the record is the same."""
     path = folder / NOTE
     if path.exists():
         found = json.loads(read_text(path))
@@ -99,7 +99,7 @@ def _words(made_of: dict[str, Any]) -> str:
 
 
 def _cut(data: Dataset, folder: Path, min_side: int) -> tuple[int, dict[str, str]]:
-    """The crops of a split, as many as it has, and why images could not be read."""
+    """Write the crops of a split; returns their number, and why images could not be read."""
     count, unreadable = 0, {}
     for record in data.records:
         paths = {
@@ -117,7 +117,7 @@ def _cut(data: Dataset, folder: Path, min_side: int) -> tuple[int, dict[str, str
 
 
 def _wanted(record: ImageRecord, min_side: int) -> list[int]:
-    """Numbers of the objects that are cut out."""
+    """Indices of the objects to cut out."""
     sides = record.boxes[:, 2:] - record.boxes[:, :2]
     return np.flatnonzero(
         ~record.difficult & (sides.min(axis=1, initial=np.inf) >= min_side)
@@ -128,7 +128,7 @@ def _save(record: ImageRecord, boxes: dict[Path, NDArray[np.float32]]) -> None:
     """Cut boxes out of an image.
 
     Raises:
-        UnreadableImage: it cannot be read.
+        UnreadableImage: the image cannot be read.
     """
     if not boxes:
         return

@@ -1,1 +1,1 @@
-"""A fixed network's features under linear SVMs (paper, sections 3.2 and 3.3)."""
+"""Linear SVMs on a fixed network's features (paper, sections 3.2 and 3.3)."""

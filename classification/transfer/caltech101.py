@@ -1,4 +1,4 @@
-"""Caltech-101: one class an image, 30 to train and up to 50 to test a class (paper, Table 7)."""
+"""Caltech-101: one class per image, 30 training and up to 50 test images per class (Table 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,14 +53,14 @@ class Caltech101:
         self.unreadable: dict[str, str] = {}
         self.labels = found.labels.copy()
         self.data, self._seed = data, seed
-        self._split(0)  # to refuse a small class before hours of work
+        self._split(0)  # refuses a class with too few images before hours of work
         self.facts = {
             "train": str(data.train_images),
             "test": f"{data.test_images} x {data.splits}",
         }
 
     def leave_out(self, rows: dict[int, str]) -> None:
-        """As ``Task``."""
+        """See ``Task``."""
         self.labels[list(rows)] = -1
         self.unreadable |= {str(self.paths[row]): sentence for row, sentence in rows.items()}
 
@@ -69,11 +69,11 @@ class Caltech101:
         return draw_split(self.labels, data.train_images, data.test_images, seed, self.classes)
 
     def choose(self, gram: NDArray) -> tuple[float, float]:
-        """As ``Task``; of the first split."""
+        """See ``Task``; uses the first split."""
         return self._choose(gram, 0)
 
     def _choose(self, gram: NDArray, number: int) -> tuple[float, float]:
-        """C, and its class accuracy, on a third of a split's training images."""
+        """C, and its class accuracy on a third of a split's training images."""
         rows, _ = self._split(number)
         third = max(self.data.train_images // 3, 1)
         inside = draw_split(
@@ -93,7 +93,7 @@ class Caltech101:
         return best_C(measure)
 
     def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
-        """As ``Task``."""
+        """See ``Task``."""
         targets = one_vs_rest(self.labels, len(self.classes))
         of_class, found, weights = [], [], []
         for number in range(self.data.splits):
@@ -117,7 +117,7 @@ class Caltech101:
         return accuracies(scores.argmax(axis=1), self.labels[rows], len(self.classes))
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
-        """As ``Task``; of class accuracy, with the deviation of the splits' own gains."""
+        """See ``Task``; the gain in class accuracy, with its deviation over splits."""
         gains = (after.arrays["splits"] - before.arrays["splits"])[:, 0]
         deviation = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
         return {"": float(gains.mean()), " deviation": deviation}
@@ -128,8 +128,8 @@ class ClassFolders:
     """Images by class.
 
     Attributes:
-        paths: ``n`` images, class by class.
-        labels: ``(n,)`` class of each.
+        paths: of ``n`` images, class by class.
+        labels: ``(n,)`` class of each image.
         classes: names of the K classes, sorted.
     """
 
@@ -139,11 +139,11 @@ class ClassFolders:
 
 
 def read_class_folders(root: str | Path) -> ClassFolders:
-    """Images of ``root/CLASS/``; in a root that holds ``101_ObjectCategories``, of that.
+    """Images of ``root/CLASS/`` or, if it exists, of ``root/101_ObjectCategories/CLASS/``.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: fewer than two classes; or as ``images_of_class``.
+        ValueError: fewer than two classes; or see ``images_of_class``.
     """
     root = Path(root)
     inner = root / "101_ObjectCategories"
@@ -167,17 +167,17 @@ def read_class_folders(root: str | Path) -> ClassFolders:
 def draw_split(
     labels: NDArray[np.int64], train: int, test: int, seed: int, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train and to test on, sorted: of each class so many, drawn at random.
+    """Sorted rows of training and of test images, drawn at random from each class.
 
     Args:
-        labels: ``(n,)``; below 0 for images that do not take part.
-        train: images a class.
-        test: images a class, at most.
+        labels: ``(n,)``; below 0 for images that are left out.
+        train: number of training images per class.
+        test: largest number of test images per class.
         seed: of the split.
         classes: names of the classes, for errors.
 
     Raises:
-        ValueError: a class has no image left to test on.
+        ValueError: a class has no image left for the test.
     """
     generator = np.random.default_rng(seed)
     rows: tuple[list[int], list[int]] = ([], [])
@@ -194,7 +194,7 @@ def draw_split(
 
 
 def mean_and_deviation(splits: NDArray[np.float64]) -> dict[str, float]:
-    """Class accuracy and accuracy ``(splits, 2)``: each's mean, and its deviation over splits."""
+    """Mean and deviation, over splits, of class accuracy and accuracy ``(splits, 2)``."""
     mean = splits.mean(axis=0)
     deviation = splits.std(axis=0, ddof=1) if len(splits) > 1 else np.zeros(2)
     metrics: dict[str, float] = {}
@@ -211,7 +211,7 @@ def one_vs_rest(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 def accuracies(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Share of right ones of each class ``(K,)``, and over all images; 0..1."""
+    """Share of correct images of each class ``(K,)``, and of all images; 0..1."""
     right = predicted == labels
     of_class = [right[labels == label].mean() for label in range(classes)]
     return np.array(of_class), float(right.mean())

@@ -1,4 +1,4 @@
-"""The fixed network whose features are taken, as another process makes it again."""
+"""The description of a fixed network from which other processes build its extractor."""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from detection.networks.build import build_backbone
 from detection.networks.weight_sources import load_weights
 from detection.networks.weights import tensor_digest
 
-# Raised when the same images would give other numbers.
+# Part of every key: raise it when the same images give other numbers.
 VERSION = 2
 
 
@@ -36,13 +36,13 @@ class FixedNetwork:
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """What another process makes an extractor of.
+    """The description from which another process builds an extractor.
 
     Attributes:
         network: name, and source of the weights.
         digest: of the weights of convolutions and fc layers.
         precision: of the convolutions.
-        device: type of the device they run on.
+        device: type of the device that computes them.
     """
 
     network: FixedNetwork
@@ -52,10 +52,10 @@ class ExtractorSpec:
 
     @classmethod
     def of(cls, network: FixedNetwork, precision: Precision, device: str) -> "ExtractorSpec":
-        """The spec of a network; its weights are fetched where they are not there.
+        """The spec of a network; missing weights are downloaded.
 
         Raises:
-            ValueError, FileNotFoundError, RuntimeError: as ``load_weights``.
+            ValueError, FileNotFoundError, RuntimeError: see ``load_weights``.
         """
         weights = load_weights(network.name, network.weights, Path(network.folder))
         digest = tensor_digest({**weights.state, **(weights.classifier or {})})
@@ -63,7 +63,7 @@ class ExtractorSpec:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What determines the features beside the image, its view and the layer."""
+        """Everything that determines the features, except the image, its view and the layer."""
         device = device_in_keys(torch.device(self.device), self.precision)
         named = {"network": self.network.name, "device": device}
         return {"version": VERSION, **asdict(self), **named}
@@ -78,5 +78,5 @@ class ExtractorSpec:
 
 @lru_cache(maxsize=1)
 def extractor_of_process(spec: ExtractorSpec) -> LayerExtractor:
-    """The extractor, made once in a process."""
+    """The extractor, built once per process."""
     return spec.build()

@@ -1,12 +1,12 @@
 """Features of image sets on disk, and their Gram matrix.
 
-A set is cut into shards of a few images; a shard's vectors of one layer and view are one artefact,
-named by all that determines them, so a killed extraction goes on where it was, and memory does not
-grow with the set. Vectors are kept as float16, which changes inner products of vectors of norm 1 by
-less than 0.0002 (tests).
+A set is divided into shards of a few images. A shard's vectors of one layer and view are one
+artefact, named by the key of everything that determines them. So a killed extraction can be
+resumed, and memory does not grow with the set. Vectors are stored as float16, which changes inner
+products of vectors of norm 1 by less than 0.0002 (tests).
 
-A linear SVM needs of the vectors only their inner products. With 12,800 numbers and 6,000 images
-the Gram matrix is the smaller; it is made once and serves all splits, classes and C.
+A linear SVM needs only the inner products of the vectors. With 12,800 numbers and 6,000 images, the
+Gram matrix is smaller than the vectors. It is computed once for all splits, classes and C.
 """
 
 import logging
@@ -30,15 +30,15 @@ from files.names import content_key
 logger = logging.getLogger(__name__)
 
 SHARD = 128
-# Of rows held at once, as float32, while the Gram matrix is made.
+# Limit on the float32 rows held in memory while the Gram matrix is computed.
 GROUP_BYTES = 400 << 20
-# How the files of Gram matrices begin.
+# Beginning of the names of Gram matrices' files.
 GRAM = "gram_"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The vectors of a few images, of one layer and view.
+    """The vectors of a few images for one layer and view.
 
     Attributes:
         path: of the artefact.
@@ -51,11 +51,11 @@ class Shard:
     images: int
 
     def read(self) -> Artefact:
-        """The array ``features`` ``(images, D)`` float16, and ``unreadable`` by row in facts."""
+        """The array ``features`` ``(images, D)`` float16, and the fact ``unreadable``, by row."""
         return read_artefact(self.path, self.key)
 
     def rows(self) -> NDArray[np.float32]:
-        """``(images, D)``; zero where an image cannot be read."""
+        """Features ``(images, D)``; zero for an unreadable image."""
         return self.read().arrays["features"].astype(np.float32)
 
 
@@ -63,7 +63,7 @@ class FeatureStore:
     """Features of sets of images by one network.
 
     Args:
-        run: where images are shared out, and the cache.
+        run: has the pool and the cache.
         spec: of the network.
     """
 
@@ -73,7 +73,7 @@ class FeatureStore:
         self.folder = run.cache / "transfer" / spec.network.name.replace("/", "_")
 
     def shards(self, paths: Sequence[Path], view: View, layer: str) -> list[Shard]:
-        """The shards of images, there or not, in the images' order."""
+        """The shards of images, in their order; their files may not exist yet."""
         found = []
         for part in _parts(paths):
             images = [image_digest(path) for path in part]
@@ -85,10 +85,10 @@ class FeatureStore:
         return found
 
     def make(self, paths: Sequence[Path], view: View, layers: Sequence[str]) -> None:
-        """Compute what is missing of some layers; nothing, where their matrix is there already.
+        """Compute the missing shards of the layers that have no Gram matrix yet.
 
         Raises:
-            UnreadableImage: an image cannot be read, and the run says to stop at the first.
+            UnreadableImage: an image cannot be read, and ``config.strict`` is set.
         """
         if not layers:
             return
@@ -118,10 +118,10 @@ class FeatureStore:
     def gram(
         self, paths: Sequence[Path], view: View, layer: str
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
-        """Inner products ``(n, n)`` of all images, made by ``make`` before; kept on disk.
+        """Inner products ``(n, n)`` of all images, stored on disk; call ``make`` first.
 
         Returns:
-            The matrix, zero where an image cannot be read, and why not by the images' places.
+            The matrix, zero for unreadable images, and, by index, why an image cannot be read.
         """
         shards = self.shards(paths, view, layer)
         path, key = self._gram_file(shards, view, layer)
@@ -132,12 +132,12 @@ class FeatureStore:
         return kept.arrays["gram"], {int(n): said for n, said in kept.facts["unreadable"].items()}
 
     def _gram_file(self, shards: Sequence[Shard], view: View, layer: str) -> tuple[Path, str]:
-        """Where the matrix of some shards is, and its key."""
+        """The file of the shards' Gram matrix, and its key."""
         key = content_key({"version": VERSION, "shards": [shard.key for shard in shards]})
         return self.folder / f"{GRAM}{layer}_{view}_{key}.safetensors", key
 
     def tell_size(self) -> None:
-        """Log how much room features take that the same images need no more, where it is much."""
+        """Log the size of the features, which are no longer needed for these images, if large."""
         features = (path for path in self.folder.glob("*") if not path.name.startswith(GRAM))
         size = sum(path.stat().st_size for path in features)
         if size >= LARGE_CACHE_BYTES:
@@ -149,7 +149,7 @@ class FeatureStore:
 
 
 def unreadable_of(shards: Sequence[Shard]) -> dict[int, str]:
-    """Why images cannot be read, by their places."""
+    """Why images cannot be read, by their index."""
     found: dict[int, str] = {}
     first = 0
     for shard in shards:
@@ -160,7 +160,7 @@ def unreadable_of(shards: Sequence[Shard]) -> dict[int, str]:
 
 
 def gram_matrix(shards: Sequence[Shard]) -> NDArray[np.float32]:
-    """Inner products ``(n, n)`` of the rows of shards; never all rows in memory."""
+    """Inner products ``(n, n)`` of the shards' rows, which are never all in memory."""
     counts = [shard.images for shard in shards]
     starts = np.concatenate([[0], np.cumsum(counts)])
     gram = np.empty((starts[-1], starts[-1]), np.float32)
@@ -176,7 +176,7 @@ def gram_matrix(shards: Sequence[Shard]) -> NDArray[np.float32]:
 
 
 def _groups(shards: Sequence[Shard]) -> Iterator[list[int]]:
-    """Numbers of shards, as many together as GROUP_BYTES hold."""
+    """Indices of shards in groups of about GROUP_BYTES."""
     row = shards[0].rows()[0].nbytes
     group: list[int] = []
     for number, _ in enumerate(shards):
@@ -215,7 +215,7 @@ def _fill(
         for layer, vector in extractor.features(image, view, list(shards)).items():
             rows[layer][number] = vector.astype(np.float16)
     known = {layer: next(iter(found.values())) for layer, found in rows.items() if found}
-    if not known:  # the vectors of an image that is none are as long
+    if not known:  # a blank image gives the length of the vectors
         blank = np.zeros((view.size, view.size, 3), np.uint8)
         known = extractor.features(blank, view, list(shards))
     for layer, shard in shards.items():

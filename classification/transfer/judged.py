@@ -1,4 +1,4 @@
-"""Which classes SVMs name of each test image, and what is wrong with that: what a page shows."""
+"""The classes that SVMs predict for each test image, and the mistakes, for the page."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class JudgedImages:
-    """Test images, and the classes named of them.
+    """Test images, and the classes predicted for them.
 
     Attributes:
-        rows: ``(n,)`` places among the images of the task.
+        rows: ``(n,)`` indices among the images of the task.
         scores: ``(n, K)``.
-        labels: ``(n, K)`` 1, -1, or 0 where an image does not count for a class.
-        named: ``(n, K)``; never where the label is 0.
+        labels: ``(n, K)`` 1, -1, or 0 if an image does not count for a class.
+        named: ``(n, K)`` predicted classes; never where the label is 0.
     """
 
     rows: NDArray[np.int64]
@@ -24,31 +24,31 @@ class JudgedImages:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """``(n, K)`` named, and not in the image."""
+        """``(n, K)`` classes predicted, but not in the image."""
         return self.named & (self.labels < 0)
 
     @property
     def missed(self) -> NDArray[np.bool_]:
-        """``(n, K)`` in the image, and not named."""
+        """``(n, K)`` classes in the image, but not predicted."""
         return ~self.named & (self.labels > 0)
 
     def confusion(self) -> NDArray[np.int64]:
-        """``(K, K)`` images of the row's class of which the column's is named wrongly."""
+        """``(K, K)`` images of the row's class for which the column's is wrongly predicted."""
         return (self.labels > 0).T.astype(np.int64) @ self.wrong.astype(np.int64)
 
     def worst_first(self) -> NDArray[np.int64]:
-        """``(n,)`` places of images: those with most mistakes, of these the surest."""
+        """``(n,)`` indices of images by decreasing number of mistakes, then by their scores."""
         mistakes = self.wrong.sum(axis=1) + self.missed.sum(axis=1)
         surest = np.where(self.wrong, self.scores, -np.inf).max(axis=1)
         return np.lexsort((-surest, -mistakes))
 
 
 def named_by_rank(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Of each class as many images as have it, the best-scored ones; precision is recall there.
+    """Predict each class for the best-scored images, as many as have it: precision equals recall.
 
     Args:
         scores: ``(n, K)``.
-        labels: ``(n, K)`` 1, -1, or 0 for images that do not count; these are never named.
+        labels: ``(n, K)`` 1, -1, or 0 for images that do not count, for which it is not predicted.
     """
     counted = np.where(labels == 0, -np.inf, scores)
     ranks = np.argsort(np.argsort(-counted, axis=0, kind="stable"), axis=0)
@@ -56,5 +56,5 @@ def named_by_rank(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDA
 
 
 def named_by_best(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Of each image the class of the highest score ``(n, K)``, the first of equals."""
+    """Predict for each image the class with the highest score ``(n, K)``; on ties, the first."""
     return np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]

@@ -1,16 +1,17 @@
 """The layers of a fixed network as vectors of one length and L2 norm 1 (paper, section 3.2).
 
 ====================  ============================================================
-conv4, conv5          the whole map; of views of fixed size only
-pool5_6x6             conv5 pooled to 6x6 by maxima: what the network without a pyramid pools
-pool5_pyramid         conv5 pooled by the pyramid {1, 2, 3, 6}, 50 bins, by maxima
-pool5_6x6_mean        the same by means
-pool5_pyramid_mean
-fc6, fc7              after their ReLU, from pool5_6x6; where the weights hold them
+conv4, conv5          the whole map; only for views of fixed size
+pool5_6x6             conv5 max-pooled to 6x6, as in a network without a pyramid
+pool5_pyramid         conv5 max-pooled by the pyramid {1, 2, 3, 6}, 50 bins
+pool5_6x6_mean        conv5 mean-pooled to 6x6
+pool5_pyramid_mean    conv5 mean-pooled by the pyramid
+fc6, fc7              after their ReLU, from pool5_6x6, if the weights include them
 ====================  ============================================================
 
-One pass through the convolutions serves all of them. conv4 is what conv5's first convolution sees:
-in VGG-16 behind the pooling between them, in EfficientNet-Lite0 the linear output of a block.
+One pass through the convolutions computes all layers. conv4 is the input of conv5's first
+convolution: in VGG-16 the output of the pooling before it, in EfficientNet-Lite0 the linear output
+of a block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,16 +47,16 @@ POOLINGS = {
     "pool5_pyramid": SpatialPyramidPooling(LEVELS),
     "pool5_pyramid_mean": SpatialPyramidPooling(LEVELS, "mean"),
 }
-# conv5's first convolution in networks that state no stages.
+# conv5's first convolution in networks without stages.
 CONV5 = {"resnet50_caffe": "layer4.0.conv1", "efficientnet_lite0": "_blocks.11._expand_conv"}
 
 
 class LayerExtractor:
-    """Vectors of an image's view.
+    """Computes vectors of an image's view.
 
     Args:
-        backbone: on the device where it is to compute.
-        classifier: ``fc6.weight`` and so on, as ``Weights.classifier`` has them, or None.
+        backbone: the network; move it to its device first.
+        classifier: ``fc6.weight`` and so on, from ``Weights.classifier``, or None.
         precision: of the convolutions; everything after them is float32.
     """
 
@@ -75,9 +76,9 @@ class LayerExtractor:
     def features(
         self, image: NDArray[np.uint8], view: View, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
-        """Vectors ``(D,)`` of an RGB image ``(H, W, 3)``, by layer; none of norm above 1.
+        """Vectors ``(D,)`` of an RGB image ``(H, W, 3)``, by layer, with norm 1.
 
-        A layer without any response stays zero.
+        A vector of zeros stays zero.
         """
         conv4, conv5 = self._maps(view.of(prepare(self.backbone, image)))
         made = {layer: self._layer(layer, conv4, conv5) for layer in layers}
@@ -87,7 +88,7 @@ class LayerExtractor:
         }
 
     def _maps(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """conv4 and conv5 ``(1, C, h, w)`` float32; conv4 is conv5 where it is not known."""
+        """conv4 and conv5 ``(1, C, h, w)`` float32; if conv4 is unknown, conv5 twice."""
         seen: list[Tensor] = []
         pixels = pixels.to(self._dtype).contiguous(memory_format=torch.channels_last)
         hook = None
@@ -113,7 +114,7 @@ class LayerExtractor:
         return F.linear(values, weight, bias).relu()
 
     def why_not(self, layer: str, view: View) -> str | None:
-        """Why a layer has no vector of a view; None where it has one."""
+        """Why a layer has no vector for a view; None if it has one."""
         name = self.backbone.name
         if layer in ("conv4", "conv5") and view.kind == "full":
             return f"{layer} of full images has no fixed length"
@@ -124,7 +125,7 @@ class LayerExtractor:
         return None
 
     def check(self, view: View) -> None:
-        """Make sure that a view of the smallest kind has a map.
+        """Check that an image of the view's size has a map.
 
         Raises:
             ValueError: the view's size is too small for the network.
@@ -140,7 +141,7 @@ class LayerExtractor:
 
 
 def _module_of_conv5(backbone: Backbone, trunk: nn.Module) -> nn.Module | None:
-    """The first convolution of conv5; None where it is not known."""
+    """The first convolution of conv5; None if it is unknown."""
     if backbone.name in CONV5:
         return trunk.get_submodule(CONV5[backbone.name])
     if len(backbone.stages) < 5:

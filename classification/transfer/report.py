@@ -1,4 +1,4 @@
-"""The page of fixed features: what each layer and view measures, by class, and the worst images."""
+"""The page of fixed features: results of each layer and view, by class, and the worst images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from detection.pages.page import write_page
 
 @dataclass(frozen=True)
 class Measured:
-    """One layer and view.
+    """The result of one layer and view.
 
     Attributes:
         layer: of the network.
         view: of the images.
-        outcome: what was measured.
-        before: the view before it, if there is one.
-        gains: over that, as ``Task.gain``.
+        outcome: the results.
+        before: the previous view, if there is one.
+        gains: over the previous view, from ``Task.gain``.
     """
 
     layer: str
@@ -33,7 +33,7 @@ class Measured:
     gains: Mapping[str, float] = field(default_factory=dict)
 
     def named_gains(self) -> dict[str, float]:
-        """The gains by names of tables, such as ``mAP - crop-224 low``."""
+        """The gains by their names in tables, such as ``mAP - crop-224 low``."""
         name = next(iter(self.outcome.metrics))
         return {f"{name} - {self.before}{end}": value for end, value in self.gains.items()}
 
@@ -55,12 +55,12 @@ def write_transfer_report(
     The images shown are those of the layer and view with the best first metric.
 
     Args:
-        path: of the HTML file; replaced if there.
+        path: of the HTML file; replaced if it exists.
         title: task and network.
-        task: whose images they are.
-        measured: one layer and view or more, in the order they were measured.
+        task: with the images.
+        measured: at least one layer and view, in the order of measurement.
         facts: command and environment.
-        settings: for the record.
+        settings: shown on the page.
     """
     metric = next(iter(measured[0].outcome.metrics))
     best = max(measured, key=lambda one: one.outcome.metrics[metric])
@@ -83,13 +83,13 @@ def write_transfer_report(
 
 
 def confused(judged: JudgedImages, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest confusions, those of the greatest share of a class's images first."""
+    """The most frequent confusions, by decreasing share of a class's images."""
     confusion, totals = judged.confusion(), (judged.labels > 0).sum(axis=0)
     return commonest(confusion, totals, confusion / np.maximum(totals, 1)[:, None], classes)
 
 
 def worst_images(judged: JudgedImages, paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The images with most mistakes, for the script; those without any follow."""
+    """Images for the page's script, by decreasing number of mistakes."""
     order = judged.worst_first()
     of_place = [paths[judged.rows[row]] for row in order]
 

@@ -1,10 +1,10 @@
-"""One linear SVM a class from a Gram matrix: L2-regularised hinge, the intercept free.
+"""One linear SVM per class from a Gram matrix: hinge loss, L2 regularisation, free intercept.
 
     0.5 |w|^2 + C sum hinge(y (w x + b))
 
-libsvm solves the dual; its kernel is the matrix of inner products, so that a fit costs the same
-for any length of features. liblinear's ``LinearSVC`` gives the same scores where its intercept is
-hardly regularised (tests).
+libsvm solves the dual problem. Its kernel is the matrix of inner products, so the time of a fit
+does not depend on the length of the features. liblinear's ``LinearSVC`` gives the same scores if
+its intercept is hardly regularised (tests).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
-# C that are tried; features have norm 1, and above 10 the training images are fitted whole.
+# The C that are tried. Features have norm 1; above 10, the training images are fitted perfectly.
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0)
 CACHE_MB = 300
 TOLERANCE = 1e-3
@@ -27,13 +27,13 @@ def svm_scores(
     C: float,
     classes: Sequence[str],
 ) -> NDArray[np.float64]:
-    """Scores of test images by SVMs of the training images.
+    """Scores of test images by SVMs trained on the training images.
 
     Args:
         gram: ``(n, n)`` inner products of all images.
-        train: ``(t,)`` rows to train on.
-        test: ``(m,)`` rows to score.
-        targets: ``(n, K)`` 1 for images of a class, -1 for others, 0 for those left out of it.
+        train: ``(t,)`` rows of training images.
+        test: ``(m,)`` rows of test images.
+        targets: ``(n, K)`` 1 for images of a class, -1 for others, 0 for images left out.
         C: weight of the loss.
         classes: names of the K classes, for errors.
 
@@ -41,7 +41,7 @@ def svm_scores(
         ``(m, K)``.
 
     Raises:
-        ValueError: a class without a positive or without a negative to train on.
+        ValueError: a class has no positive or no negative training image.
     """
     inside = gram[np.ix_(train, train)].astype(np.float64)
     across = gram[np.ix_(test, train)].astype(np.float64)
@@ -61,7 +61,7 @@ def svm_scores(
 
 
 def best_C(measure: Callable[[float], float], grid: Sequence[float] = GRID) -> tuple[float, float]:
-    """The C of the highest measure, the smallest of equals, and that measure."""
+    """The C with the highest measure (on ties, the smallest C), and this measure."""
     found = [(measure(C), C) for C in grid]
     value, C = max(found, key=lambda each: (each[0], -each[1]))
     return C, value

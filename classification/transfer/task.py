@@ -1,4 +1,4 @@
-"""A task of fixed features: images, the choice of C, what is measured, what a view gains."""
+"""A task for fixed features: images, the choice of C, the results, and the gain of a view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from classification.transfer.judged import JudgedImages
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured.
+    """The results of a task.
 
     Attributes:
-        metrics: by name, as they stand in tables.
-        arrays: what gains are measured on, and what is kept.
-        of_class: ``(K,)`` the first metric, of each class; NaN where no image has it.
-        judged: test images by what was named of them; of several splits those of the first.
-        C: weight of the SVMs' loss, as it was given or chosen; of several splits that of each.
+        metrics: by their names in tables.
+        arrays: for computing gains, and for saving.
+        of_class: ``(K,)`` the first metric of each class; NaN if no image has the class.
+        judged: test images with their predictions; of several splits, those of the first.
+        C: weight of the SVMs' loss, given or chosen; one for each split.
     """
 
     metrics: dict[str, float]
@@ -31,21 +31,21 @@ class Outcome:
 
     @property
     def C_in_words(self) -> str:
-        """C, or the range it has over splits."""
+        """C, or its range over splits."""
         low, high = min(self.C), max(self.C)
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 class Task(Protocol):
-    """What is common to both.
+    """The interface of both tasks.
 
     Attributes:
         name: in tables.
         classes: names of the K classes.
-        paths: images, all that take part.
-        labels: ``(n,)`` or ``(n, K)``, what is known of each.
+        paths: of all images.
+        labels: ``(n,)`` or ``(n, K)``, labels of the images.
         unreadable: by id or path, why images are left out.
-        data: the settings it was made of.
+        data: the task's settings.
         facts: columns ``train`` and ``test`` of tables.
     """
 
@@ -58,16 +58,17 @@ class Task(Protocol):
     facts: dict[str, Any]
 
     def leave_out(self, rows: dict[int, str]) -> None:
-        """Images of ``paths`` that cannot be read take no part; why not, by place."""
+        """Leave out unreadable images of ``paths``, given by index, with the reason."""
 
     def choose(self, gram: NDArray) -> tuple[float, float]:
-        """C, and what it measures on training images held back; no test image takes part.
+        """C, and its measure on held-back training images, without test images.
 
-        Of several splits it is the first one's: its training images are test images of others.
+        With several splits, this is the choice of the first split. Other splits must not use it,
+        because its training images are among their test images.
         """
 
     def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
-        """Train and test; without a C, each split chooses its own on its training images."""
+        """Train and test; without a C, each split chooses its own from its training images."""
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
-        """What the second gains over the first, and the range it is in; ends of metrics' names."""
+        """The gain of the second over the first, and its range, by suffixes of metrics' names."""

@@ -1,7 +1,7 @@
-"""What a fixed network sees of an image: its centre, all of it, or all of it squeezed to a square.
+"""The view of an image for a fixed network: its centre, the full image, or the image as a square.
 
-The paper's tables 6 and 7: a crop is the centre of the image at shorter side s, the full image
-keeps its aspect, and a warped image is s x s whatever it was.
+These are the views of the paper's Tables 6 and 7. With a shorter side s, a crop is the centre of
+the resized image, the full image keeps its aspect ratio, and a warped image is s x s.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SIZES = (32, 2048)
 
 @dataclass(frozen=True)
 class View:
-    """A way to bring an image to a size.
+    """A way to resize an image.
 
     Attributes:
         kind: crop, full or warp.
@@ -31,10 +31,10 @@ class View:
 
     @classmethod
     def parse(cls, text: str) -> "View":
-        """The view of a word such as ``full-392``.
+        """The view from text such as ``full-392``.
 
         Raises:
-            ValueError: the word is no kind and size.
+            ValueError: the text is not a kind and a size.
         """
         kind, _, size = text.partition("-")
         if kind not in KINDS or not size.isdecimal() or not SIZES[0] <= int(size) <= SIZES[1]:
@@ -50,11 +50,12 @@ class View:
     def of(self, pixels: Tensor) -> Tensor:
         """The view of a preprocessed image ``(1, 3, H, W)``, float32.
 
-        Bilinear with antialiasing, as ImageNet's networks were trained. Where an image is so long
-        and thin that its shorter side stays below ``size``, the rest is zero: the mean.
+        Resizing is bilinear with antialiasing, as in the training of ImageNet's networks. If an
+        image is so long and thin that its shorter side stays below ``size``, it is padded with
+        zeros, the mean.
 
         Returns:
-            ``(1, 3, size, size)`` of a crop or a warped image, else ``(1, 3, h, w)``.
+            ``(1, 3, size, size)`` for a crop or a warped image, otherwise ``(1, 3, h, w)``.
         """
         height, width = pixels.shape[2:]
         size = (self.size, self.size)

@@ -1,7 +1,7 @@
-"""VOC 2007 classification: is there an object of a class in the image (paper, Table 6).
+"""VOC 2007 classification: whether an image has an object of a class (paper, Table 6).
 
-An image with difficult objects of a class only is neither for nor against it: it is left out of
-that class, in training and in testing. Average precision is the detector's, at 11 recalls.
+If all of an image's objects of a class are difficult, the image is left out for this class, in
+training and in tests. Average precision is at 11 recalls, as for detection.
 """
 
 from collections.abc import Sequence
@@ -45,11 +45,11 @@ class Voc07:
     Args:
         data: the images.
         seed: of the held-back images and of the bootstrap.
-        limit: use the first so many images of each list.
-        training_only: leave the test images alone.
+        limit: uses only this many images of each list, the first ones.
+        training_only: does not read the test images.
 
     Raises:
-        FileNotFoundError, ValueError: as ``read_voc``; or an image is in both lists.
+        FileNotFoundError, ValueError: see ``read_voc``; or an image is in both lists.
     """
 
     name = "voc07"
@@ -77,7 +77,7 @@ class Voc07:
         self.facts = {"train": data.train_split + cut, "test": data.test_split + cut}
 
     def leave_out(self, rows: dict[int, str]) -> None:
-        """As ``Task``."""
+        """See ``Task``."""
         self._readable[list(rows)] = False
         self.unreadable |= {self._ids[row]: sentence for row, sentence in rows.items()}
 
@@ -86,10 +86,10 @@ class Voc07:
         return rows[(rows < self._train_count) == train]
 
     def choose(self, gram: NDArray) -> tuple[float, float]:
-        """As ``Task``; mAP on a third of the training images."""
+        """See ``Task``; mAP on a third of the training images."""
         rows = self._rows(train=True)
         learn, rest = (rows[part] for part in held_back(len(rows), self._seed))
-        # A class may have all its few images on one side.
+        # All images of a rare class may be in one part.
         known = [set(of.tolist()) >= {-1, 1} for of in self.labels[learn].T]
         targets = self.labels[:, known]
         if not (targets[rest] > 0).any():
@@ -104,7 +104,7 @@ class Voc07:
         return best_C(measure)
 
     def evaluate(self, gram: NDArray, C: float | None) -> Outcome:
-        """As ``Task``."""
+        """See ``Task``."""
         if C is None:
             C, _ = self.choose(gram)
         train, test = self._rows(train=True), self._rows(train=False)
@@ -120,14 +120,14 @@ class Voc07:
         )
 
     def gain(self, before: Outcome, after: Outcome) -> dict[str, float]:
-        """As ``Task``; the range is 95 % of a paired bootstrap over the test images."""
+        """See ``Task``; the range is the 95 % interval of a paired bootstrap over test images."""
         both = before.arrays["scores"], after.arrays["scores"]
         gain, low, high = bootstrap_gain(*both, after.arrays["labels"], self._seed)
         return {"": gain, " low": low, " high": high}
 
 
 def image_labels(records: Sequence[ImageRecord], classes: int) -> NDArray[np.int64]:
-    """Labels ``(n, K)`` as in VOC's lists of one class: 1, -1, or 0 for difficult objects only."""
+    """Labels ``(n, K)`` as in VOC's lists of one class: 1, -1, or 0 for only difficult objects."""
     labels = np.full((len(records), classes), -1, np.int64)
     for row, record in zip(labels, records, strict=True):
         row[record.labels[record.difficult]] = 0
@@ -140,7 +140,7 @@ def average_precision(scores: NDArray[np.float64], labels: NDArray[np.int64]) ->
 
     Args:
         scores: ``(n,)``.
-        labels: ``(n,)`` 1, -1, or 0 for images that do not count; NaN where none is 1.
+        labels: ``(n,)`` 1, -1, or 0 for images that do not count. If none is 1, the result is NaN.
     """
     counted = labels != 0
     order = np.argsort(-scores[counted], kind="stable")
@@ -155,18 +155,18 @@ def average_precision(scores: NDArray[np.float64], labels: NDArray[np.int64]) ->
 def average_precisions(
     scores: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """``(K,)`` average precisions, of scores and labels ``(n, K)``; NaN where no image has it."""
+    """Average precisions ``(K,)`` of scores and labels ``(n, K)``; NaN if no image has a class."""
     pairs = zip(scores.T, labels.T, strict=True)
     return np.array([average_precision(*pair) for pair in pairs])
 
 
 def mean_ap(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean over the classes that have an image, of scores and labels ``(n, K)``."""
+    """Mean AP, of scores and labels ``(n, K)``, over the classes with images."""
     return float(np.nanmean(average_precisions(scores, labels)))
 
 
 def held_back(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two thirds of so many training images to train on, and a third to choose by."""
+    """Rows of ``count`` training images: two thirds to train on, and a third to choose C."""
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[count // 3 :]), np.sort(order[: count // 3])
 
@@ -178,17 +178,17 @@ def bootstrap_gain(
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> tuple[float, float, float]:
-    """How much mAP one way to score gains over another on the same images.
+    """The gain in mAP of one set of scores over another on the same images.
 
     Args:
         before: ``(n, K)`` scores.
         after: ``(n, K)`` scores.
         labels: ``(n, K)``.
         seed: of the draws.
-        replicates: sets of n images drawn with replacement.
+        replicates: number of sets of n images drawn with replacement.
 
     Returns:
-        The gain, and the 2.5th and 97.5th percentile of it over the replicates.
+        The gain, and its 2.5th and 97.5th percentiles over the replicates.
     """
     generator = np.random.default_rng(seed)
     gains = np.empty(replicates)
