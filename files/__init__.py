@@ -1,1 +1,1 @@
-"""The floor under every other room: names, text, images and artefacts, each read in one place."""
+"""The lowest layer: names, text, images and artefacts, each read and checked in one place."""

@@ -1,9 +1,9 @@
-"""Artefacts: named arrays in a safetensors file that says what it is of, and notices damage.
+"""Artefacts: named arrays in a safetensors file with a key and a check for damage.
 
-The header holds the key of what determines the content, facts as strings, and a SHA-256 of all
-that. A file that is cut short, changed by one bit or another's in its place is refused by name.
-The file is written array by array, as those of a training are gigabytes; safetensors' own writer
-holds everything several times.
+The header has the key of everything that determines the content, facts as JSON, and a SHA-256 of
+key, facts and arrays. A file that is cut short, changed by one bit or written under another key is
+refused, with an error that names it. Files are written array by array, because a training's arrays
+have gigabytes and safetensors' own writer needs their memory several times.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from files.reading import unread
 from files.writing import write_atomic
 
-# One entry of the header's metadata, which safetensors' own writer would not keep in order.
+# All metadata are in one entry of the header: safetensors does not keep the order of entries.
 ENTRY = "artefact"
 TYPES = {
     "float64": "F64",
@@ -43,16 +43,16 @@ logger = logging.getLogger(__name__)
 
 
 class DamagedArtefact(ValueError):
-    """An artefact that is not whole, or of something else; the message names it and the remedy."""
+    """An artefact that is damaged or has another key; the message gives the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         arrays: by name.
-        facts: what else was written, JSON's types.
+        facts: further facts, of JSON's types.
     """
 
     arrays: dict[str, NDArray]
@@ -65,22 +65,22 @@ def write_artefact(
     arrays: Mapping[str, NDArray],
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an artefact, whole or not at all; the same content gives the same bytes.
+    """Write an artefact atomically; the same content gives the same bytes.
 
     Args:
         path: of the file.
-        key: of what the content is determined by; ``read_artefact`` asks for it.
+        key: of everything that determines the content; ``read_artefact`` needs the same key.
         arrays: of the types in TYPES.
-        facts: anything JSON can write.
+        facts: anything that JSON can represent.
 
     Raises:
-        TypeError: an array of another type.
+        TypeError: an array has another type.
         OSError: the file cannot be written.
     """
     made = {name: _contiguous(name, arrays[name]) for name in sorted(arrays)}
-    # Wide numbers first, so that each begins at a multiple of its own width.
+    # Wide numbers first, so that each array begins at a multiple of its numbers' width.
     ordered = dict(sorted(made.items(), key=lambda each: -each[1].itemsize))
-    # The facts as they are read again: JSON makes lists of tuples and words of numbers.
+    # Facts in the form in which they are read: JSON turns tuples into lists, and keys into strings.
     entry = {"key": key, "facts": json.loads(json.dumps(dict(facts or {}))), "digest": ""}
     entry["digest"] = _digest(entry, ordered)
     header: dict[str, Any] = {"__metadata__": {ENTRY: json.dumps(entry, sort_keys=True)}}
@@ -98,12 +98,12 @@ def write_artefact(
 
 
 def read_artefact(path: str | Path, key: str) -> Artefact:
-    """What ``write_artefact`` wrote under this key.
+    """Read the artefact that ``write_artefact`` wrote under this key.
 
     Raises:
         FileNotFoundError: no such file.
-        OSError: the system did not give the file, which may be whole.
-        DamagedArtefact: the file is not whole, was changed, or is of another key.
+        OSError: the system failed to read the file, which may be intact.
+        DamagedArtefact: the file is incomplete, was changed, or has another key.
     """
     with _damage_named(path):
         with safe_open(path, "np") as file:
@@ -115,7 +115,7 @@ def read_artefact(path: str | Path, key: str) -> Artefact:
 
 
 def key_in(path: str | Path) -> str | None:
-    """The key that an artefact was written under; its content is not looked at.
+    """The key of an artefact, whose content is not read.
 
     Raises:
         DamagedArtefact: the file has no readable header.
@@ -125,10 +125,10 @@ def key_in(path: str | Path) -> str | None:
 
 
 def read_checkpoint(path: str | Path, key: str) -> Artefact | None:
-    """What a killed program left under this key; None where there is nothing of that key.
+    """Read the checkpoint of a killed program; None if there is none with this key.
 
     Raises:
-        DamagedArtefact: the file is not whole.
+        DamagedArtefact: the file is damaged.
     """
     if not Path(path).exists():
         return None
@@ -139,7 +139,7 @@ def read_checkpoint(path: str | Path, key: str) -> Artefact | None:
 
 
 def data_offset(path: str | Path, name: str) -> int:
-    """The byte at which an array's numbers begin in an artefact, for who reads parts of it.
+    """The byte at which an array's numbers begin in an artefact, for reading parts of the array.
 
     Raises:
         KeyError: the artefact has no such array.
@@ -156,10 +156,10 @@ def strip_prefix(named: Mapping[str, T], prefix: str) -> dict[str, T]:
 
 
 def _entry(path: str | Path, metadata: Mapping[str, str] | None, key: str | None) -> dict[str, Any]:
-    """What the header says of the content; of this key, unless none is asked for.
+    """The header's key, facts and digest; ``key`` is checked unless it is None.
 
     Raises:
-        DamagedArtefact: nothing, or that it is of another key.
+        DamagedArtefact: the header lacks them, or has another key.
     """
     entry = json.loads((metadata or {}).get(ENTRY, "{}"))
     if not isinstance(entry, dict) or not {"key", "facts", "digest"} <= entry.keys():
@@ -177,15 +177,15 @@ def _entry(path: str | Path, metadata: Mapping[str, str] | None, key: str | None
 
 @contextmanager
 def _damage_named(path: str | Path) -> Iterator[None]:
-    """A file that cannot be read as an artefact is refused by name.
+    """Turn errors of reading an artefact into errors that name the file.
 
     Raises:
-        FileNotFoundError, PermissionError: it is missing or locked.
-        OSError: another reason of the system's, such as too many open files.
-        DamagedArtefact: in place of whatever else was raised.
+        FileNotFoundError, PermissionError: the file is missing or locked.
+        OSError: another error of the system, such as too many open files.
+        DamagedArtefact: for other errors.
     """
     try:
-        Path(path).open("rb").close()  # safetensors calls whatever it cannot open missing
+        Path(path).open("rb").close()  # safetensors reports any file it cannot open as missing
         yield
     except (FileNotFoundError, PermissionError, DamagedArtefact):
         raise
@@ -198,7 +198,7 @@ def _damage_named(path: str | Path) -> Iterator[None]:
 
 
 def _digest(entry: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> str:
-    """SHA-256 of key, facts, and names, types, shapes and bytes of arrays."""
+    """SHA-256 of key, facts, and the arrays' names, types, shapes and bytes."""
     said = [entry["key"], entry["facts"]]
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(arrays):
@@ -215,5 +215,5 @@ def _contiguous(name: str, array: NDArray) -> NDArray:
 
 
 def _bytes(array: NDArray) -> memoryview:
-    """The numbers of a contiguous array, not copied."""
+    """The bytes of a contiguous array, not copied."""
     return array.reshape(-1).view(np.uint8).data

@@ -1,7 +1,7 @@
-"""What is there of an image whose file ends early.
+"""Reads images whose files end early.
 
-Most formats come row by row, so that a file cut short lacks rows. A progressive JPEG comes scan by
-scan, each over all rows: one cut short is all there, and blurred.
+Most formats store an image row by row, so a file that is cut short lacks rows. A progressive JPEG
+stores scans, each of which covers all rows, so a file that is cut short is complete but blurred.
 """
 
 import io
@@ -12,44 +12,44 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Rows that may be missing: two rows of a JPEG's blocks or a share, and never more than a quarter.
+# Rows that may be missing: two rows of a JPEG's blocks or a share, but never more than a quarter.
 MISSING_ROWS, MISSING_SHARE, MISSING_AT_MOST = 32, 0.05, 0.25
-# Any marker of a JPEG that ends a scan, which holds 0xff as ff 00 and its own marks as d0 to d7.
+# Any marker that ends a JPEG's scan. Inside a scan, 0xff is stored as ff 00, and markers are d0-d7.
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 PROGRESSIVE_FRAME, SCAN = b"\xff\xc2", b"\xff\xda"
 END_OF_IMAGE = b"\xff\xd9"
 
 
 class TooMuchMissing(ValueError):
-    """What is missing is more than the last few rows; the message says how much."""
+    """More than the last few rows are missing; the message gives the number."""
 
 
 def read_cut(path: Path) -> Image.Image:
-    """The image with what its file holds, if that is nearly all.
+    """The image in an incomplete file, if nearly all of it is there.
 
-    At most 32 rows or 5 % may be missing, whichever is more, and never more than a quarter; they
-    are black, or in a JPEG of its last colour. Of a progressive JPEG the colour of every block must
-    be there, which comes first: with half of its bytes it is read, a little blurred, with a tenth
-    mostly not.
+    At most 32 rows or 5 % may be missing, whichever is more, but never more than a quarter. Missing
+    rows are black or, in a JPEG, have its last colour. A progressive JPEG must have the colour of
+    every block, which is stored first: with half of its bytes it is read, slightly blurred; with a
+    tenth it usually is not.
 
     Raises:
         TooMuchMissing: more is missing.
-        Exception: whatever Pillow raises of a file that it does not know.
+        Exception: any error that Pillow raises for the file.
     """
     content = path.read_bytes()
     header = Image.open(io.BytesIO(content))
     if "progressive" in header.info:
         return _decoded(_closed(content))
-    if header.format == "GIF":  # it fills what is missing with its transparent colour
+    if header.format == "GIF":  # its decoder fills missing pixels with the transparent colour
         raise TooMuchMissing("parts of a GIF are not read")
-    # What is missing keeps the value that it had before.
+    # Missing pixels keep the value with which the image was filled.
     image, other = (_decoded_over(content, value) for value in (0, 255))
     differs = np.asarray(image) != np.asarray(other)
     missing = int(differs.reshape(len(differs), -1).any(axis=1).sum())
     allowed = min(max(MISSING_ROWS, MISSING_SHARE * image.height), MISSING_AT_MOST * image.height)
     if missing > allowed:
         raise TooMuchMissing(f"{missing} of its {image.height} rows are missing")
-    # Without its end a JPEG's last blocks would not be given out, though they are there.
+    # Without an end marker, Pillow does not return a JPEG's last blocks, although they are there.
     return _decoded(content + END_OF_IMAGE) if header.format in ("JPEG", "MPO") else image
 
 
@@ -60,7 +60,7 @@ def _decoded(content: bytes) -> Image.Image:
 
 
 def _decoded_over(content: bytes, value: int) -> Image.Image:
-    """An image decoded as far as it goes into one that is filled with a value."""
+    """An image filled with a value, then decoded as far as possible."""
     image = Image.open(io.BytesIO(content))
     image.im = Image.new(image.mode, image.size, value).im
     with suppress(Exception):
@@ -70,10 +70,10 @@ def _decoded_over(content: bytes, value: int) -> Image.Image:
 
 
 def _closed(jpeg: bytes) -> bytes:
-    """A progressive JPEG that is cut short, ended as if the rest were not needed.
+    """A progressive JPEG that is cut short, completed by an end marker.
 
     Raises:
-        TooMuchMissing: the mean of a component's blocks came in no whole scan.
+        TooMuchMissing: no complete scan has the means of the blocks of a component.
     """
     wanted: set[int] = set()
     scan: set[int] | None = None

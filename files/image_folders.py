@@ -1,4 +1,4 @@
-"""The images in folders, by the endings of all formats that Pillow opens."""
+"""Finds images in folders by the extensions of all formats that Pillow opens."""
 
 import os
 from functools import cache
@@ -12,7 +12,7 @@ from files.images import NO_IMAGES
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """The endings, in small letters and with their dots, of the formats that Pillow opens."""
+    """The extensions, in lower case and with their dots, of the formats that Pillow opens."""
     Image.init()
     endings = Image.registered_extensions().items()
     return frozenset(
@@ -21,10 +21,10 @@ def image_suffixes() -> frozenset[str]:
 
 
 def images_below(folder: str | Path) -> tuple[list[Path], int]:
-    """The images in a folder and its subfolders, by name, and how many files are none.
+    """The images in a folder and its subfolders, sorted, and the number of other files.
 
-    A file is an image by its ending. Hidden files, such as the ``._a.png`` that a Mac leaves beside
-    an ``a.png``, are none. Links to folders are followed, each folder once.
+    Images are recognised by their extension. Hidden files do not count as images, such as the
+    ``._a.png`` that a Mac writes beside ``a.png``. Links to folders are followed, each folder once.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -47,10 +47,10 @@ def images_below(folder: str | Path) -> tuple[list[Path], int]:
 
 
 class ImageFinder:
-    """Finds the image of an id in a folder, whatever its ending.
+    """Finds the image of an id in a folder, with any extension.
 
     Args:
-        folder: of images; ids may name subfolders of it.
+        folder: of images; ids may include subfolders.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -58,12 +58,12 @@ class ImageFinder:
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, image_id: str) -> Path:
-        """``<id>.jpg``, or the first, by name, of ``<id>`` with another ending of an image.
+        """``<id>.jpg`` or, if missing, the first, by name, of ``<id>`` with another extension.
 
-        Nothing is cut from the id: ``a.rf.1`` is ``a.rf.1.jpg``, never ``a.rf.jpg``.
+        Nothing is removed from the id: ``a.rf.1`` is ``a.rf.1.jpg``, never ``a.rf.jpg``.
 
         Raises:
-            FileNotFoundError: there is none; the message tells what helps.
+            FileNotFoundError: there is no such image; the message has a hint.
         """
         path = self.folder / f"{image_id}.jpg"
         if path.is_file():
@@ -82,7 +82,7 @@ class ImageFinder:
         )
 
     def _images_in(self, folder: Path) -> dict[str, Path]:
-        """The images in a folder by their names without ending; listed once."""
+        """The images in a folder by their names without extension; each folder is listed once."""
         if folder not in self._listed:
             paths = folder.iterdir() if folder.is_dir() else ()
             images = [path for path in paths if _is_image_name(path.name) and path.is_file()]

@@ -1,10 +1,10 @@
-"""Images of other people: one way to read them, whatever Pillow opens.
+"""Reads images of all formats that Pillow opens, in one place.
 
-An image comes back as RGB uint8, upright. Its EXIF tag is read, never written again: what else a
-telephone put beside it is of no interest. 16-bit and float greys are scaled to 8 bits and
-transparency lies on white. An image whose last bytes are missing is read if nearly all of it is
-there (``files/cut_images.py``), as every viewer does; ``cut_short`` tells of it. WebP, AVIF, JPEG
-2000 and GIF are read whole or not at all.
+An image is returned as RGB uint8, upright according to its EXIF tag; other metadata are ignored.
+16-bit and float grey values are scaled to 8 bits, and transparency becomes white. Like in image
+viewers, an image without its last bytes is read if nearly all of it is there
+(``files/cut_images.py``); ``cut_short`` detects such images. WebP, AVIF, JPEG 2000 and GIF must be
+complete.
 """
 
 import threading
@@ -21,7 +21,7 @@ from files.cut_images import TooMuchMissing, read_cut
 from files.reading import not_given, unread
 from files.rgb import to_rgb
 
-# Pillow refuses twice its own limit; this one is the same, stated here.
+# Pillow refuses images with more than twice its own limit; this is the same number.
 MAX_PIXELS = 178_956_970
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -34,12 +34,12 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 QUARTER_TURNS = (5, 6, 7, 8)
-# Where a PNG tells how it lies: it may be after the pixels, and Pillow decodes them to look for it.
+# Marks of a PNG's orientation. It may come after the pixels, which Pillow decodes to find it.
 PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
-# Pillow knows these by name and cannot decode them by itself.
+# Pillow recognises these formats but cannot decode them by itself.
 NO_IMAGES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
-# Python's filters of warnings are one for all threads.
+# All threads share Python's warning filters.
 _filters = threading.Lock()
 
 
@@ -48,25 +48,25 @@ class UnreadableImage(ValueError):
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """An image as RGB uint8 ``(H, W, 3)``, upright; see the module's head.
+    """An image as RGB uint8 ``(H, W, 3)``, upright; see the module's docstring.
 
-    Of several frames or pages the first is read.
+    Of several frames or pages, the first is read.
 
     Raises:
         FileNotFoundError: no such file.
-        OSError: the system did not give the file, which may be whole.
-        UnreadableImage: the file is no image, is damaged, or has more than MAX_PIXELS.
+        OSError: the system failed to read the file, which may be intact.
+        UnreadableImage: the file is not an image, is damaged, or has more than MAX_PIXELS.
     """
     return _read(Path(path))[0]
 
 
 def cut_short(path: str | Path) -> bool:
-    """Whether an image's last bytes are missing, while it can be read.
+    """Whether a readable image's last bytes are missing.
 
-    The file's end is looked at first, so that a whole JPEG or PNG is not decoded; others are.
+    A JPEG or PNG with its end marker is not decoded; other files are.
 
     Raises:
-        FileNotFoundError, UnreadableImage: as ``read_image``.
+        FileNotFoundError, UnreadableImage: see ``read_image``.
     """
     path = Path(path)
     with _errors_named(path), path.open("rb") as file:
@@ -78,10 +78,11 @@ def cut_short(path: str | Path) -> bool:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the upright image, from its header where that tells it.
+    """(height, width) of the upright image, from its header if possible.
 
     Raises:
-        FileNotFoundError, UnreadableImage: as ``read_image``, as far as the header tells.
+        FileNotFoundError, UnreadableImage: see ``read_image``; damage after the header may be
+            missed.
     """
     path = Path(path)
     with _errors_named(path), _opened(path) as image:
@@ -90,7 +91,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
             orientation, unsure = 1, any(mark in content for mark in PNG_ORIENTATIONS)
         else:
             orientation = _orientation(image)
-            # Some versions of Pillow turn a TIFF themselves.
+            # Some versions of Pillow rotate a TIFF themselves.
             unsure = image.format == "TIFF" and orientation != 1
         if unsure:
             height, width = _upright(image, path)[0].shape[:2]
@@ -101,12 +102,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Whatever an image library raises becomes one sentence with the file's name.
+    """Turn any error of an image library into one sentence that names the file.
 
     Raises:
-        FileNotFoundError: there is no file.
-        OSError: the system gives no file now, as where its disk fails or too many are open.
-        UnreadableImage: in place of any other exception.
+        FileNotFoundError: there is no such file.
+        OSError: the system cannot read the file now: its disk fails, or too many files are open.
+        UnreadableImage: for any other exception.
     """
     try:
         if not path.is_file():
@@ -131,7 +132,7 @@ def _errors_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pillow warns of odd tags, and of half of the pixels that it refuses: not here."""
+    """Suppress Pillow's warnings about odd tags, and about more than half of MAX_PIXELS."""
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -144,10 +145,10 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], bool]:
 
 
 def _opened(path: Path) -> Image.Image:
-    """The image, not decoded yet.
+    """The image, not yet decoded.
 
     Raises:
-        UnreadableImage: it has no pixels, more than MAX_PIXELS, or a format of NO_IMAGES.
+        UnreadableImage: it has no pixels, more than MAX_PIXELS, or a format in NO_IMAGES.
     """
     with _quiet():
         image = Image.open(path)
@@ -177,11 +178,11 @@ def _upright(image: Image.Image, path: Path) -> tuple[NDArray[np.uint8], bool]:
 
 
 def given_image(image: NDArray[np.uint8] | Image.Image | str | Path) -> NDArray[np.uint8]:
-    """One image as a caller has it: an array as it is, one of Pillow's upright, or a path's.
+    """The pixels of an array (returned as it is), of a Pillow image (made upright), or of a path.
 
     Raises:
-        FileNotFoundError, UnreadableImage: as ``read_image``.
-        TypeError: it is something else, such as a list.
+        FileNotFoundError, UnreadableImage: see ``read_image``.
+        TypeError: ``image`` is something else, such as a list.
     """
     if isinstance(image, np.ndarray):
         return image
@@ -196,20 +197,20 @@ def given_image(image: NDArray[np.uint8] | Image.Image | str | Path) -> NDArray[
 
 
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """An image of Pillow's as RGB uint8 ``(H, W, 3)``, turned as its EXIF tag says."""
+    """A Pillow image as RGB uint8 ``(H, W, 3)``, rotated according to its EXIF tag."""
     pixels = to_rgb(image)
-    orientation = _orientation(image)  # where Pillow turned it, it took the tag away
+    orientation = _orientation(image)  # if Pillow rotated the image, it removed the tag
     if orientation in UPRIGHT:
         pixels = pixels.transpose(UPRIGHT[orientation])
     return np.asarray(pixels)
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF tag; 1, upright, where it cannot be read."""
+    """The orientation in the EXIF tag; 1, upright, if it cannot be read."""
     try:
         with _quiet():
             return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception as error:  # a damaged tag is no reason to lose the image
+    except Exception as error:  # the image is usable despite a damaged tag
         if not_given(error):
             raise
         return 1
@@ -219,8 +220,8 @@ def _decoded(image: Image.Image, path: Path) -> tuple[Image.Image, bool]:
     """The image with its pixels, and whether its file is cut short.
 
     Raises:
-        OSError: more is missing than the last few rows.
-        Exception: what Pillow raised, where there is nothing to be had of the file.
+        OSError: more than the last few rows are missing.
+        Exception: Pillow's error, if nothing of the file can be read.
     """
     try:
         image.load()

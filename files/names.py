@@ -1,8 +1,8 @@
-"""Names that data brings along: image ids and class names, and the file names made of them.
+"""Image ids and class names from users' data, and the file names made from them.
 
-An image id may hold dots, spaces and subfolders; a class name may hold anything but line breaks.
-Neither may lead out of a folder. Both are checked where data is read, so that whatever follows can
-use them; ``file_part`` and ``short_name`` make file names of them.
+An image id may have dots, spaces and subfolders; a class name may have anything but line breaks.
+Neither may lead out of a folder. Both are checked when data are read, so later code can use them
+safely. ``file_part`` and ``short_name`` make file names from them.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-# A file name has 255 bytes; ours add an ending, such as ".jpg", to an id.
+# File names have up to 255 bytes; an extension such as ".jpg" is added to an id.
 MAX_COMPONENT_BYTES = 240
 MAX_ID_BYTES = 1000
 MAX_CLASS_NAME = 100
-# A class's part of a file name stands beside a split's name and more.
+# A file name with a class's part also has a split's name and more.
 MAX_PART_BYTES = 200
 READABLE_BYTES = 60
 
@@ -25,15 +25,15 @@ _NOT_IN_FILE_NAMES = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]')
 
 
 def check_image_id(image_id: str, where: str) -> str:
-    """The id itself, if it names a file below a folder on every system.
+    """Return the id if it names a file below a folder on every system.
 
     Args:
-        image_id: folders are parted by ``/``; no suffix is cut off, as ids may hold dots.
-        where: the file and line that has it, for the message.
+        image_id: ``/`` separates folders; no extension is removed, because ids may have dots.
+        where: the file and line of the id, for the message.
 
     Raises:
-        ValueError: the id is empty or too long, holds a control character, begins or ends with
-            white space, or is an absolute path or one with ``..``.
+        ValueError: the id is empty or too long, has a control character, begins or ends with white
+            space, is an absolute path, or has ``..``.
     """
     reason = _fault_of(image_id) or _fault_of_path(image_id)
     if reason is not None:
@@ -45,11 +45,11 @@ def check_image_id(image_id: str, where: str) -> str:
 
 
 def check_class_name(name: str, where: str) -> str:
-    """The class name itself, if it can stand in a table and, by ``file_part``, in a file name.
+    """Return the class name if it can be used in tables and, by ``file_part``, in file names.
 
     Raises:
-        ValueError: the name is empty, too long or holds a control character, begins or ends with
-            white space, or is an absolute path or one with ``..``.
+        ValueError: the name is empty or too long, has a control character, begins or ends with
+            white space, is an absolute path, or has ``..``.
     """
     reason = _fault_of(name) or _fault_of_path(name, allow_empty=True)
     if reason is None and (len(name) > MAX_CLASS_NAME or _bytes(file_part(name)) > MAX_PART_BYTES):
@@ -63,10 +63,10 @@ def check_class_name(name: str, where: str) -> str:
 
 
 def check_file_name(name: str, where: str) -> str:
-    """The name itself, if it is that of one file in a folder, as the name of a split must be.
+    """Return the name if it is that of one file in a folder, as the name of a split must be.
 
     Raises:
-        ValueError: the name is no image id, or has a separator of folders.
+        ValueError: the name is not a valid image id, or has a separator of folders.
     """
     reason = _fault_of(name) or _fault_of_path(name)
     if reason is None and re.search(r"[/\\]", name):
@@ -77,46 +77,46 @@ def check_file_name(name: str, where: str) -> str:
 
 
 def file_part(name: str) -> str:
-    """A class name as part of a file name: what no file name may hold becomes ``%XX``.
+    """A class name as part of a file name: characters that file names cannot have become ``%XX``.
 
-    Different names give different parts; most names stay as they are.
+    Different names give different parts; most names do not change.
     """
     return _NOT_IN_FILE_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def name_of_file_part(part: str) -> str:
-    """The class name that ``file_part`` made a part of."""
+    """The class name from the result of ``file_part``."""
     return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), part)
 
 
 def folded(name: str) -> str:
-    """The name without what is easily overlooked: case, width of white space, Unicode form."""
+    """The name without differences easily overlooked: case, amount of white space, Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def short_name(image_id: str, digest: str) -> str:
-    """A file name for what was made of an image: readable at its beginning, unique by the digest.
+    """A file name for a result of an image: a readable beginning, made unique by the digest.
 
     Args:
-        image_id: as much of it as READABLE_BYTES hold is used.
-        digest: hex digits that stand for the image, and whatever else the file depends on.
+        image_id: its first READABLE_BYTES are used.
+        digest: hex digits of the image and of everything else that the file depends on.
     """
     words = re.sub(r"[^\w.-]", "_", image_id).encode()[:READABLE_BYTES].decode(errors="ignore")
     return f"{words.lstrip('.')}-{digest}"
 
 
 def content_key(parts: Mapping[str, Any]) -> str:
-    """A 16-digit name for what determines an artefact; equal parts give equal names.
+    """The 16-digit key of everything that determines an artefact; equal parts give equal keys.
 
     Args:
-        parts: anything JSON can write; the order of keys does not matter.
+        parts: anything that JSON can represent; the order of its keys does not matter.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _fault_of(name: str) -> str | None:
-    """What makes a name unfit for a line of text; None for a good one."""
+    """Why a name is invalid in a line of text; None if it is valid."""
     if not name:
         return "is empty"
     categories = {unicodedata.category(letter) for letter in name}
@@ -126,7 +126,7 @@ def _fault_of(name: str) -> str | None:
 
 
 def _fault_of_path(name: str, *, allow_empty: bool = False) -> str | None:
-    """What makes a name unfit for a path below a folder; None for a good one."""
+    """Why a name is invalid as a path below a folder; None if it is valid."""
     components = re.split(r"[/\\]", name)
     if ".." in components:
         return "leaves its folder by '..'"

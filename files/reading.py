@@ -1,4 +1,4 @@
-"""Files that cannot be read though nothing may be wrong with them."""
+"""Errors of the system when a file, which may be intact, cannot be read."""
 
 import errno
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ REMEDIES = {
 
 
 def not_given(error: Exception) -> TypeGuard[OSError]:
-    """Whether the system did not give a file, whatever the file is."""
+    """Whether the system, not the file, caused the error."""
     return isinstance(error, OSError) and error.errno in REMEDIES
 
 
 def unread(path: str | Path, error: OSError) -> OSError:
-    """The error of a file that the system did not give: it may be whole, so it must be kept."""
+    """The error for a file that the system failed to read; it says to keep the file."""
     remedy = REMEDIES.get(error.errno or 0, "look at its disk and folder")
     return OSError(
         f"{path} could not be read ({error.strerror or error}), which need not be its fault: "
@@ -32,10 +32,10 @@ def unread(path: str | Path, error: OSError) -> OSError:
 
 @contextmanager
 def path_in_read_errors(path: str | Path) -> Iterator[None]:
-    """Where the system fails in the middle of a file, and names none, the error names it.
+    """Name the file in the system's errors, which do not name it in the middle of reading.
 
     Raises:
-        OSError: in place of one that names no file, or that a disk or network gave.
+        OSError: for an OSError without a file name, or from a disk or network.
     """
     try:
         yield

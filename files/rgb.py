@@ -1,4 +1,4 @@
-"""Images of any mode as RGB of 8 bits: deep greys scaled, transparency on white."""
+"""Converts images of any mode to 8-bit RGB: scales deep grey values, makes transparency white."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """A decoded image in mode RGB.
 
     Raises:
-        ValueError: a grey value is not finite, or Pillow knows no way from the image's mode.
+        ValueError: a grey value is not finite, or Pillow cannot convert the image's mode.
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image).astype(np.float64)
@@ -25,9 +25,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _whites(image: Image.Image) -> tuple[float, ...]:
-    """The values that may stand for white in a deep grey image, in rising order.
+    """Values that may mean white in a deep grey image, in increasing order.
 
-    16 bits have the range of their type. Of 32 bits and of floats it is not known.
+    For 16 bits it is the maximum of the type. For 32 bits and floats it is not known.
     """
     if image.mode == "F":
         return (1.0, 255.0, 65535.0)
@@ -37,9 +37,9 @@ def _whites(image: Image.Image) -> tuple[float, ...]:
 
 
 def _scaled(values: NDArray[np.float64], whites: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Greys as 8 bits, from 0 to the first of ``whites`` that no value is above.
+    """Grey values scaled to 8 bits, from 0 to the first of ``whites`` that no value exceeds.
 
-    Where there is none, or a value is below 0, the range is what the values span.
+    If there is none, or a value is below 0, the range of the values is used.
 
     Raises:
         ValueError: a value is not finite.

@@ -1,6 +1,7 @@
-"""Text files of other people: UTF-8 with or without a byte-order mark, UTF-16 or UTF-32 with one.
+"""Reads text files: UTF-8 with or without a byte-order mark, UTF-16 or UTF-32 with one.
 
-Nothing is guessed: what is neither is refused by name. XML says itself what it is written in.
+Encodings are not guessed: other files are refused, with an error that names them. XML declares its
+encoding.
 """
 
 import codecs
@@ -25,7 +26,7 @@ _DECLARATION = re.compile(rb"""^<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)[
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file, its byte-order mark passed over, its line ends as they are.
+    """The text of a file, without its byte-order mark and with its own line ends.
 
     Raises:
         FileNotFoundError: no such file.
@@ -51,9 +52,9 @@ def read_text(path: str | Path) -> str:
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line that is not blank, without its end.
+    """Number (from 1) and text of each line that is not blank, without its line end.
 
-    Errors as ``read_text``.
+    Errors: see ``read_text``.
     """
     for number, line in enumerate(StringIO(read_text(path), newline=None), start=1):
         if line.strip():
@@ -61,14 +62,14 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def read_xml(path: str | Path) -> ET.Element:
-    """The root of an XML file, in the encoding that it declares.
+    """The root of an XML file, read with the encoding that it declares.
 
-    A byte-order mark outweighs the declaration, which Windows' tools leave as it was when they save
-    a file as UTF-8 or UTF-16.
+    A byte-order mark overrides the declaration, because Windows' tools do not change the
+    declaration when they save a file as UTF-8 or UTF-16.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is not valid XML, or in an encoding that Python does not know.
+        ValueError: the file is not valid XML, or Python does not know its encoding.
     """
     with path_in_read_errors(path):
         content = Path(path).read_bytes()
@@ -84,7 +85,7 @@ def _parsed(content: bytes) -> ET.Element:
         return ET.fromstring(content.decode(marked))
     try:
         return ET.fromstring(content)
-    except ValueError:  # expat reads none of several bytes a letter but Unicode's
+    except ValueError:  # expat's only encodings with several bytes per letter are Unicode's
         declared = _DECLARATION.match(content)
         if declared is None:
             raise
@@ -92,5 +93,5 @@ def _parsed(content: bytes) -> ET.Element:
 
 
 def _by_mark(content: bytes) -> str | None:
-    """The encoding that a byte-order mark tells, if there is one."""
+    """The encoding according to a byte-order mark, if there is one."""
     return next((name for mark, name in MARKS if content.startswith(mark)), None)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what killed writers left."""
+"""Writes files atomically, and removes the temporary files of killed writers."""
 
 import errno
 import hashlib
@@ -36,10 +36,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def content_digest(path: str | Path) -> str:
-    """``file_digest`` of a file that many ask for: it is read once, until it changes.
-
-    A change is seen by the file's number, size or time.
-    """
+    """``file_digest``, cached until the file changes: its inode, size or modification time."""
     now = Path(path).stat()
     return _digest_at(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
 
@@ -50,9 +47,9 @@ def _digest_at(path: str, *_: int) -> str:
 
 
 def kept_by_content(read: Callable[[str], T]) -> Callable[[str], T]:
-    """A function of a file's path that reads the file once, until its bytes change.
+    """Cache a function that reads a file until the file's bytes change.
 
-    What it gave for the last two files is kept: keys are made of a file's bytes, and so are these.
+    The results for the last two files are kept.
     """
 
     @lru_cache(maxsize=2)
@@ -68,10 +65,10 @@ def kept_by_content(read: Callable[[str], T]) -> Callable[[str], T]:
 
 @contextmanager
 def path_in_errors(path: str | Path) -> Iterator[None]:
-    """Where what is written to a file is refused, as by a full disk, the error names the file.
+    """Name the file, and a remedy, in errors of writing, for example to a full disk.
 
     Raises:
-        OSError: with a sentence that says what helps.
+        OSError: for any OSError.
     """
     try:
         yield
@@ -85,19 +82,19 @@ def path_in_errors(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file to write ``path`` through: it appears when the block ends, or never.
+    """Write ``path`` atomically: the binary file appears when the block ends, or never.
 
-    The bytes go to a temporary name in the same folder (made if missing) and are moved into place
-    by ``os.replace``. A full disk, an exception or a kill leaves no partial ``path``.
+    The bytes go to a temporary file in the same folder (created if missing), which then replaces
+    ``path``. A full disk, an exception or a kill leaves no partial ``path``.
 
     Raises:
-        OSError: the file cannot be written; the message names it and says what helps.
+        OSError: the file cannot be written; the message gives the file and a remedy.
     """
     path = Path(path)
     begin, end = LEFTOVER.split("*")
     with path_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own length, so that a long name is no longer while it is written.
+        # The temporary name does not include the file's name, which may have maximum length.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=begin, suffix=end)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -105,21 +102,21 @@ def write_atomic(path: str | Path) -> Iterator[IO[bytes]]:
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
-            with suppress(OSError):  # of a disk that is gone; what went wrong first is told
+            with suppress(OSError):  # the disk may be gone; the first error is reported
                 Path(temporary).unlink()
             raise
 
 
 def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """See to it that what is about to be written or deleted is nothing that was given.
+    """Check that no file or folder to be written or deleted is an input.
 
     Args:
         outputs: files, or folders whose content is replaced.
         inputs: files.
 
     Raises:
-        ValueError: an output is an input, by whatever links and in whatever case its name is
-            written, or a folder that one lies in.
+        ValueError: an output is an input or a folder that contains one, also through links or with
+            another case of the name.
     """
     places: set[Path] = set()
     folders: dict[Path, Path] = {}
@@ -137,7 +134,7 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What a file is, whatever it is called; None where there is none."""
+    """Device and inode of a file, which do not depend on its name; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -146,13 +143,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def remove_leftovers(folder: str | Path) -> tuple[list[Path], int]:
-    """Delete what killed writers left in a folder and below it, where ``write_atomic`` wrote.
+    """Delete temporary files that killed ``write_atomic`` calls left in and below a folder.
 
-    A temporary file written to within the last hour may still be in another process's hands and
-    stays.
+    Temporary files changed within the last hour are kept, because another process may still write
+    to them.
 
     Returns:
-        What was deleted, and the bytes of all else; none and 0 where there is no such folder.
+        The deleted files, and the bytes of all other files; no files and 0 if there is no such
+        folder.
     """
     newest = time.time() - 3600
     deleted, size = [], 0
@@ -168,6 +166,6 @@ def remove_leftovers(folder: str | Path) -> tuple[list[Path], int]:
 
 
 def save_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; bytes of a file's name that are none are escaped."""
+    """Write UTF-8 text atomically; bytes in file names that are not valid UTF-8 are escaped."""
     with write_atomic(path) as file:
         file.write(text.encode(errors="backslashreplace"))
