@@ -94,13 +94,11 @@ def show_classes(data: Dataset) -> None:
 
 
 def show_findings(data: Dataset, proposals: Proposals) -> None:
-    """Print what was read, repairs, and objects that training or detection may miss."""
+    """Print what was read, and objects that training or detection may miss."""
     records = data.records
     objects = sum(len(record.boxes) for record in records)
     empty = sum(len(record.boxes) == 0 for record in records)
     print(f"{len(records)} images, {objects} objects; {empty} images without objects")
-    for kind, count in data.repairs.items():
-        print(f"repaired or left out: {kind}: {count}")
     if few := few_objects(data):
         named = ", ".join(f"{name} {count}" for name, count in few.items())
         print(f"classes with few objects (expect low accuracy): {named}")
@@ -141,7 +139,7 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
     given = {name: value for name, value in vars(data).items() if name != "split"}
     config = replace(config, proposals=proposals, data=replace(config.data, **given))
     try:
-        dataset = read_dataset(config.data, config.data.train_split)
+        dataset = read_in_silence(config.data)
         logger.info("timing a short training on a few of the images, which takes a minute or more")
         stages = estimate_seconds(config, dataset)
     except (OSError, RuntimeError, ValueError) as error:
@@ -157,6 +155,15 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
         f"a training with {training} on {images} of the images takes about "
         f"{minutes:.0f} minutes here ({named})"
     )
+
+
+def read_in_silence(data: Data) -> Dataset:
+    """The images of a training; the reading of all images has told what is wrong with them."""
+    logging.disable(logging.WARNING)
+    try:
+        return read_dataset(data, data.train_split)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def run() -> None:

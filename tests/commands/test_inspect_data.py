@@ -53,7 +53,10 @@ def test_how_long_a_training_takes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    write_xml(tmp_path / "data", draw(6))
+    drawn = draw(6)
+    for each in drawn[:5]:  # one box or more of every split is clipped
+        each.objects.append(("ball", [-1, 2, 20, 30]))
+    write_xml(tmp_path / "data", drawn)
     asked = []
 
     def estimated(config: Config, data: Dataset) -> dict[str, float]:
@@ -73,6 +76,9 @@ def test_how_long_a_training_takes(
     assert untold == "the time of a training cannot be estimated: no weights are there"
     assert asked == [("voc07", windows, 5)] * 2
     assert "timing a short training" in caplog.text
+    clipped = [each for each in (*caplog.messages, *said) if "clipped" in each]
+    assert len(clipped) == 2  # once a call
+    assert all("clipped: 5 in all, first in" in each for each in clipped)
 
 
 def test_refused() -> None:
