@@ -38,6 +38,7 @@ from detection.machine import environment
 from detection.pages.detection_report import NAME, write_report
 from detection.pages.outcomes import Shown
 from detection.settings.data import Split
+from files.writing import refuse_folders
 
 
 def main(
@@ -65,6 +66,7 @@ def main(
             without weights the union is taken, as in the paper. Averaging helps only if the runs
             were tested on the same windows.
     """
+    refuse_folders([csv])
     place = config.Data(root=data.root, test_split=data.split)
     tests = [read_test(run, scales, place) for run in runs]
     classes = same_classes({run: test.classes for run, test in zip(runs, tests, strict=True)})

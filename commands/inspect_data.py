@@ -34,7 +34,7 @@ from detection.settings.data import Data, Split
 from detection.training.estimate import estimate_seconds
 from detection.training.labels import few_objects
 from detection.training.time_left import remember
-from files.writing import refuse_inputs
+from files.writing import refuse_folders, refuse_inputs
 from proposals import Proposals
 
 logger = logging.getLogger("inspect_data")
@@ -68,6 +68,7 @@ def main(
     """
     if workers < 0 or sample < 0:
         raise ValueError(f"workers and sample must be 0 or more; got {workers}, {sample}")
+    refuse_folders([sheet])
     dataset = read_dataset(data, data.split)
     refuse_inputs([sheet], [record.path for record in dataset.records])
     show_classes(dataset)

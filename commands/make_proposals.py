@@ -33,6 +33,7 @@ from detection.evaluation.report import put_rows
 from detection.pool import Pool, shared_out
 from detection.settings.data import Data, Split
 from files.images import read_image
+from files.writing import refuse_folders
 from proposals import ProposalRecall, Proposals, Windows, WindowStore, proposal_recall
 from proposals.imported import ImportedWindows
 from proposals.methods import union
@@ -73,6 +74,7 @@ def main(
         raise ValueError("--plot draws the methods of a table: name the table with --csv")
     if workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
+    refuse_folders([csv, plot])
     dataset = read_dataset(data, data.split, limit=limit)
     pool = shared_out(workers or cpu_count(), "generator_unordered", cluster=cluster)
     stores, dataset = windows_of(proposals, dataset, cache, pool)

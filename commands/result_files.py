@@ -12,6 +12,7 @@ from detection.evaluation.exports import (
     save_csv,
     save_yolo,
 )
+from files.writing import refuse_folders
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class ResultFiles:
             ValueError: a file is a folder, or a folder a file; or labels made by hand would be
                 overwritten (``refuse_labels``).
         """
-        for path in (self.json, self.csv):
-            if path is not None and path.is_dir():
-                raise ValueError(f"{path} is a folder; name a file for the detections")
+        refuse_folders([self.json, self.csv])
         if self.yolo is not None:
             if self.yolo.is_file():
                 raise ValueError(f"{self.yolo} is a file; name a folder for the labels")

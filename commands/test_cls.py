@@ -46,7 +46,7 @@ from detection.events import read_events
 from detection.machine import environment, fixed_threads, peak_memory_mb
 from files.names import check_file_name, content_key, short_name
 from files.text import read_text
-from files.writing import refuse_inputs, save_text
+from files.writing import refuse_folders, refuse_inputs, save_text
 
 logger = logging.getLogger("test_cls")
 
@@ -91,6 +91,7 @@ def main(
         strict: stop at the first image that cannot be read.
     """
     check_file_name(data.split, "--data.split")
+    refuse_folders([csv])
     trained = ClassifierRun(Config(run=run, device=device), " ".join(sys.argv), with_progress)
     fixed_threads()
     classifier = Classifier.load(trained.classifier_path, device=trained.device)

@@ -46,7 +46,7 @@ from detection.pages.detection_report import NAME, shown_by, write_report
 from detection.run import Run
 from detection.settings.data import Split
 from files.images import read_image
-from files.writing import file_digest, refuse_inputs
+from files.writing import file_digest, refuse_folders, refuse_inputs
 
 IMAGES = "images"
 
@@ -57,6 +57,7 @@ def main(config: Config) -> None:
     """Score the split's windows, evaluate, and write the results."""
     run = Run(config, " ".join(sys.argv), with_progress)
     config = run.config
+    refuse_folders([config.report.json, config.report.csv])
     fixed_threads()
     check_detector(run)
     detector = SPPDetector.load(

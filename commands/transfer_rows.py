@@ -16,6 +16,7 @@ from detection.evaluation.report import put_rows
 from detection.machine import Precision
 from files.artefacts import write_artefact
 from files.names import content_key
+from files.writing import refuse_folders
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Asked:
             raise ValueError(f"C must be above 0, got {self.C}")
         if self.C is not None and self.choose:
             raise ValueError("--choose tries several C; give no --C with it")
+        refuse_folders([self.csv])
 
 
 @dataclass(frozen=True)

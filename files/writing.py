@@ -133,6 +133,17 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
             )
 
 
+def refuse_folders(files: Iterable[str | Path | None]) -> None:
+    """See to it, before any work, that files to be written are no folders; None is passed over.
+
+    Raises:
+        ValueError: one is.
+    """
+    for path in files:
+        if path is not None and Path(path).is_dir():
+            raise ValueError(f"{path} is a folder; name a file")
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode of a file, which do not depend on its name; None if there is no file."""
     try:

@@ -306,8 +306,8 @@ def test_all_detections_go_to_files(tool, detector, square, tmp_path):
 
 def test_files_of_results_are_checked_before_the_search(tool, detector, images, tmp_path):
     for flag, path, message in (
-        ("--csv", tmp_path / "out", "out is a folder; name a file for the detections"),
-        ("--json", tmp_path / "out", "out is a folder; name a file for the detections"),
+        ("--csv", tmp_path / "out", "out is a folder; name a file"),
+        ("--json", tmp_path / "out", "out is a folder; name a file"),
         ("--yolo", images / "notes.txt", "notes.txt is a file; name a folder for the labels"),
     ):
         (tmp_path / "out").mkdir(exist_ok=True)

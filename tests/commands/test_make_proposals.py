@@ -212,6 +212,8 @@ def test_parameters_reach_the_method(run, tree, tmp_path):
         (("--proposals.edge_boxes.decay", 1), "decay must be from 0 to 0.99, got 1"),
         (("--proposals.method", "bing"), "proposals.method"),
         (("--plot", "recall.png"), "name the table with --csv"),
+        (("--csv", "."), "error: . is a folder; name a file"),
+        (("--csv", "a.csv", "--plot", "."), "error: . is a folder; name a file"),
         (("--workers", -1), "workers must be 0 or more, got -1"),
         (("--data.split", "holiday"), "holiday"),
         (("--data.root", "nowhere"), "nowhere"),
@@ -224,6 +226,7 @@ def test_a_wrong_flag_is_said_in_a_line(run, tree, tmp_path, flags, message):
     (line,) = [each for each in ended.err.splitlines() if each.startswith("error: ")]
     assert message in line
     assert ended.out == ""
+    assert not (tmp_path / "windows").exists()  # no window was made
 
 
 def test_a_table_of_other_columns_is_left_alone(run, tree, tmp_path):
