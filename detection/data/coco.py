@@ -149,16 +149,18 @@ def _by_id(
         key = _key(entry.get("id"))
         if key is None or key in found:
             given = shown(entry.get("id"))
+            if key in found and found[key]["id"] != entry["id"]:
+                given = f"{shown(found[key]['id'])}, also written {given},"
             raise ValueError(f"{where} has the {what} id {given} twice, or it is not an id")
         found[key] = entry
     return found
 
 
 def _key(given: Any) -> int | str | None:
-    """An id; 1, 1.0 and "1" are all the integer 1. None if the value is not an id."""
+    """An id; 1, 1.0, "1" and "001" are all the integer 1. None if the value is not an id."""
     if isinstance(given, float) and given.is_integer():
         return int(given)
-    if isinstance(given, str) and re.fullmatch(r"0|-?[1-9]\d{0,18}", given, re.ASCII):
+    if isinstance(given, str) and re.fullmatch(r"-?\d{1,19}", given, re.ASCII):
         return int(given)
     return given if isinstance(given, int | str) and not isinstance(given, bool) else None
 

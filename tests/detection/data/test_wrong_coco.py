@@ -43,6 +43,7 @@ def one_image(content: dict, **changes: Any) -> None:
         (lambda c: one_image(c, height=9), r"image 'b00\.rf\.1\.jpg' says height 9, .*; the boxes"),
         (lambda c: one_image(c, height="x"), r"has 'x' for the image's size; expected a number"),
         (lambda c: one_image(c, id=10), r"has the image id 10 twice"),
+        (lambda c: one_image(c, id="010"), r"image id '010', also written 10, twice"),
         (lambda c: one_image(c, id=[1]), r"has the image id \[1\] twice, or it is not an id"),
         (lambda c: c["images"].append(dict(c["images"][0], id=99)), "lists the image 'b00.* twice"),
         (lambda c: one_object(c, category_id=5), "annotation 0 has the category_id 5, which none"),
@@ -146,7 +147,7 @@ def test_coco_flags_and_ids_however_written(drawn: list[Drawn], tmp_path: Path) 
     for place, each in enumerate(content["annotations"]):
         each["iscrowd"] = ways[place % len(ways)]
         each["image_id"] = float(each["image_id"]) if place % 2 else str(each["image_id"])
-        each["category_id"] = str(each["category_id"])
+        each["category_id"] = f"{each['category_id']:0{1 + place % 3}}"
     write(tmp_path / "annotations.json", json.dumps(content))
     found = read(tmp_path)
     for one, other in zip(found.records, expected.records, strict=True):
