@@ -216,7 +216,7 @@ def end_to_end(detector: SPPDetector, records: list[ImageRecord]) -> float:
     seconds = []
     for record in (records[0], *records):
         start = time.perf_counter()
-        detector.detect(record.path)
+        detector.search(read_image(record.path))
         seconds.append(time.perf_counter() - start)
     return median(seconds[1:])
 
@@ -228,7 +228,7 @@ def peak_of(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.flo
 
 
 def _peak(maker: tuple[Any, ...], record: ImageRecord, windows: NDArray[np.float32]) -> int:
-    make(*maker).detect(read_image(record.path), windows)
+    make(*maker).search(read_image(record.path), windows)
     if maker[-1].type == "cuda":
         return torch.cuda.max_memory_allocated() >> 20
     return peak_memory_mb()

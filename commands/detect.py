@@ -30,6 +30,7 @@ from commands.result_files import ResultFiles
 from detection.detections import Detections
 from detection.evaluation.drawings import FORMATS, draw_detections
 from detection.evaluation.exports import Found
+from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,
@@ -107,12 +108,7 @@ def main(
         proposals=None if windows is None else Proposals(method=windows),
         device=device_named(device).type,
     )
-    known = detector_of_process(source)
-    if not known.calibrated:
-        logger.warning(
-            "%s has no calibration: scores are raw, not probabilities; the default threshold is %s",
-            *(path, known.display_threshold),
-        )
+    known = loaded(source)
     files.check(names, known.classes)
     jobs = [
         ImageJob(image, place if drawings else None, threshold) for image, place in places.items()
@@ -127,6 +123,17 @@ def main(
     if drawings:
         logger.info("images drawn: %d, in %s", searched, folder)
     end(skipped)
+
+
+def loaded(source: DetectorSource) -> SPPDetector:
+    """The detector; a warning is logged if its scores are raw."""
+    detector = detector_of_process(source)
+    if not detector.shows_probabilities:
+        logger.warning(
+            "%s has no calibration: scores are raw, not probabilities; the default threshold is %s",
+            *(source.path, detector.display_threshold),
+        )
+    return detector
 
 
 def folder_beside(detector: Path) -> Path:

@@ -1,7 +1,8 @@
 """The trained detector: windows in, detections out, saved as one safetensors file."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,9 @@ BOTH = "fc6+fc7"
 # in ten detections are right (docs/decisions.md).
 DISPLAY_THRESHOLD = -0.7
 DISPLAY_PROBABILITY = 0.5
+RAW_SCORES = (
+    "this detector has no calibration: scores are raw, not probabilities; the default threshold is "
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class SPPDetector:
         detection: which layer scores, suppression and limits.
         trained: facts of the training, for the record: split, images, seed, precision.
         calibration: from scores to probabilities, by layer; empty if no images were held back.
+        told: what users have been warned of.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +71,7 @@ class SPPDetector:
     detection: Detection = field(default_factory=Detection)
     trained: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -217,7 +223,7 @@ class SPPDetector:
         windows: NDArray[np.float32] | None = None,
         score_threshold: float | None = None,
     ) -> Detections:
-        """Find objects in an image.
+        """Find objects in an image. A detector whose scores are raw warns of it once.
 
         Args:
             image: RGB uint8 ``(H, W, 3)``, an image of Pillow, or the path of an image.
@@ -234,7 +240,18 @@ class SPPDetector:
             ValueError: the windows are not rows of four numbers.
             TypeError: it is not an image; ``detect_each`` takes lists.
         """
-        image = given_image(image)
+        if not (self.shows_probabilities or self.told):
+            self.told.add(RAW_SCORES)
+            warnings.warn(f"{RAW_SCORES}{self.display_threshold}", stacklevel=2)
+        return self.search(given_image(image), windows, score_threshold)
+
+    def search(
+        self,
+        image: NDArray[np.uint8],
+        windows: NDArray[np.float32] | None = None,
+        score_threshold: float | None = None,
+    ) -> Detections:
+        """``detect`` in an array and without the warning, for tools that tell it themselves."""
         if windows is None:
             taken, views = side_by_side(lambda: self.proposals(image), lambda: self._views(image))
         else:
@@ -299,7 +316,8 @@ class SPPDetector:
             path: the file.
             numbers: int8 makes a small file (``detector_file.py``).
         """
-        write_detector(path, *packed(**vars(self)), numbers)
+        parts = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        write_detector(path, *packed(**parts), numbers)
 
     @classmethod
     def load(

@@ -164,7 +164,7 @@ def search(
     except (OSError, UnreadableImage) as error:  # other images do not depend on this one
         nothing = Detections.empty(detector.classes)
         return ImageResult(job.image, (0, 0), nothing, unreadable=str(error))
-    found = detector.detect(pixels, windows, score_threshold=job.threshold)
+    found = detector.search(pixels, windows, job.threshold)
     if job.drawing is not None:
         draw(pixels, found, job.drawing)
     return ImageResult(job.image, pixels.shape[:2], found, cut_short(job.image))

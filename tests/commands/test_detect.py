@@ -184,13 +184,13 @@ def test_16_bits_are_searched_as_8(tool, detector, square, tmp_path):
 
 def test_other_windows_scales_and_precision(tool, detector, images, tmp_path, monkeypatch):
     used = []
-    detect = SPPDetector.detect
+    search = SPPDetector.search
 
     def note(self, *words, **options):
         used.append((self.proposals.name, self.extractor.scales, self.extractor.precision))
-        return detect(self, *words, **options)
+        return search(self, *words, **options)
 
-    monkeypatch.setattr(SPPDetector, "detect", note)
+    monkeypatch.setattr(SPPDetector, "search", note)
     flags = ("--detector", detector, "--out", tmp_path / "out")
     assert tool(images, *flags).lines
     quicker = ("--windows", "edge_boxes", "--scales", 1, "--precision", "bfloat16")

@@ -1,6 +1,8 @@
 """The detector's file: saved and loaded, with other settings, and which files are refused."""
 
 import json
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -314,6 +316,22 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
     # What is measured stays raw.
     candidates = made.candidates(made_image(), made_windows())["fc7"]
     assert_same(made.finish(candidates, SIZE), detector.finish(candidates, SIZE))
+
+
+def test_raw_scores_are_told_once_a_detector(detector, saved):
+    for made in (SPPDetector.load(saved), replace(detector)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                made.detect(made_image(), made_windows())
+        (said,) = told
+        assert "scores are raw, not probabilities; the default thr" in str(said.message)
+        assert said.filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replace(detector).search(made_image(), made_windows())
+        for made in (calibrated(detector), scoring_by(detector, "softmax")):
+            made.detect(made_image(), made_windows())
 
 
 def test_a_detector_of_bfloat16_where_there_is_none(detector, saved, tmp_path, monkeypatch):
