@@ -49,6 +49,7 @@ def stoppable() -> Iterator[None]:
         if stopped:
             _handle(signal.SIG_IGN)
             end_processes()
+            close_bars()
             print("stopped; the same command resumes here", file=sys.stderr)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -62,6 +63,14 @@ def end_processes() -> None:
         with suppress(OSError):  # it may just have ended
             if child.pid:
                 os.kill(child.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def close_bars() -> None:
+    """End the lines of progress bars that what was stopped has left open."""
+    from tqdm import tqdm  # not while the handlers of a tool's start are still to be installed
+
+    for bar in list(tqdm._instances):
+        bar.close()
 
 
 def quit_when_stopped() -> None:

@@ -353,13 +353,20 @@ def test_importing_a_command_changes_no_handler():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_an_error_has_a_line_of_its_own_below_the_bar(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (ValueError("no such thing"), "error: no such thing"),
+        (KeyboardInterrupt(), "stopped; the same command resumes here"),
+    ],
+)
+def test_an_error_has_a_line_of_its_own_below_the_bar(monkeypatch, capsys, raised, line):
     def main():
         for number in shared_cli.with_progress(range(5), "bars", 5):
             if number == 2:
-                raise ValueError("no such thing")
+                raise raised
 
     monkeypatch.setattr(sys, "argv", ["tool.py"])
     with pytest.raises(SystemExit):
         shared_cli.run_tool(main)
-    assert capsys.readouterr().err.splitlines()[-1] == "error: no such thing"
+    assert capsys.readouterr().err.splitlines()[-1] == line
