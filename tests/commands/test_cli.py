@@ -236,10 +236,11 @@ def started(command, **settings):
 def test_a_tool_is_stopped_in_one_line_during_imports(tmp_path, number, command):
     """The first that takes long is one that waits here, and catches whatever is raised in it."""
     (tmp_path / "yaml.py").write_text(
-        "import signal\n"
+        "import os, time\n"
+        "parent = os.getppid()\n"
         "print('importing', flush=True)\n"
         "try:\n"
-        "    while True: signal.pause()\n"
+        "    while os.getppid() == parent: time.sleep(0.1)\n"
         "except BaseException as error:\n"
         "    raise ImportError from error\n"
     )
@@ -259,11 +260,10 @@ from detection.pool import shared_out
 from joblib import delayed
 
 def work(number):
-    import os, signal
-    with open({fifo!r}, "w") as file:
-        file.write(f"{{os.getpid()}} ")
-    while True:
-        signal.pause()
+    import os, time
+    os.write(os.open({fifo!r}, os.O_RDWR), b"%d " % os.getpid())
+    while os.path.exists("/proc/{tests}"):  # ends with the tests, also where they are killed
+        time.sleep(0.1)
 
 def main():
     for _ in shared_out(2, {order!r})(delayed(work)(number) for number in range(5)):
@@ -291,16 +291,15 @@ def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     order = "generator_unordered" if number == signal.SIGTERM else "generator"
-    program = WORKING.format(paths=[str(ROOT)], fifo=str(fifo), order=order)
+    program = WORKING.format(paths=[str(ROOT)], fifo=str(fifo), order=order, tests=os.getpid())
     (tmp_path / "program.py").write_text(program)
+    place, written = os.open(fifo, os.O_RDWR), b""
     tool = subprocess.Popen(
         [sys.executable, tmp_path / "program.py"],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    # Open for both until both are at work: what is written between two readers would be lost.
-    place, written = os.open(fifo, os.O_RDWR), b""
     while written.count(b" ") < 2:
         written += os.read(place, 100)
     os.close(place)
