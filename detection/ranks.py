@@ -1,6 +1,7 @@
 """The processes of a training, one or those that ``torchrun`` started."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,7 +103,11 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     kind = "nccl" if device.type == "cuda" else "gloo"
+    # If one fails before it is here, torchrun ends the others by a signal. They wait in C++, where
+    # no handler of Python's runs: it would kill them half a minute later.
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     distributed.init_process_group(kind, timeout=PATIENCE)
+    signal.signal(signal.SIGTERM, handler)
     try:
         yield Ranks(distributed.get_rank(), count, device)
     finally:

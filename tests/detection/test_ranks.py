@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -86,6 +87,34 @@ def test_one_process_of_two_is_killed(folders):
     """The other ends, too; one resumes, or three, and learn what one does undisturbed."""
     for resumed in (folders.killed, folders.three):
         compare(folders.fc, resumed, ["held_back_loss", "held_back_error"])
+
+
+WAITING = """
+import signal, torch
+from detection.ranks import joined
+signal.signal(signal.SIGTERM, lambda *_: None)
+print("joining", flush=True)
+with joined(torch.device("cpu")):
+    pass
+"""
+
+
+def test_a_process_that_waits_for_the_others_can_be_ended():
+    """As torchrun does where one of them fails before it joins them."""
+    own = {"PYTHONPATH": PATHS, "RANK": "0", "WORLD_SIZE": "2"}
+    own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], env=os.environ | own, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout.readline() == "joining\n"
+        for _ in range(100):
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+                break
+        process.kill()
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_one_process_is_alone(monkeypatch):
