@@ -68,22 +68,15 @@ def read_dataset(
     """
     if not Path(data.root).is_dir():
         find_voc_folder(data.root)  # raises a helpful error
-    form, root = data.format, Path(data.root)
-    if form == "voc" or (form == "auto" and is_voc(root)):
-        listed = None if data.lists is not None else voc_list(root, split)
-        if listed is None and form == "voc" and data.lists is None and split != ALL:
-            listed = split  # read_voc raises a helpful error
-        if listed is not None:
-            logger.info("%s: VOC's layout, split %s", root, listed)
-            return read_voc(root, listed, classes, limit, images, strict=strict)
-        form, root = "xml", find_voc_folder(root)
+    if (listed := _listed_in_voc(data, split)) is not None:
+        logger.info("%s: VOC's layout, split %s", Path(data.root), listed)
+        return read_voc(Path(data.root), listed, classes, limit, images, strict=strict)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more (or none), got {limit}")
-    folder = DataFolder(root)
-    source = READERS[recognise(folder) if form == "auto" else form](folder)
+    source = _source(data)
     labelled, name, how = _chosen(source, data, split, kept)
-    _warn_of_guesses(folder)
-    unlabelled = len(folder.images) - len(source.annotations)
+    _warn_of_guesses(source.folder)
+    unlabelled = len(source.folder.images) - len(source.annotations)
     logger.info(
         "%s: %s, %d labelled images%s; %s %s, %d images",
         *(data.root, source.described, len(source.annotations)),
@@ -100,6 +93,28 @@ def read_dataset(
 
 
 UNLABELLED = {"left_out": "left out", "background": "taken as empty"}
+
+
+def _in_voc_layout(data: Data | Split) -> bool:
+    return data.format == "voc" or (data.format == "auto" and is_voc(Path(data.root)))
+
+
+def _listed_in_voc(data: Data | Split, split: str) -> str | None:
+    """The list of VOC's layout that is a split; None where another reader is to find it."""
+    if data.lists is not None or not _in_voc_layout(data):
+        return None
+    listed = voc_list(Path(data.root), split)
+    if listed is None and data.format == "voc" and split != ALL:
+        return split  # is refused, with what helps
+    return listed
+
+
+def _source(data: Data | Split) -> Source:
+    """The annotations below a folder, by the reader that the settings name or that knows them."""
+    if _in_voc_layout(data):
+        return read_xml_folder(DataFolder(find_voc_folder(data.root)))
+    folder = DataFolder(Path(data.root))
+    return READERS[recognise(folder) if data.format == "auto" else data.format](folder)
 
 
 def _chosen(
