@@ -12,7 +12,6 @@ from made_detector import (
     LAYERS,
     SIZE,
     assert_same,
-    made_detector,
     made_image,
     made_windows,
     scoring_by,
@@ -21,25 +20,8 @@ from PIL import Image
 
 from detection.features.extractor import SPPExtractor
 from detection.inference.detector import SPPDetector
-from detection.networks.build import build_backbone
 from detection.settings.testing import Detection
 from proposals.methods import Proposals
-
-
-@pytest.fixture(scope="module")
-def backbone():
-    return build_backbone("alexnet", "random")
-
-
-@pytest.fixture(scope="module")
-def detector(backbone):
-    return made_detector(SPPExtractor(backbone, (96, 128)))
-
-
-@pytest.fixture(scope="module")
-def headless(backbone):
-    """SVMs on pool5, and no fc layer."""
-    return made_detector(SPPExtractor(backbone, (96,)), hidden=None)
 
 
 def mirrored(boxes, width):

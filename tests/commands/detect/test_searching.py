@@ -1,101 +1,22 @@
-"""detect with a detector that calls every window a thing."""
+"""Images searched by the command, in Python, and beside a GPU."""
 
-import json
-import logging
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from damage import fail_to_open
 from PIL import Image
+from searched_images import HEIGHT, WIDTH, below, searched
 
-from commands import detect
-from detection.features.extractor import SPPExtractor
 from detection.inference import many_images
 from detection.inference.detector import SPPDetector
-from detection.inference.layers import LayerFeatures
 from detection.inference.many_images import (
-    IMAGES_A_PROCESS,
     DetectorSource,
     ImageJob,
     detect_files,
 )
-from detection.learners.bbox_regression import BoxRegressor
-from detection.learners.class_svms import ClassSVMs
-from detection.networks.build import build_backbone
-from detection.networks.head import Head
 from proposals.methods import Proposals
-
-HEIGHT, WIDTH = 120, 160
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    """A run with a detector whose SVMs give every window 1 for a thing and -2 for nothing."""
-    backbone = build_backbone("alexnet", "random")
-    head = Head(backbone.pooled_length, 2, hidden=16)
-    head.initialise(torch.Generator().manual_seed(0), mean_square=1.0)
-    made = SPPDetector(
-        ("nothing", "thing"),
-        SPPExtractor(backbone, (HEIGHT,)),
-        LayerFeatures(head, {}),
-        {"fc7": ClassSVMs.from_arrays(np.zeros((2, 16)), np.array([-2, 1]))},
-        BoxRegressor.from_arrays(np.zeros((2, backbone.pooled_length + 1, 4))),
-    )
-    path = tmp_path_factory.mktemp("run") / "detector.safetensors"
-    made.save(path)
-    return path
-
-
-@pytest.fixture
-def square():
-    image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
-    image[30:80, 50:100] = (180, 20, 20)
-    return Image.fromarray(image)
-
-
-@pytest.fixture
-def images(tmp_path, square):
-    """A folder with one image of a square, as PNG, and a text file."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    square.save(folder / "square.png")
-    (folder / "notes.txt").write_text("not an image")
-    return folder
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys, caplog):
-    """Calls the tool in this process; its exit status, lines of stdout, stderr with the log."""
-    caplog.set_level(logging.INFO)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["detect.py", *map(str, words)])
-        caplog.clear()
-        status = 0
-        try:
-            detect.run()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
-        return SimpleNamespace(
-            status=status, lines=printed.out.splitlines(), err=printed.err + caplog.text
-        )
-
-    return call
-
-
-def searched(done):
-    """The images that lines were printed of."""
-    return {line.split("\t")[0] for line in done.lines}
-
-
-def below(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_is_searched_and_drawn(tool, detector, images):
@@ -210,47 +131,6 @@ def test_a_threshold_above_every_score_finds_nothing(tool, detector, images, tmp
         assert drawn.tobytes() == image.tobytes()
 
 
-def test_no_image_is_replaced(tool, detector, images, tmp_path):
-    before = (images / "square.png").read_bytes()
-    (tmp_path / "link").symlink_to(images)
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked/square.png").symlink_to(images / "square.png")
-    for given, out in (
-        (images, images),
-        (images, tmp_path / "link"),
-        (tmp_path / "link", images),
-        (tmp_path / "linked", images),
-        (images / "square.png", tmp_path / "linked"),
-    ):
-        refused = tool(given, "--detector", detector, "--out", out)
-        assert (refused.status, refused.lines) == (1, [])
-        assert f"error: {out / 'square.png'} would be overwritten" in refused.err
-    assert (images / "square.png").read_bytes() == before
-
-
-def test_drawings_in_the_folder_are_not_searched(tool, detector, images):
-    """Neither in the first call nor in the second, which draws them again."""
-    for _ in range(2):
-        done = tool(images, "--detector", detector, "--out", images / "drawn")
-        assert done.status == 0, done.err
-        assert searched(done) == {str(images / "square.png")}
-    assert below(images / "drawn") == {"square.png"}
-    assert "1 images, 2 other files ignored" in done.err
-
-
-def test_two_images_of_one_name_are_both_drawn(tool, detector, images, square, tmp_path):
-    for name in ("two/square.png", "two/SQUARE.PNG", "square.webp", "square.webp.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        square.save(tmp_path / name)
-    given = (images, tmp_path / "two", tmp_path / "square.webp", tmp_path / "square.webp.jpg")
-    out = tmp_path / "out"
-    done = tool(*given, images, "--detector", detector, "--out", out, "--windows", "edge_boxes")
-    assert done.status == 0, done.err
-    assert len(searched(done)) == 5
-    expected = {"square.png", "SQUARE_2.PNG", "square_3.png", "square.webp.jpg"}
-    assert below(out) == expected | {"square.webp_2.jpg"}
-
-
 def test_a_line_stays_a_line(tool, detector, square, tmp_path):
     square.save(tmp_path / "a\tb\nc.png")
     done = tool(tmp_path / "a\tb\nc.png", "--detector", detector, "--out", tmp_path / "out")
@@ -271,49 +151,6 @@ def test_wrong_places_are_one_sentence(tool, detector, images, tmp_path, monkeyp
         f"error: no image in {tmp_path / 'empty'} or its subfolders, only 1 other files"
         in refused.err
     )
-
-
-def test_all_detections_go_to_files(tool, detector, square, tmp_path):
-    """COCO's JSON, a table and YOLO's text say the same, with one process and with two."""
-    folder = tmp_path / "images"
-    for number in range(2 * IMAGES_A_PROCESS):
-        (folder / f"day{number % 2}").mkdir(parents=True, exist_ok=True)
-        square.save(folder / f"day{number % 2}" / f"{number:02}.png")
-    written = {}
-    for workers in ("1", "2"):
-        out = tmp_path / workers
-        done = tool(
-            *(folder, "--detector", detector, "--drawings=false", "--workers", workers),
-            *("--json", out / "a.json", "--csv", out / "a.csv", "--yolo", out / "yolo"),
-            *("--out", out / "drawn", "--windows", "edge_boxes", "--device", "cpu"),
-        )
-        assert done.status == 0, done.err
-        assert not (out / "drawn").exists()
-        written[workers] = {
-            str(path.relative_to(out)): path.read_bytes()
-            for path in out.rglob("*")
-            if path.is_file()
-        }
-    assert written["1"] == written["2"]
-    coco = json.loads(written["1"]["a.json"])
-    assert len(coco["images"]) == 2 * IMAGES_A_PROCESS
-    assert len(coco["annotations"]) == len(done.lines) > 0
-    assert written["1"]["a.csv"].count(b"\n") == len(done.lines) + 1
-    lines = [written["1"][f"yolo/day{n % 2}/{n:02}.txt"].count(b"\n") for n in range(16)]
-    assert sum(lines) == len(done.lines)
-    assert written["1"]["yolo/classes.txt"] == b"nothing\nthing\n"
-
-
-def test_files_of_results_are_checked_before_the_search(tool, detector, images, tmp_path):
-    for flag, path, message in (
-        ("--csv", tmp_path / "out", "out is a folder; name a file"),
-        ("--json", tmp_path / "out", "out is a folder; name a file"),
-        ("--yolo", images / "notes.txt", "notes.txt is a file; name a folder for the labels"),
-    ):
-        (tmp_path / "out").mkdir(exist_ok=True)
-        done = tool(images, "--detector", detector, "--drawings=false", flag, path)
-        assert (done.status, done.lines) == (1, [])
-        assert message in done.err
 
 
 def test_many_images_in_python(detector, square, images):

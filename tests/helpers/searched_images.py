@@ -1,0 +1,12 @@
+"""What detect said and wrote of images of one size."""
+
+HEIGHT, WIDTH = 120, 160
+
+
+def searched(done):
+    """The images that lines were printed of."""
+    return {line.split("\t")[0] for line in done.lines}
+
+
+def below(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
