@@ -100,17 +100,17 @@ def _in_voc_layout(data: Data | Split) -> bool:
 
 
 def _listed_in_voc(data: Data | Split, split: str) -> str | None:
-    """The list of VOC's layout that is a split; None where another reader is to find it."""
+    """The VOC list of a split; None if another reader must find the split."""
     if data.lists is not None or not _in_voc_layout(data):
         return None
     listed = voc_list(Path(data.root), split)
     if listed is None and data.format == "voc" and split != ALL:
-        return split  # is refused, with what helps
+        return split  # read_voc raises a helpful error
     return listed
 
 
 def _source(data: Data | Split) -> Source:
-    """The annotations below a folder, by the reader that the settings name or that knows them."""
+    """The annotations below the root, read in the given format, or in the one recognised."""
     if _in_voc_layout(data):
         return read_xml_folder(DataFolder(find_voc_folder(data.root)))
     folder = DataFolder(Path(data.root))
