@@ -1,4 +1,4 @@
-"""Fixtures: a seed, and the real images where there are any."""
+"""Fixtures: a seed, and real images if available."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""A classifier from its file: classes with probabilities, of any kind of image."""
+"""A classifier loaded from its file: classes with probabilities for any kind of image."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Paired tests: intervals and chances beside McNemar's exact test and a plain bootstrap."""
+"""Paired tests: intervals and p-values against McNemar's exact test and a plain bootstrap."""
 
 import numpy as np
 import pytest

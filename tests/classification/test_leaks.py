@@ -1,4 +1,4 @@
-"""Images to test on that were trained on."""
+"""Test images that are also training images."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Probabilities over views equal those of one view after the other."""
+"""Probabilities over all views at once equal those of single views."""
 
 import numpy as np
 import pytest

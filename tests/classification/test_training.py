@@ -1,4 +1,4 @@
-"""A small training: what it learns, what decides its bytes, and what it does with bad input."""
+"""A small training: what it learns, what determines its bytes, and how it handles bad input."""
 
 import json
 import shutil
@@ -224,7 +224,7 @@ def test_sizes_too_small_for_the_trunk(root, tmp_path):
 
 
 def test_a_last_step_that_diverges(root, tmp_path, monkeypatch):
-    """No loss tells what the last step did."""
+    """The loss does not show the effect of the last step."""
     step = torch.optim.SGD.step
 
     def away(optimizer, *rest):

@@ -1,4 +1,4 @@
-"""The benchmark's parts: phases, operations, ratios; and that its plain method is the same one."""
+"""The benchmark: phases, operations, ratios; its plain method gives the same results."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The classifiers' benchmark: both loops run, and its crops are the views that maps are of."""
+"""The classifiers' benchmark: both loops run, and its crops equal the views from maps."""
 
 import json
 

@@ -76,7 +76,7 @@ def make_run(folder, found, classes=("cat", "dog"), scales=5, layer="fc7", name=
 
 @pytest.fixture
 def cats(voc):
-    """Finds the cat, and a dog where there is none."""
+    """Finds the cat, and a dog that does not exist."""
     rows = {"1": [(CAT, 0.9, OBJECT)], "2": [(DOG, -0.2, ELSEWHERE)]}
     return make_run(voc / "runs/cats", rows)
 

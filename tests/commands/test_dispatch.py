@@ -1,4 +1,4 @@
-"""One table of commands: sppnet and tools/ call the same modules, and say so."""
+"""The table of commands: sppnet and tools/ call the same modules."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The page of options is the one that its tool writes."""
+"""The page of options is up to date with its tool."""
 
 import runpy
 import sys

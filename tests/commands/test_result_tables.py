@@ -1,4 +1,4 @@
-"""Tables of results from the files that tools leave."""
+"""Tables of results from the files that tools write."""
 
 import importlib
 import json

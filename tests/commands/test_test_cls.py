@@ -1,4 +1,4 @@
-"""The test of a classifier as a user calls it."""
+"""The command that tests a classifier."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What killed programs left is deleted once as a tool starts; a large cache's size is logged."""
+"""Files of killed programs are deleted when a tool starts; a large cache's size is logged."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Where jobs are done, and that whatever dies on the way changes no result."""
+"""Where jobs run; a process that dies changes no result."""
 
 import os
 import subprocess

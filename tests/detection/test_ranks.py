@@ -1,4 +1,4 @@
-"""Several processes of torchrun fine-tune as one does, whatever their number at each start."""
+"""Any number of torchrun processes, also after a restart, fine-tunes like one process."""
 
 import json
 import os

@@ -190,7 +190,7 @@ def test_a_run_makes_its_folder_when_it_writes(run):
 
 
 def test_half_a_line_of_events_is_passed_over(run, caplog):
-    """A kill or a full disk cuts a line off; the next one begins anew, and later tests go on."""
+    """After a kill or full disk cuts a line off, the next event begins a new line."""
     run.event("begin", stage="SVMs")
     path = run.folder / "metrics.jsonl"
     with path.open("ab") as file:

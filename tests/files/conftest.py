@@ -1,4 +1,4 @@
-"""Images to be read, written anew in every format."""
+"""Images written in every format, to be read."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Artefacts: what is written comes back, in the same bytes, and no damage goes unnoticed."""
+"""Artefacts: exact round trips, the same bytes every time, and no undetected damage."""
 
 import errno
 import json

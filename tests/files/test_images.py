@@ -1,4 +1,4 @@
-"""Images of every kind, read as they are meant."""
+"""Images of every kind are read correctly."""
 
 import struct
 
@@ -89,7 +89,7 @@ def test_16_bit_colours(tmp_path, pixels):
 
 
 def test_transparency_lies_on_white(tmp_path):
-    """The colour below a clear pixel, which nobody saw, is not the image's."""
+    """The hidden colour of a transparent pixel is not part of the image."""
     red = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
     red.putpixel((0, 0), (0, 200, 0, 0))
     red.save(tmp_path / "rgba.png")

@@ -1,4 +1,4 @@
-"""Names of other people's data, and the file names made of them."""
+"""Names from users' data, and the file names made from them."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What cannot be read is refused in one sentence; what the system did not give is not refused."""
+"""Unreadable images give one sentence; errors of the system are not blamed on the image."""
 
 import errno
 import os

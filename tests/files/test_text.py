@@ -1,4 +1,4 @@
-"""Text and XML in whatever encoding says itself what it is; all else is refused by name."""
+"""Text and XML in any marked or declared encoding; errors for others name the file."""
 
 import codecs
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, refused in a sentence that helps, and what kills leave."""
+"""Atomic writing of files, errors with a remedy, and temporary files of killed writers."""
 
 import errno
 import json
@@ -88,7 +88,7 @@ def refused(path):
 
 
 def test_the_remedy_fits_the_cause(tmp_path):
-    """Room is asked for where there is none, and nowhere else."""
+    """The remedy asks for disk space only if the disk is full."""
     (tmp_path / "runs").write_text("")
     (tmp_path / "folder.txt").mkdir()
     assert "one of its folders is a file" in refused(tmp_path / "runs/a.txt")

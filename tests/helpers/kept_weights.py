@@ -1,4 +1,4 @@
-"""ImageNet's filters, where an earlier training left them."""
+"""ImageNet's filters, if an earlier training downloaded them."""
 
 import pytest
 from paths import ROOT

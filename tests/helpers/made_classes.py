@@ -1,4 +1,4 @@
-"""A folder of images of classes, drawn: each class has a colour, each image a shape and noise."""
+"""A folder of synthetic images: each class has a colour, each image a shape and noise."""
 
 import numpy as np
 from PIL import Image

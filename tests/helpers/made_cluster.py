@@ -1,4 +1,4 @@
-"""A Dask scheduler and its workers in processes of their own, and jobs that tell where they are."""
+"""A Dask scheduler and workers in separate processes, and jobs that return where they ran."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An image and the scales of its maps, and a tiny trunk in the place of a large one."""
+"""An image, the scales of its maps, and a tiny trunk that replaces a large one."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""One set of images and boxes, written in each format that is read."""
+"""One set of images and boxes in each supported format."""
 
 import csv
 import json

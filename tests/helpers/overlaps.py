@@ -1,4 +1,4 @@
-"""Overlaps by hand: the twin of every faster way."""
+"""Overlaps computed slowly: the twin of the fast functions."""
 
 from fractions import Fraction
 

@@ -1,10 +1,10 @@
-"""Batches that tell a file what was drawn."""
+"""Batches that record in a file what was drawn."""
 
 import os
 
 
 class Told:
-    """Batches of who drew them; a file is told, too, by whichever process it is."""
+    """Batches that contain the process that drew them; it also writes to a file."""
 
     def __init__(self, file, broken=None):
         self.file = file

@@ -1,4 +1,4 @@
-"""Regions of an edge map beside twins that look at one pixel and one pair at a time."""
+"""Regions of an edge map against slow twins, one pixel and one pair at a time."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_basins_of_an_even_patch_are_one(scene):
 
 
 def slow_merged(labels, edges, image, likeness):
-    """Masks of regions, everything measured anew for each pair at each step."""
+    """Masks of regions; everything is measured again for each pair at each step."""
     lab = opencv().cvtColor(image, opencv().COLOR_RGB2LAB) / 255.0
     names = {number: labels == number for number in range(labels.max() + 1)}
 

@@ -1,4 +1,4 @@
-"""Windows from files of others: the three formats say the same, and what is wrong is named."""
+"""Imported windows: three formats give the same windows; errors name the fault."""
 
 import numpy as np
 import pytest

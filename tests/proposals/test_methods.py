@@ -1,4 +1,4 @@
-"""The choice of windows: one method's are its own, both are a union, and stores agree."""
+"""The choice of window methods: one method, the union of both, and the same from stores."""
 
 from dataclasses import asdict, replace
 

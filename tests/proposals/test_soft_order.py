@@ -1,4 +1,4 @@
-"""The order of windows beside a twin that looks at one pair after the other."""
+"""The order of windows against a slow twin, one pair at a time."""
 
 import numpy as np
 import pytest

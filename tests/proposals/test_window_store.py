@@ -17,7 +17,7 @@ from proposals import EdgeBoxes, SelectiveSearch, WindowStore
 
 @dataclass(frozen=True)
 class Corners:
-    """A method of no cost: the whole image, and a window that tells the pixels."""
+    """A fast method: the whole image, and a window that depends on the pixels."""
 
     key: str = "0123"
     name: str = "corners"

@@ -1,4 +1,4 @@
-"""The sheet on adding a network: its file is short, and works as it stands."""
+"""The page on adding a network: its example is short, and works unchanged."""
 
 import re
 

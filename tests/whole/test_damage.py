@@ -1,4 +1,4 @@
-"""Every artefact of a run and of the cache, damaged: a sentence that names it, never silence."""
+"""Damage to any artefact of a run or of the cache gives an error that names it."""
 
 import shutil
 

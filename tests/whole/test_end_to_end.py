@@ -1,4 +1,4 @@
-"""The commands on a drawn data set: train, train again, test; and a training killed everywhere."""
+"""The commands on synthetic data: train, train again, test; kills at every stage."""
 
 import csv
 import json

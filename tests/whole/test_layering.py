@@ -49,7 +49,7 @@ def imports_of(name):
 
 
 def room_of(name):
-    """The room a module of the project stands in; None for others."""
+    """The room of one of the project's modules; None for other modules."""
     first, *rest = name.split(".")
     if first == "detection":
         return rest[0] if rest else "detection"

@@ -1,4 +1,4 @@
-"""Data as people have it, through every stage: odd names, formats and encodings, damaged images."""
+"""Users' data in every stage: odd names, formats and encodings, damaged images."""
 
 import json
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def xml_of(scene, names):
 
 
 def made_data(root):
-    """A data set in VOC's layout; one image is cut short, and one is none."""
+    """A data set in VOC's layout; one image is cut short, and one is not an image."""
     for split, paths in (("train", TRAIN), ("test", TEST)):
         ids = []
         for number, path in enumerate(paths):

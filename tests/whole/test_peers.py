@@ -1,4 +1,4 @@
-"""Other detectors beside ours: examples, levels, rows."""
+"""Comparison with other detectors: examples, levels, rows."""
 
 import importlib
 import json

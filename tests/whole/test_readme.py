@@ -1,4 +1,4 @@
-"""The pages' tables are those their tool writes, and what they name is there."""
+"""The pages' tables are up to date, and everything that the pages name exists."""
 
 import json
 import re

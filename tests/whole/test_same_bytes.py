@@ -1,4 +1,4 @@
-"""The same detector, byte by byte, whatever the processes, threads and order of the work."""
+"""The detector is the same, byte for byte, for any processes, threads and order of work."""
 
 import os
 

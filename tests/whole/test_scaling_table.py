@@ -1,4 +1,4 @@
-"""The model of cost: what is shared out, what one process does, what does not grow."""
+"""The model of cost: distributed work, work of one process, and constant work."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The detector that comes with the package, as a newcomer meets it."""
+"""The detector that comes with the package, as a new user runs it."""
 
 import sys
 import tomllib

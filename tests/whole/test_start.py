@@ -1,4 +1,4 @@
-"""A training that starts from another one's detector, by the commands, on a drawn data set."""
+"""A training that starts from another detector, by the commands, on synthetic data."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What is named of an image, against slow twins."""
+"""Classes predicted for an image, against slow twins."""
 
 import numpy as np
 import pytest

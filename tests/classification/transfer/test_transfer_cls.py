@@ -1,4 +1,4 @@
-"""The tool, on drawn images."""
+"""The tool on synthetic images."""
 
 import csv
 import shutil

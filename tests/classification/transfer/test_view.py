@@ -1,4 +1,4 @@
-"""What a fixed network sees of an image."""
+"""Views of an image for a fixed network."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The stage of windows: made once, images that cannot be read fall out, others' windows seen to."""
+"""The stage of windows: made once, unreadable images left out, imported windows checked."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which split a folder tells, which image a label file or a name is of."""
+"""The split of a folder, and the image that a label file or a name belongs to."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What annotated images hold: counts, copies, objects that no window reaches, a sample of all."""
+"""Statistics of annotated images: counts, copies, objects too small for windows, a sample."""
 
 from pathlib import Path
 

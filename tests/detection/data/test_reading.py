@@ -1,4 +1,4 @@
-"""One call for every format: the same records, one line that says what was found, the splits."""
+"""One function for every format: the same records, one log line of what was found, splits."""
 
 import logging
 from pathlib import Path
@@ -187,7 +187,7 @@ def test_names_that_clash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", WRITERS)
 def test_the_repairs_of_boxes_are_shared(form: str, tmp_path: Path) -> None:
-    """What is wrong with a box is mended whatever format it stands in."""
+    """Faulty boxes are repaired in every format."""
     (one,) = draw(2)[:1]
     height, width = one.size
     wrong = [("ball", [width - 4, 2, width + 2, 10]), ("leaf", [3, 8, 9, height + 4])]

@@ -1,4 +1,4 @@
-"""The splits of any format: by folders, by lists, by content; which a run keeps."""
+"""The splits of any format: by folders, by lists, by content; and the lists stored in a run."""
 
 import logging
 from pathlib import Path

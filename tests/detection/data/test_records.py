@@ -1,4 +1,4 @@
-"""Records of images, and of their mirror images."""
+"""Records of images, and of mirrored images."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A split by content: a fifth, the same every time, no image on both sides, classes on both."""
+"""A split by content: a fifth, deterministic, no image in both parts, every class in both."""
 
 from pathlib import Path
 

@@ -138,7 +138,7 @@ def test_classes_that_differ_by_case(
 
 
 def test_no_object_at_all(write: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
-    """Not VOC's 20 classes, which nobody named."""
+    """Without objects there are no classes: VOC's 20 are not assumed."""
     root = write(b="", a="")
     with pytest.raises(ValueError, match=r"no object in the 2 annotation .* look at .*b\.xml"):
         read_voc(root, "train")

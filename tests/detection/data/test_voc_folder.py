@@ -1,4 +1,4 @@
-"""Where data lies, what its lists name, and remedies that fit the cause."""
+"""VOC folders: finding data, reading lists, and hints that fit the cause."""
 
 from collections.abc import Callable
 from functools import partial

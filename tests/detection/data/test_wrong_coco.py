@@ -1,4 +1,4 @@
-"""Every wrong JSON of COCO gets its sentence; what may be written in several ways is read."""
+"""Every invalid COCO JSON gives a clear error; every valid variant is read."""
 
 import json
 import logging

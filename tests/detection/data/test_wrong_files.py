@@ -1,4 +1,4 @@
-"""Every wrong file gets its sentence, which names it and says what helps."""
+"""Every invalid file gives an error that names it and has a remedy."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The averages of a curve of recall and precision, where recalls are tenths."""
+"""Average precisions of curves whose recalls are tenths."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""pycocotools as a second opinion: equal where the rules agree, near where they do not."""
+"""pycocotools as an independent check: equal if the rules agree, close otherwise."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Result files: exact round trips, order kept, and bad files said by name and line."""
+"""Result files: exact round trips, order kept, and errors that name file and line."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two detectors compared: APs of images drawn, beside drawing them one by one; verdicts."""
+"""Comparison of two detectors: APs of drawn images against a slow twin, and verdicts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Drawings: the files are there, of the right kind, and what is drawn is where it should be."""
+"""Drawings: the files exist, have the right format, and boxes are at the right places."""
 
 import subprocess
 import sys
@@ -105,7 +105,7 @@ def test_twenty_classes_have_twenty_colours():
 
 @pytest.fixture
 def fresh_fonts():
-    """Fonts are looked for, and warned of, anew."""
+    """Forget cached fonts, so that they are searched and warned about again."""
     caches = (fonts.fonts_of, fonts._font_with, fonts._system_fonts)
     for each in caches:
         each.cache_clear()

@@ -1,4 +1,4 @@
-"""Kinds of error and what mending them gains, beside their slow twin."""
+"""Kinds of error and the gain from correcting them, against a slow twin."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Curves as PNGs."""
+"""Curves as PNG files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Probabilities against what came true."""
+"""Probabilities against shares of correct detections."""
 
 import numpy as np
 import pytest

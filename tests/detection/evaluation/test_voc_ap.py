@@ -1,4 +1,4 @@
-"""The VOC metric against the devkit's own answers, and against the rule written out slowly."""
+"""The VOC metric against the devkit's results, and against a slow twin of the rule."""
 
 import math
 from dataclasses import replace

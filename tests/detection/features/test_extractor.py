@@ -1,4 +1,4 @@
-"""The extractor: maps of an image at its scales, in float32 and bfloat16, and what it refuses."""
+"""The extractor: maps of an image at all scales, in float32 and bfloat16, and errors."""
 
 import copy
 import json

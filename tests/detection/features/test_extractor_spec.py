@@ -1,4 +1,4 @@
-"""What other processes make an extractor of: the same extractor, and little to send."""
+"""The description from which other processes build the same extractor; it is small."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Kept maps: the bits that were computed, within the limit, and never a broken one."""
+"""Stored maps: the computed bits, within the limit, and never a damaged map."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The detector as a user has it, given images and windows: its scores, boxes and layers."""
+"""The detector's scores, boxes and layers for given images and windows."""
 
 import re
 from dataclasses import replace

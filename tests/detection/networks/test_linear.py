@@ -1,4 +1,4 @@
-"""The product of fc layers: PyTorch's own, whichever library makes it."""
+"""The product of fc layers equals PyTorch's, whichever library computes it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Convolutions by NNPACK: the sums of a direct convolution, where it is asked at all."""
+"""Convolutions by NNPACK equal direct convolutions, and are used only where faster."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Channels reduced by PCA: both parts of scikit-learn's directions, and the share they hold."""
+"""Channels reduced by PCA: both parts of scikit-learn's directions, and their variance."""
 
 import numpy as np
 import pytest

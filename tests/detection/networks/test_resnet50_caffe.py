@@ -1,4 +1,4 @@
-"""ResNet-50 with Caffe's strides, and its weights out of a package of TensorFlow.js."""
+"""ResNet-50 with Caffe's strides, and its weights from a package of TensorFlow.js."""
 
 import io
 import json

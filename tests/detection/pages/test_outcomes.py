@@ -1,4 +1,4 @@
-"""What a page counts at a threshold, beside counting one by one."""
+"""A page's counts at a threshold, against counting one by one."""
 
 import base64
 from collections import Counter

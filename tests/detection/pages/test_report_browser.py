@@ -1,4 +1,4 @@
-"""The pages of a test and of two compared, in a real browser."""
+"""The pages of a test and of a comparison in a real browser."""
 
 from collections import Counter
 from dataclasses import replace

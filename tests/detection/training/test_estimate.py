@@ -1,4 +1,4 @@
-"""The time of a training, told by a few of its images."""
+"""The estimated time of a training, from a few of its images."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a training starts from: ImageNet's network, or a trained detector's."""
+"""A training starts from ImageNet's network or from a trained detector's."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Chips: every place that holds the box, and nothing else."""
+"""Chips: every position that contains the box, and no other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A step of descent: its rate, its arithmetic, and a loss that is not finite."""
+"""A step of gradient descent: its rate, its arithmetic, and a loss that is not finite."""
 
 import copy
 from dataclasses import replace
@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite(train):
 
 
 def test_a_last_step_that_diverges(train, monkeypatch):
-    """No loss tells what the last step did."""
+    """The loss does not show the effect of the last step."""
 
     def away(descent, step, batch):
         descent.network.head.fc7.weight.data[0, 0] = torch.nan

@@ -1,4 +1,4 @@
-"""The stage of fine-tuning: its two phases and their keys, and that a kill changes no byte."""
+"""The stage of fine-tuning: its two phases and their keys; a kill changes no byte."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Images in other light: brightness, contrast and saturation, one after the other."""
+"""Random brightness, contrast and saturation of images, in this order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The learning curve: by hand, pooled once where convolutions stay, anew where they are trained."""
+"""The learning curve: pooled once, or again at each point if convolutions are trained."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Keeping freed memory changes no number and ends with the block."""
+"""Keeping freed memory changes no number, and ends with the block."""
 
 from types import SimpleNamespace
 

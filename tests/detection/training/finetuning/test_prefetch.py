@@ -1,4 +1,4 @@
-"""Batches read ahead, by a thread or by processes: the same ones, in order, and nobody left."""
+"""Batches prefetched by a thread or processes: the same, in order; no process is left."""
 
 import multiprocessing
 import os
@@ -108,7 +108,7 @@ def test_readers_end_with_a_killed_training(tmp_path):
 
 
 def is_alive(process):
-    """Whether there is such a process, and not just a dead one that nobody waited for."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:

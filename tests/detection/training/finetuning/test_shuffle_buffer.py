@@ -1,4 +1,4 @@
-"""The pool of pooled windows: what a batch is drawn from, and that only its step decides it."""
+"""The buffer of pooled windows: a batch depends only on its step."""
 
 from dataclasses import replace
 

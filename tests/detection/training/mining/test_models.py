@@ -1,4 +1,4 @@
-"""Which windows the SVMs of one moment find hard."""
+"""The windows that given SVMs find hard."""
 
 import numpy as np
 import pytest
