@@ -40,7 +40,7 @@ def results_of(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path} is not JSON ({error}); let the tool that made it write it anew"
+            f"{path} is not JSON ({error}); write it again with the tool that made it"
         ) from error
 
 

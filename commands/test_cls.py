@@ -197,7 +197,7 @@ def root_of(run: ClassifierRun, named: str | None) -> str:
     root = named or own_root(run)
     if root is None:
         raise FileNotFoundError(
-            f"{run.folder / 'config.yaml'} does not tell where the images are; name --data.root"
+            f"{run.folder / 'config.yaml'} does not say where the images are; name --data.root"
         )
     return root
 

@@ -165,12 +165,12 @@ def _entry(path: str | Path, metadata: Mapping[str, str] | None, key: str | None
     if not isinstance(entry, dict) or not {"key", "facts", "digest"} <= entry.keys():
         raise DamagedArtefact(
             f"{path} is from another version or program; delete it and run the same command again "
-            "to make it anew"
+            "to make a new one"
         )
     if key is not None and entry["key"] != key:
         raise DamagedArtefact(
             f"{path} has another key ({entry['key']}, expected {key}); delete it and run the same "
-            "command again to make it anew"
+            "command again to make a new one"
         )
     return entry
 
@@ -191,7 +191,8 @@ def _damage_named(path: str | Path) -> Iterator[None]:
         raise
     except (SafetensorError, IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtefact(
-            f"{path} is damaged ({error}); delete it and run the same command again to make it anew"
+            f"{path} is damaged ({error}); delete it and run the same command again to make a new "
+            "one"
         ) from error
     except OSError as error:
         raise unread(path, error) from error

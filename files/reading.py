@@ -9,10 +9,10 @@ from typing import TypeGuard
 REMEDIES = {
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
-    errno.ESTALE: "see that its network file system is there",
-    errno.ENOTCONN: "see that its network file system is there",
-    errno.ETIMEDOUT: "see that its network file system is there",
-    errno.EIO: "look at its disk",
+    errno.ESTALE: "check its network file system",
+    errno.ENOTCONN: "check its network file system",
+    errno.ETIMEDOUT: "check its network file system",
+    errno.EIO: "check its disk",
 }
 
 
@@ -23,9 +23,9 @@ def not_given(error: Exception) -> TypeGuard[OSError]:
 
 def unread(path: str | Path, error: OSError) -> OSError:
     """The error for a file that the system failed to read; it says to keep the file."""
-    remedy = REMEDIES.get(error.errno or 0, "look at its disk and folder")
+    remedy = REMEDIES.get(error.errno or 0, "check its disk and folder")
     return OSError(
-        f"{path} could not be read ({error.strerror or error}), which need not be its fault: "
+        f"{path} could not be read ({error.strerror or error}), but the file may be fine: "
         f"keep it, {remedy} and run the same command again"
     )
 

@@ -73,7 +73,7 @@ def path_in_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "look at its disk and folder")
+        remedy = REMEDIES.get(error.errno or 0, "check its disk and folder")
         raise OSError(
             f"{path} cannot be written ({error.strerror or error}); {remedy} and run the same "
             "command again: finished work is kept"

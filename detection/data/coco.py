@@ -83,7 +83,7 @@ def read_coco(folder: DataFolder) -> Source:
                 f"{said}; add the file of the labels, or take the scores out to learn from "
                 "detections"
             )
-        logger.warning("%s; passed over", said)
+        logger.warning("%s; ignored", said)
     splits: dict[Path, str] = {}
     source = Source(folder, f"{NAME} ({', '.join(map(str, files))})", splits=splits)
     for path in files:

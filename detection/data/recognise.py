@@ -107,7 +107,7 @@ def _nothing_there(folder: DataFolder) -> str:
     else:
         said = f"data folder {root} has Annotations, but no XML in it"
     if folder.images:
-        said += f". The images below it ({len(folder.images)}) have no labels that are read"
+        said += f". The images below it ({len(folder.images)}) have no labels in a known format"
     return (
         f"{said}. Read are VOC's layout, XML beside images or in a folder of its own, COCO's JSON, "
         "YOLO (data.yaml or classes.txt) and CSV with the columns filename, class, xmin, ymin, "

@@ -181,7 +181,7 @@ def read_list(folder: Path, split: str, labelled: Mapping[str, Labelled]) -> lis
         if image_id not in labelled:
             raise ValueError(
                 f"{where} names '{image_id}', which is not among the {len(labelled)} labelled "
-                "images of the data; remove it, or delete the lists to have them made again"
+                "images of the data; remove it, or delete the lists to have new ones made"
             )
         if image_id in found:
             raise ValueError(f"{where} names '{image_id}' a second time")

@@ -31,7 +31,7 @@ def find_voc_folder(root: str | Path) -> Path:
         )
     if not root.is_dir():
         where = f" (it would be {root.absolute()}: {RELATIVE})" if not root.is_absolute() else ""
-        raise FileNotFoundError(f"data folder {root} is not there{where}; {GET_DATA}")
+        raise FileNotFoundError(f"data folder {root} does not exist{where}; {GET_DATA}")
     inner = sorted(path.parent for path in root.glob("*/Annotations"))
     raise FileNotFoundError(
         f"data folder {root} ({root.absolute()}) holds neither Annotations nor VOC2007; name by "
@@ -103,7 +103,7 @@ def helps_annotation(folder: Path, image_id: str, listed: Path) -> str:
     path = annotation_path(folder, image_id)
     for near in path.parent.iterdir() if path.parent.is_dir() else ():
         if folded(near.name) == folded(path.name):
-            return f"there is '{near.name}', written otherwise: rename it"
+            return f"there is '{near.name}', spelled differently: rename it"
     return (
         f"annotate the image (one without objects has a file without <object>) or take "
         f"'{image_id}' out of {listed}"

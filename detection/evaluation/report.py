@@ -174,7 +174,7 @@ def _rows_of(path: Path, columns: list[str]) -> list[dict[str, str]]:
     if names not in (None, columns):
         raise ValueError(f"{path} has the columns {names}, expected {columns}")
     if any(None in (*row, *row.values()) for row in rows):
-        raise ValueError(f"{path} has rows of more or fewer fields than its header; mend them")
+        raise ValueError(f"{path} has rows of more or fewer fields than its header; correct them")
     return rows
 
 

@@ -64,7 +64,7 @@ class MapStore:
         except FileNotFoundError:
             pass
         except DamagedArtefact as error:
-            logger.warning("%s; it is made anew", error)
+            logger.warning("%s; it is computed again", error)
         map = compute()
         arrays = _packed(map.cpu())
         if self._has_room(path.parent, sum(array.nbytes for array in arrays.values())):

@@ -31,10 +31,10 @@ MOST_CURVES = 60
 MOST_CONFUSED = 30
 KINDS = {
     Kind.PLACE: ("badly placed", "overlaps an object of its class by less than half (0.1 to 0.5)"),
-    Kind.CLASS: ("wrong class", "lies well on an object of another class"),
+    Kind.CLASS: ("wrong class", "overlaps an object of another class well"),
     Kind.BOTH: ("wrong class, badly placed", "overlaps an object of another class by 0.1 to 0.5"),
-    Kind.DUPLICATE: ("duplicate", "lies on an object that a surer detection has found"),
-    Kind.BACKGROUND: ("background", "lies on no object"),
+    Kind.DUPLICATE: ("duplicate", "on an object that a detection with a higher score has found"),
+    Kind.BACKGROUND: ("background", "on no object"),
 }
 MISSED = ("missed", "an object without a detection; for the gain, without a wrong one on it either")
 

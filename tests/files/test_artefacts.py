@@ -241,9 +241,9 @@ def test_what_was_there_stays_when_writing_fails(path):
     ("number", "remedy"),
     [
         (errno.EMFILE, r"allow more open files \(ulimit -n\)"),
-        (errno.EIO, "look at its disk"),
-        (errno.ESTALE, "see that its network file system is there"),
-        (errno.ENOMEM, "look at its disk and folder"),
+        (errno.EIO, "check its disk"),
+        (errno.ESTALE, "check its network file system"),
+        (errno.ENOMEM, "check its disk and folder"),
     ],
 )
 def test_what_the_system_did_not_give_is_not_called_damaged(path, monkeypatch, number, remedy):

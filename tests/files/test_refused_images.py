@@ -154,6 +154,6 @@ def test_a_disk_that_fails_in_the_middle_of_an_image(tmp_path, monkeypatch):
         return load(image)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fails_once)
-    with pytest.raises(OSError, match=r"a\.png could not be read .*: keep it, look at its disk"):
+    with pytest.raises(OSError, match=r"a\.png could not be read .*: keep it, check its disk"):
         read_image(path)
     assert read_image(path).shape == (4, 4, 3)

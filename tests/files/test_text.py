@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 def test_an_error_of_the_disk_names_the_file(path: Path, read: Callable[[Path], object]) -> None:
     """In the middle of a file Python does not: here where nothing of a process's memory lies."""
     path.symlink_to("/proc/self/mem")
-    said = rf"{path} could not be read \(Input/output error\), .*: keep it, look at its disk"
+    said = rf"{path} could not be read \(Input/output error\), .*: keep it, check its disk"
     with pytest.raises(OSError, match=said):
         read(path)
     path.unlink()

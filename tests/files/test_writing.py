@@ -106,7 +106,7 @@ def test_the_remedy_fits_the_cause(tmp_path):
         (errno.EDQUOT, "make room within your quota"),
         (errno.EROFS, "a disk that can be written to"),
         (errno.EACCES, "allow writing there"),
-        (errno.EIO, "look at its disk and folder"),
+        (errno.EIO, "check its disk and folder"),
     ],
 )
 def test_remedies(number, remedy):

@@ -80,7 +80,7 @@ def test_an_image_that_the_disk_does_not_give_does_not_stop_the_others(
     assert done.status == 3
     assert searched(done) == {str(images / "square.png")}
     assert f"skipped {images / 'a.png'}: could not be read (Input/output error)" in done.err
-    assert "keep it, look at its disk" in done.err
+    assert "keep it, check its disk" in done.err
 
 
 def test_an_image_that_ends_early_is_searched(tool, detector, square, tmp_path):

@@ -117,7 +117,7 @@ def test_images_without_labels(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist; .*get_data\.py voc07"):
         read_dataset(Data(str(tmp_path / "no")), "train")
     write(tmp_path / "labels.json", "{}")
     with pytest.raises(FileNotFoundError, match=r"labels\.json is a file; give the folder of"):

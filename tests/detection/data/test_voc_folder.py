@@ -38,11 +38,11 @@ def test_download_is_offered_where_the_folder_is_missing(
     with pytest.raises(FileNotFoundError) as caught:
         find_voc_folder("no/data")
     message = str(caught.value)
-    assert "data folder no/data is not there" in message
+    assert "data folder no/data does not exist" in message
     assert str(tmp_path / "no/data") in message
     assert "is of the working directory" in message
     assert "get_data.py voc07" in message
-    with pytest.raises(FileNotFoundError, match=r"is not there; .*get_data\.py voc07"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist; .*get_data\.py voc07"):
         find_voc_folder(tmp_path / "no")
     root = add_images(tmp_path / "export/mine", a=object_xml())
     with pytest.raises(FileNotFoundError, match=r"holds neither Annotations nor .*--data\.root"):
@@ -157,7 +157,7 @@ def test_missing_split(write: Callable[..., Path]) -> None:
         ("my photo 1", "my photo", "write 'my photo', without '1'"),
         ("day\\p1", "day/p1", "write it as 'day/p1'"),
         ("JPEGImages/p1.jpg", "p1", "write it as 'p1'"),
-        ("p1", "P1", "there is 'P1.xml', written otherwise: rename it"),
+        ("p1", "P1", "there is 'P1.xml', spelled differently: rename it"),
         ("caf\u00e9", "cafe\u0301", "written otherwise: rename it"),
         ("p1", "p2", "take 'p1' out of"),
         ("p1.rf.2", "p1", "take 'p1.rf.2' out of"),  # nothing is cut from an id
