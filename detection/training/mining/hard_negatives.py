@@ -5,6 +5,10 @@ From each image, a class takes the negative windows that score above -1.0001. On
 dropped. A class without a model takes all negatives of the image and is fitted at once, as the
 released code does on its first image.
 
+The released code holds any number of negatives. Here a class keeps its ``max_negatives`` hardest
+ones, and once it had to drop others, it takes only windows that score above the lowest kept one.
+Otherwise a class whose SVM finds most windows hard would be refitted after every image.
+
 Each image is visited once, so no window is held twice.
 """
 
@@ -22,7 +26,7 @@ from detection.training.mining.models import Model
 from detection.training.mining.negative_cache import NegativeCache
 
 # Part of an artefact's key: raise it when the same inputs would give other SVMs.
-VERSION = 4
+VERSION = 5
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,8 @@ class HardNegativeMiner:
         classes: names of the K classes.
         dimension: length D of the features.
         loss: loss that every SVM minimises.
-        threshold: a negative is hard if it scores above this (strict).
+        threshold: a negative is hard if it scores above this (strict), and above the lowest score
+            kept where ``max_negatives`` made the class drop others.
         evict_below: after a refit, negatives that score below this are dropped (strict).
         refit_every: a class with more new negatives than this is refitted (strict).
         max_negatives: most negatives of a class after a refit: the highest scores, on ties the
@@ -97,7 +102,7 @@ class HardNegativeMiner:
         self._cache = NegativeCache(self.dimension)
         self._coef = np.zeros((count, self.dimension), np.float32)
         self._intercept = np.zeros(count, np.float32)
-        self._fitted = np.zeros(count, np.bool_)
+        self._thresholds = np.full(count, -np.inf, np.float32)
         self._new = np.zeros(count, np.int64)
         self._visited: set[int] = set()
         self._settings = self._digest()
@@ -131,12 +136,12 @@ class HardNegativeMiner:
         self._visited.add(image_index)
         self._cache.add(features, taken)
         self._new += taken.sum(axis=0)
-        enough = np.where(self._fitted, self.refit_every, 0)
+        enough = np.where(np.isfinite(self._thresholds), self.refit_every, 0)
         self._refit(np.flatnonzero(self._new > enough).tolist())
 
     def model(self) -> Model:
         """A copy of the current SVMs; later refits do not change it."""
-        return Model(self._coef.copy(), self._intercept.copy(), self._fitted.copy(), self.threshold)
+        return Model(self._coef.copy(), self._intercept.copy(), self._thresholds.copy())
 
     def finish(self) -> ClassSVMs:
         """Refit every class that has new negatives; returns the SVMs.
@@ -145,8 +150,8 @@ class HardNegativeMiner:
             ValueError: a class found no negative in any image.
         """
         self._refit(np.flatnonzero(self._new > 0).tolist())
-        if not self._fitted.all():
-            name = self.classes[int(np.flatnonzero(~self._fitted)[0])]
+        if not np.isfinite(self._thresholds).all():
+            name = self.classes[int(self._thresholds.argmin())]
             raise ValueError(
                 f"class '{name}' found no negative window in {len(self._visited)} images, "
                 f"so no SVM can be trained for it; add images with more windows"
@@ -164,19 +169,20 @@ class HardNegativeMiner:
             )
             self._coef[label] = svm.weights
             self._intercept[label] = svm.bias
-            self._fitted[label] = True
-            kept = self._kept(svm.negative_scores)
+            kept, self._thresholds[label] = self._kept(svm.negative_scores)
             self._cache.keep(label, kept)
             self._report(label, svm, kept)
             self._new[label] = 0
         if labels:
             self._cache.compact()
 
-    def _kept(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def _kept(self, scores: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
+        """Which negatives are kept, and the score above which further ones are hard."""
         kept = scores >= self.evict_below
-        if kept.sum() > self.max_negatives:
-            kept[np.argsort(-scores, kind="stable")[self.max_negatives :]] = False
-        return kept
+        if kept.sum() <= self.max_negatives:
+            return kept, self.threshold
+        kept[np.argsort(-scores, kind="stable")[self.max_negatives :]] = False
+        return kept, max(self.threshold, scores[kept].min())
 
     def _report(self, label: int, svm: LinearSVM, kept: NDArray[np.bool_]) -> None:
         easy = int((svm.negative_scores < self.evict_below).sum())
@@ -215,7 +221,7 @@ class HardNegativeMiner:
             **self._cache.state(),
             "coef": self._coef.copy(),
             "intercept": self._intercept.copy(),
-            "fitted": self._fitted.copy(),
+            "thresholds": self._thresholds.copy(),
             "new": self._new.copy(),
             "visited": np.array(sorted(self._visited), dtype=np.int64),
             "settings": self._settings,
@@ -236,7 +242,7 @@ class HardNegativeMiner:
         self._cache.load(state)
         self._coef = state["coef"].copy()
         self._intercept = state["intercept"].copy()
-        self._fitted = state["fitted"].copy()
+        self._thresholds = state["thresholds"].copy()
         self._new = state["new"].copy()
         self._visited = set(state["visited"].tolist())
         return self

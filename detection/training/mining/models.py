@@ -25,14 +25,13 @@ class Model:
     Attributes:
         weights: ``(K, D)`` weights of the SVMs.
         bias: ``(K,)`` their intercepts.
-        fitted: ``(K,)`` bool; for a class without an SVM every window is hard.
-        threshold: a window is hard if it scores above this (strict).
+        thresholds: ``(K,)`` a window is hard for a class if it scores above this (strict); -inf
+            for a class without an SVM, for which every window is hard.
     """
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
-    fitted: NDArray[np.bool_]
-    threshold: float
+    thresholds: NDArray[np.float32]
 
     def hard(self, features: NDArray) -> NDArray[np.bool_]:
         """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``.
@@ -43,7 +42,7 @@ class Model:
         scores = linear_scores(features, self.weights, self.bias)
         if not np.isfinite(scores).all():
             raise ValueError("features are not finite")
-        return (scores > self.threshold) | ~self.fitted
+        return np.asarray(scores > self.thresholds)
 
 
 class ModelsFile(NamedTuple):
@@ -56,7 +55,7 @@ class ModelsFile(NamedTuple):
     def write(cls, path: Path, models: Mapping[str, Model]) -> "ModelsFile":
         """The file, written."""
         arrays = {
-            f"{layer}.{name}": np.asarray(value)
+            f"{layer}.{name}": value
             for layer, model in models.items()
             for name, value in vars(model).items()
         }
@@ -75,10 +74,7 @@ class ModelsFile(NamedTuple):
             layer: strip_prefix(arrays, f"{layer}.")
             for layer in dict.fromkeys(name.split(".")[0] for name in arrays)
         }
-        return {
-            layer: Model(each["weights"], each["bias"], each["fitted"], float(each["threshold"]))
-            for layer, each in named.items()
-        }
+        return {layer: Model(**each) for layer, each in named.items()}
 
 
 @lru_cache(maxsize=1)

@@ -48,7 +48,7 @@ def collected() -> tuple[list[dict[str, Any]], Callable[..., None]]:
 
 
 class SlowMiner:
-    """The released procedure with lists: a class, its cache, and nothing shared."""
+    """The released procedure with lists, for caches with a bound: a class, and nothing shared."""
 
     def __init__(self, refit_every: int, max_negatives: int, threshold: float, evict: float):
         self.limits = refit_every, max_negatives, threshold, evict
@@ -56,6 +56,7 @@ class SlowMiner:
 
     def run(self, positives: list[NDArray], images: Sequence[Image]) -> tuple[NDArray, NDArray]:
         refit_every, _, threshold, _ = self.limits
+        self.least = [threshold for _ in positives]
         self.positives = positives
         self.w = [np.zeros(DIMENSION, np.float32) for _ in positives]
         self.b = [np.float32(0) for _ in positives]
@@ -67,7 +68,7 @@ class SlowMiner:
             for k in range(len(positives)):
                 for row, is_negative in zip(features, negative[:, k], strict=True):
                     if is_negative and (
-                        not seen[k] or np.float32(row) @ self.w[k] + self.b[k] > threshold
+                        not seen[k] or np.float32(row) @ self.w[k] + self.b[k] > self.least[k]
                     ):
                         self.cache[k].append(row)
                         self.new[k] += 1
@@ -82,13 +83,15 @@ class SlowMiner:
         return np.stack(self.w), np.array(self.b)
 
     def refit(self, number: int, k: int) -> None:
-        _, max_negatives, _, evict = self.limits
+        _, max_negatives, threshold, evict = self.limits
         svm = fit_svm(self.positives[k], np.stack(self.cache[k]))
         self.w[k], self.b[k] = svm.weights.astype(np.float32), np.float32(svm.bias)
         self.refits.append((number, k, len(self.cache[k]), self.new[k]))
         pairs = [(s, i) for i, s in enumerate(svm.negative_scores) if not s < evict]
         hardest = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:max_negatives]
         self.cache[k] = [self.cache[k][i] for i in sorted(i for _, i in hardest)]
+        cut = len(hardest) < len(pairs)
+        self.least[k] = max(threshold, hardest[-1][0]) if cut else threshold
         self.new[k] = 0
 
 
@@ -172,17 +175,28 @@ def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
             miner = new_miner().start(positives).load_state(miner.state())
 
 
+def test_a_full_cache_takes_only_what_is_harder_than_its_easiest() -> None:
+    """Otherwise weak features, to which most windows are hard, mean a refit after every image."""
+    rng = np.random.default_rng(0)
+    images = [(rng.random((30, 2)).astype(np.float16), np.ones((30, 1), bool)) for _ in range(20)]
+    events, on_refit = collected()
+    miner = HardNegativeMiner(("cat",), 2, refit_every=20, max_negatives=30, on_refit=on_refit)
+    mine(miner, [rng.random((4, 2)).astype(np.float16)], images)
+    assert events[0]["negatives"] == 30  # the first image fills the cache
+    assert all(event["over_bound"] > 0 for event in events[1:])
+    assert len(events) < 10, "a refit after nearly every image"
+
+
 def test_a_model_is_a_snapshot() -> None:
     positives, images = draw(0)
     miner = HardNegativeMiner(CLASSES, DIMENSION, refit_every=5).start(positives)
     before = miner.model()
-    assert before.threshold == -1.0001
-    assert not before.fitted.any()
+    assert (before.thresholds == -np.inf).all()
     assert before.hard(images[0][0]).all()
     miner.add_image(0, *images[0])
     first = miner.model()
-    assert first.fitted.all()
-    assert not before.fitted.any()
+    assert (first.thresholds == np.float32(-1.0001)).all()
+    assert (before.thresholds == -np.inf).all()
     assert not before.weights.any()
     kept = first.weights.copy(), first.bias.copy()
     for number, image in enumerate(images[1:], start=1):

@@ -62,8 +62,7 @@ def slow_hard(features, record, proposals, models, negative_iou, difficult=False
         for layer, model in models.items():
             row = features(pooled, [layer])[layer][0]
             hard = [
-                is_negative
-                and (not model.fitted[k] or row @ model.weights[k] + model.bias[k] > -1.0001)
+                is_negative and row @ model.weights[k] + model.bias[k] > model.thresholds[k]
                 for k, is_negative in enumerate(negative)
             ]
             if any(hard):
@@ -74,7 +73,7 @@ def slow_hard(features, record, proposals, models, negative_iou, difficult=False
 def no_model(length):
     """No class has an SVM yet."""
     return Model(
-        np.zeros((2, length), np.float32), np.zeros(2, np.float32), np.zeros(2, bool), -1.0001
+        np.zeros((2, length), np.float32), np.zeros(2, np.float32), np.full(2, -np.inf, np.float32)
     )
 
 
@@ -82,7 +81,8 @@ def halving_model(rng, rows, fitted):
     """SVMs that find half of the rows hard, each its own."""
     weights = rng.standard_normal((len(fitted), rows.shape[1])).astype(np.float32)
     bias = -1.0 - np.median(rows @ weights.T, axis=0)
-    return Model(weights, bias.astype(np.float32), np.array(fitted), -1.0001)
+    thresholds = np.where(fitted, -1.0001, -np.inf).astype(np.float32)
+    return Model(weights, bias.astype(np.float32), thresholds)
 
 
 @pytest.mark.parametrize("difficult", [False, True])

@@ -10,12 +10,11 @@ def test_hard_rows_by_hand() -> None:
     model = Model(
         np.array([[1, 0], [0, 1], [0, 0]], np.float32),
         np.array([0, -2, -5], np.float32),
-        np.array([True, True, False]),
-        -1.0,
+        np.array([-1, -0.75, -np.inf], np.float32),
     )
     rows = np.array([[0, 1], [-1, 1.5], [-1.5, 0.5]], np.float16)
-    # Scores of cat 0, -1, -1.5 and of dog -1, -0.5, -1.5; at the threshold is not above it. There
-    # is no SVM for sheep yet.
+    # Scores of cat 0, -1, -1.5 and of dog -1, -0.5, -1.5; at the threshold is not above it. Dog has
+    # a higher one, and there is no SVM for sheep yet.
     expected = [[True, False, True], [False, True, True], [False, False, True]]
     assert model.hard(rows).tolist() == expected
     assert model.hard(rows.astype(np.float32)).tolist() == expected
