@@ -251,7 +251,7 @@ class SPPDetector:
         windows: NDArray[np.float32] | None = None,
         score_threshold: float | None = None,
     ) -> Detections:
-        """``detect`` in an array and without the warning, for tools that tell it themselves."""
+        """``detect`` for an array, without the warning about raw scores, which tools log."""
         if windows is None:
             taken, views = side_by_side(lambda: self.proposals(image), lambda: self._views(image))
         else:

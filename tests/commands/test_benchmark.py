@@ -73,12 +73,13 @@ def test_a_file_to_its_boxes(monkeypatch):
     clock, seen = [0.0], []
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
 
-    def detect(path):
+    def search(path):
         clock[0] += {"a": 1.0, "b": 2.0, "c": 9.0}[path] if seen else 100.0
         seen.append(path)
 
+    monkeypatch.setattr(benchmark, "read_image", lambda path: path)
     records = [SimpleNamespace(path=path) for path in "abc"]
-    assert benchmark.end_to_end(SimpleNamespace(detect=detect), records) == 2
+    assert benchmark.end_to_end(SimpleNamespace(search=search), records) == 2
     assert seen == ["a", "a", "b", "c"]
 
 

@@ -158,7 +158,7 @@ def test_missing_split(write: Callable[..., Path]) -> None:
         ("day\\p1", "day/p1", "write it as 'day/p1'"),
         ("JPEGImages/p1.jpg", "p1", "write it as 'p1'"),
         ("p1", "P1", "there is 'P1.xml', spelled differently: rename it"),
-        ("caf\u00e9", "cafe\u0301", "written otherwise: rename it"),
+        ("caf\u00e9", "cafe\u0301", "spelled differently: rename it"),
         ("p1", "p2", "take 'p1' out of"),
         ("p1.rf.2", "p1", "take 'p1.rf.2' out of"),  # nothing is cut from an id
     ],
