@@ -39,6 +39,9 @@ from proposals import Proposals
 
 logger = logging.getLogger("inspect_data")
 
+# Modules of detection.data whose warnings are about images and files, not about a split.
+ABOUT_IMAGES = ("assembly", "coco", "records", "yolo_splits")
+
 NAMED = 3  # examples of a finding
 OWN_IMAGES = Path("configs/own_images.yaml")
 
@@ -140,7 +143,7 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
     given = {name: value for name, value in vars(data).items() if name != "split"}
     config = replace(config, proposals=proposals, data=replace(config.data, **given))
     try:
-        dataset = read_in_silence(config.data)
+        dataset = read_again(config.data)
         logger.info("timing a short training on a few of the images, which takes a minute or more")
         stages = estimate_seconds(config, dataset)
     except (OSError, RuntimeError, ValueError) as error:
@@ -158,13 +161,16 @@ def show_time(data: Split, proposals: Proposals, training: Path, cache: Path) ->
     )
 
 
-def read_in_silence(data: Data) -> Dataset:
-    """The images of a training; the reading of all images has told what is wrong with them."""
-    logging.disable(logging.WARNING)
+def read_again(data: Data) -> Dataset:
+    """The training images, of which only the warnings about the split are new."""
+    already = [logging.getLogger(f"detection.data.{name}") for name in ABOUT_IMAGES]
+    for each in already:
+        each.disabled = True
     try:
         return read_dataset(data, data.train_split)
     finally:
-        logging.disable(logging.NOTSET)
+        for each in already:
+            each.disabled = False
 
 
 def run() -> None:

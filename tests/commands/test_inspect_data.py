@@ -7,8 +7,9 @@ from made_formats import draw, write_xml
 from commands import inspect_data
 from commands.inspect_data import main
 from detection.config import Config
+from detection.data.reading import read_dataset
 from detection.data.records import Dataset
-from detection.settings.data import Split
+from detection.settings.data import Data, Split
 from proposals.methods import Proposals
 from proposals.selective_search import SelectiveSearch
 
@@ -79,6 +80,25 @@ def test_how_long_a_training_takes(
     clipped = [each for each in (*caplog.messages, *said) if "clipped" in each]
     assert len(clipped) == 2  # once a call
     assert all("clipped: 5 in all, first in" in each for each in clipped)
+
+
+def test_the_reading_of_the_split_warns_of_the_split_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawn = draw(2)
+    for each, name in zip(drawn, ("cat", "dog"), strict=True):
+        each.objects[:] = [(name, [-1, 2, 20, 30])]
+    write_xml(tmp_path / "data", drawn)
+    monkeypatch.setattr(inspect_data, "estimate_seconds", lambda config, data: {"SVMs": 60.0})
+    main(Split(str(tmp_path / "data"), "all"), sample=0, sheet=tmp_path / "sheet.png")
+
+    def counted(what: str) -> int:
+        return sum(what in each for each in caplog.messages)
+
+    assert counted("clipped") == 1
+    assert counted("too few images to keep one for the test and all classes") == 1
+    read_dataset(Data(root=str(tmp_path / "data")), "all")
+    assert counted("clipped") == 2  # later readings warn as before
 
 
 def test_refused() -> None:
