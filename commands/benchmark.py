@@ -45,7 +45,7 @@ from detection.machine import environment, peak_memory_mb
 from detection.run import Run
 from detection.settings.data import Split
 from files.images import read_image
-from files.writing import save_text
+from files.writing import refuse_folders, save_text
 from proposals import Proposals
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def main(
         proposals: windows (region proposals).
         out: file for the results.
     """
+    refuse_folders([out])
     records = some_images(data, limit)
     windows, seconds = timed_windows(proposals, records)
     place = Run(Config(device=device)).device

@@ -37,7 +37,7 @@ from detection.events import read_events
 from detection.machine import environment, fixed_threads
 from detection.ranks import joined
 from files.images import read_image
-from files.writing import save_text
+from files.writing import refuse_folders, save_text
 
 
 def main(
@@ -64,6 +64,7 @@ def main(
         raise ValueError(
             f"--epochs must be 2 or more, as the first is reported separately, got {epochs}"
         )
+    refuse_folders([out])
     fixed_threads()
     settings: Config = parse_config(["--config", str(config)], Config)
     settings = replace(

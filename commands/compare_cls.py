@@ -22,6 +22,7 @@ from commands.tested_classifiers import (
 )
 from detection.evaluation.report import put_rows
 from files.names import content_key
+from files.writing import refuse_folders
 
 SAME = ("task", "test", "first", "second", "settings")
 
@@ -34,6 +35,7 @@ def main(first: list[str], second: list[str], csv: str | None = None) -> None:
         second: the same for the other side.
         csv: table to which the row is added.
     """
+    refuse_folders([csv])
     (one, *_), (other, *_) = check_seeds(first), check_seeds(second)
     check_same_images(one, other, second[0])
     found = compare_tests(

@@ -24,7 +24,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.detector_file import Numbers, part_sizes
 from files.image_folders import images_below
 from files.images import read_image
-from files.writing import refuse_inputs
+from files.writing import refuse_folders, refuse_inputs
 from proposals.methods import Proposals
 
 
@@ -53,6 +53,7 @@ def main(
     if images is not None and (not found or limit < 1):
         raise ValueError(f"{images} has {len(found)} images and limit is {limit}; 1 or more needed")
     path = Path(run) / "detector.safetensors" if Path(run).is_dir() else Path(run)
+    refuse_folders([file])
     refuse_inputs([Path(file)], [path])
     whole = SPPDetector.load(path)
     if windows is not None:

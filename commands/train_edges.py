@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from commands.cli import run_tool, with_progress
-from files.writing import file_digest
+from files.writing import file_digest, refuse_folders
 from proposals.edge_network import save_edges
 from proposals.edge_training import read_bsds, read_voc_masks, train_edges
 
@@ -38,6 +38,7 @@ def main(
         seed: seed of weights and crops.
         out: file for the network.
     """
+    refuse_folders([out])
     images = read_voc_masks(voc, split)
     if not images:
         raise ValueError(f"no image of Segmentation/{split}.txt has a mask under {voc}")

@@ -134,10 +134,10 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
 
 
 def refuse_folders(files: Iterable[str | Path | None]) -> None:
-    """See to it, before any work, that files to be written are no folders; None is passed over.
+    """Check, before any work, that no file to be written is a folder; None is ignored.
 
     Raises:
-        ValueError: one is.
+        ValueError: a path is a folder.
     """
     for path in files:
         if path is not None and Path(path).is_dir():
