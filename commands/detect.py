@@ -30,7 +30,7 @@ from commands.result_files import ResultFiles
 from detection.detections import Detections
 from detection.evaluation.drawings import FORMATS, draw_detections
 from detection.evaluation.exports import Found
-from detection.inference.detector import SPPDetector
+from detection.inference.detector import RAW_SCORES, SPPDetector
 from detection.inference.detector_file import SHIPPED, shipped
 from detection.inference.many_images import (
     DetectorSource,
@@ -129,10 +129,7 @@ def loaded(source: DetectorSource) -> SPPDetector:
     """The detector; a warning is logged if its scores are raw."""
     detector = detector_of_process(source)
     if not detector.shows_probabilities:
-        logger.warning(
-            "%s has no calibration: scores are raw, not probabilities; the default threshold is %s",
-            *(source.path, detector.display_threshold),
-        )
+        logger.warning("%s", RAW_SCORES.format(source.path, detector.display_threshold))
     return detector
 
 

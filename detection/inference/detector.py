@@ -40,9 +40,8 @@ BOTH = "fc6+fc7"
 # in ten detections are right (docs/decisions.md).
 DISPLAY_THRESHOLD = -0.7
 DISPLAY_PROBABILITY = 0.5
-RAW_SCORES = (
-    "this detector has no calibration: scores are raw, not probabilities; the default threshold is "
-)
+# The warning about a detector's scores, with its name and ``display_threshold``.
+RAW_SCORES = "{} has no calibration: scores are raw, not probabilities; the default threshold is {}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class SPPDetector:
         detection: which layer scores, suppression and limits.
         trained: facts of the training, for the record: split, images, seed, precision.
         calibration: from scores to probabilities, by layer; empty if no images were held back.
-        told: what users have been warned of.
+        told: warnings that ``detect`` has already given.
     """
 
     classes: tuple[str, ...]
@@ -223,7 +222,7 @@ class SPPDetector:
         windows: NDArray[np.float32] | None = None,
         score_threshold: float | None = None,
     ) -> Detections:
-        """Find objects in an image. A detector whose scores are raw warns of it once.
+        """Find objects in an image; a detector with raw scores gives one warning in all.
 
         Args:
             image: RGB uint8 ``(H, W, 3)``, an image of Pillow, or the path of an image.
@@ -242,7 +241,8 @@ class SPPDetector:
         """
         if not (self.shows_probabilities or self.told):
             self.told.add(RAW_SCORES)
-            warnings.warn(f"{RAW_SCORES}{self.display_threshold}", stacklevel=2)
+            said = RAW_SCORES.format("this detector", self.display_threshold)
+            warnings.warn(said, stacklevel=2)
         return self.search(given_image(image), windows, score_threshold)
 
     def search(
