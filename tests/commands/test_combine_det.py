@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,21 +39,9 @@ def voc(tmp_path):
 
 
 @pytest.fixture
-def tool(voc, monkeypatch, capsys):
-    """Calls the tool in this process, on the split 'mine'; its exit status, stdout and stderr."""
-
-    def call(*words):
-        words = ["--data.root", voc, "--data.split", "mine", *words]
-        monkeypatch.setattr(sys, "argv", ["combine_det.py", *map(str, words)])
-        status = 0
-        try:
-            combine_det.run()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
-        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
-
-    return call
+def tool(voc, called):
+    """Calls the tool on the split 'mine'."""
+    return partial(called, combine_det.run, "--data.root", voc, "--data.split", "mine")
 
 
 def make_run(folder, found, classes=("cat", "dog"), scales=5, layer="fc7", name="fc7+bb"):

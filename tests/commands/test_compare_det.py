@@ -1,8 +1,7 @@
 """compare_det on tests made by hand."""
 
 import json
-import sys
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -52,20 +51,8 @@ def left_by(folder, root, finds, **changes):
 
 
 @pytest.fixture
-def tool(monkeypatch, capsys):
-    """Calls the tool in this process; its exit status, stdout and stderr."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["compare_det.py", *map(str, words)])
-        status = 0
-        try:
-            compare_det.run()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
-        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
-
-    return call
+def tool(called):
+    return partial(called, compare_det.run)
 
 
 def test_a_detector_that_finds_more(tool, tmp_path, root):

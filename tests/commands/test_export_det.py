@@ -1,5 +1,4 @@
 import re
-import sys
 
 import pytest
 from made_detector import CLASSES, made_detector, made_image
@@ -20,16 +19,10 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def tool(monkeypatch, capsys):
+def tool(called):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["export_det.py", *map(str, words)])
-        status = 0
-        try:
-            export_det.run()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
+        done = called(export_det.run, *words)
+        return done.status, done.out, done.err
 
     return call
 

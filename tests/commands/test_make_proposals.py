@@ -1,6 +1,5 @@
 import csv
 import logging
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,21 +41,14 @@ def tree(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, caplog):
-    """Calls the tool in this process; gives its exit status, stdout and stderr with the log."""
+def run(called, caplog):
+    """Calls the tool on the split 'train'; ``err`` has the log too."""
     caplog.set_level(logging.INFO)
 
     def call(tree, *flags):
-        words = ["make_proposals.py", "--data.root", tree, "--data.split", "train", *flags]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
-        caplog.clear()
-        status = 0
-        try:
-            make_proposals.run()
-        except SystemExit as error:
-            status = error.code
-        printed = capsys.readouterr()
-        return SimpleNamespace(status=status, out=printed.out, err=printed.err + caplog.text)
+        words = ["--data.root", tree, "--data.split", "train", *flags]
+        done = called(make_proposals.run, *words)
+        return SimpleNamespace(status=done.status, out=done.out, err=done.err + done.log)
 
     return call
 

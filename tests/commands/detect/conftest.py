@@ -1,7 +1,6 @@
 """A detector that calls every window a thing, images for it, and the command."""
 
 import logging
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,21 +55,14 @@ def images(tmp_path, square):
 
 
 @pytest.fixture
-def tool(monkeypatch, capsys, caplog):
-    """Calls the tool in this process; its exit status, lines of stdout, stderr with the log."""
+def tool(called, caplog):
+    """Calls the tool; its exit status, lines of stdout, stderr with the log."""
     caplog.set_level(logging.INFO)
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["detect.py", *map(str, words)])
-        caplog.clear()
-        status = 0
-        try:
-            detect.run()
-        except SystemExit as stopped:
-            status = stopped.code
-        printed = capsys.readouterr()
+        done = called(detect.run, *words)
         return SimpleNamespace(
-            status=status, lines=printed.out.splitlines(), err=printed.err + caplog.text
+            status=done.status, lines=done.out.splitlines(), err=done.err + done.log
         )
 
     return call
