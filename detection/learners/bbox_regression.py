@@ -14,12 +14,15 @@ windows are samples (overlap of at least 0.5; R-CNN: 0.6).
 
 import logging
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from detection.learners.ridge import Rows, Samples
 
 # The exponential is limited: a 16-pixel window becomes at most a 1000-pixel box.
 MAX_LOG_SIZE = math.log(1000 / 16)
@@ -69,43 +72,38 @@ def whitening_of(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     return (vectors / roots) @ vectors.T, (vectors * roots) @ vectors.T
 
 
-def fit_class(features: NDArray, targets: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+def fit_class(
+    samples: "Samples", targets: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
     """Weights of one class, with mean and whitening of the targets included.
 
-    If there are fewer samples than features, Ridge solves an n x n system, otherwise one of
-    (D+1) x (D+1).
-
     Args:
-        features: ``(n, D + 1)`` float32, the last column 1; overwritten. n > 0.
+        samples: n of length D + 1.
         targets: ``(n, 4)``.
         alpha: penalty.
 
     Returns:
-        ``(D + 1, 4)``: ``features @ weights`` are the predicted targets.
+        ``(D + 1, 4)``: ``samples @ weights`` are the predicted targets.
+
+    Raises:
+        ValueError: the penalty is too small for float32, or a feature is not finite.
     """
-    from sklearn.linear_model import Ridge  # takes a second, and detection does not need it
+    from detection.learners.ridge import ridge  # SciPy takes a while, detection does not need it
 
     mean = targets.mean(axis=0)
     whiten, unwhiten = whitening_of(targets - mean)
-    ridge = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky", copy_X=False)
     # Solved in float32, like the features: at this penalty weights differ from float64's by 1e-6 of
     # the largest, and it takes half the memory and a third of the time.
-    ridge.fit(features, ((targets - mean) @ whiten).astype(features.dtype))
-    weights = ridge.coef_.T.astype(np.float64) @ unwhiten
+    white = ((targets - mean) @ whiten).astype(np.float32)
+    try:
+        weights = ridge(samples, white, alpha).astype(np.float64) @ unwhiten
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"box regression cannot be solved with a penalty of {alpha:g}; a larger one, such as "
+            "the default of 4000, helps"
+        ) from error
     weights[-1] += mean
     return np.asarray(weights)
-
-
-class Rows(Protocol):
-    """Features for the fit: a matrix whose rows can be indexed."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(n, D)``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray: ...
 
 
 class BoxRegressor:
@@ -115,7 +113,7 @@ class BoxRegressor:
         alpha: ridge penalty lambda; higher moves boxes less. SPP-net has 4000, R-CNN 1000, for
             features at mean norm 20.
         max_numbers: limit on the samples of a class times the length of a feature; samples are
-            evenly spaced over those given. 20,000 samples of 12,800 numbers take 3.2 GB.
+            evenly spaced over those given. It limits the time, not the memory.
 
     Attributes:
         weights_: ``(K, D + 1, 4)`` float32; the last row belongs to the constant 1. A class without
@@ -139,7 +137,7 @@ class BoxRegressor:
 
     def fit(
         self,
-        features: Rows,
+        features: "Rows",
         windows: NDArray,
         targets: NDArray,
         labels: NDArray,
@@ -147,7 +145,7 @@ class BoxRegressor:
         scale: float = 1.0,
         prior: NDArray[np.float32] | None = None,
     ) -> "BoxRegressor":
-        """Fit every class on its own samples; only rows of one class are in memory at a time.
+        """Fit every class on its own samples, in memory that does not depend on their number.
 
         Args:
             features: ``(n, D)`` float32 or float16, in memory or on disk.
@@ -175,6 +173,8 @@ class BoxRegressor:
             raise ValueError(
                 f"labels must be from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
             )
+        from detection.learners.ridge import Samples
+
         encoded = encode(windows, targets)
         weights = np.zeros((num_classes, features.shape[1] + 1, 4), np.float32)
         if prior is not None:
@@ -185,11 +185,11 @@ class BoxRegressor:
             if not len(rows):
                 logger.info("box regression: class %d has no samples to learn from", label)
                 continue
-            samples = np.empty((len(rows), features.shape[1] + 1), np.float32)
-            samples[:, :-1] = features[rows]
-            samples[:, :-1] *= np.float32(scale)
-            samples[:, -1] = 1
-            rest = encoded[rows] - (0 if prior is None else samples @ weights[label])
+            samples = Samples(features, rows, scale)
+            rest = encoded[rows]
+            if prior is not None:
+                for place, block in samples.blocks():
+                    rest[place] -= block @ weights[label]
             weights[label] += fit_class(samples, rest, self.alpha)
             logger.debug("box regression: class %d, %d samples", label, len(rows))
         self.weights_ = weights

@@ -18,7 +18,7 @@ from detection.training.window_features import data_key
 from files.artefacts import read_artefact, write_artefact
 from files.names import content_key
 
-BBOX_VERSION = 4
+BBOX_VERSION = 5
 
 
 def box_regression_stage(
@@ -45,7 +45,7 @@ def box_regression_stage(
     key = content_key(
         {
             "version": BBOX_VERSION,
-            "scikit-learn": version("scikit-learn"),
+            "scipy": version("scipy"),
             "data": data_key(cache, data),
             "settings": {"min_iou": settings.min_iou, "ridge": settings.ridge},
             **(

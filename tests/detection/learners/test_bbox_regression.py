@@ -207,6 +207,13 @@ def test_features_may_be_scaled_half_precision() -> None:
     np.testing.assert_array_equal(scaled.weights_, plain.weights_)
 
 
+def test_a_penalty_too_small_for_float32() -> None:
+    features, windows, targets, labels = problem(0, 60, 10, num_classes=1)
+    features[:, 1] = features[:, 0]
+    with pytest.raises(ValueError, match="penalty of 1e-06; a larger one"):
+        BoxRegressor(alpha=1e-6).fit(features * 100, windows, targets, labels)
+
+
 def test_bad_input_is_refused() -> None:
     features, windows, targets, labels = problem(0, 10, 5)
     regressor = BoxRegressor()
