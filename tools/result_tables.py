@@ -67,6 +67,7 @@ def makers_of(results: Path) -> dict[str, Callable[[], str]]:
         "caltech101": partial(classification_tables.transfer, classes, "caltech101"),
         "scratch": partial(classification_tables.scratch, classes, "clothing15"),
         "own": partial(own_images_tables.own, results / "own_images_peers.csv"),
+        "own_float32": partial(own_images_tables.own, results / "own_images_float32.csv"),
         "peers": partial(own_images_tables.peers, results / "own_images_peers.csv"),
         "few": partial(own_images_tables.few, results / "own_images_few.csv"),
         "differences": partial(classification_tables.differences, paired, "clothing15"),
