@@ -1,4 +1,4 @@
-"""Fixtures: a seed, and real images if available."""
+"""Fixtures of all tests: random numbers, real data, tools and a browser."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Two threads, put back afterwards."""
+    """Use two threads; restore their number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     with threadpool_limits(2, user_api="blas"):
@@ -41,7 +41,7 @@ def voc07_root() -> Path:
 
 @pytest.fixture(scope="session")
 def voc07_golden() -> Path:
-    """The full set that tests/golden is cut from."""
+    """Return the folder of the full golden set; tests/golden is a part of it."""
     folder = ROOT.parent / "shared/voc07/golden"
     if not folder.is_dir():
         pytest.skip("no full golden set in ../shared/voc07/golden")
@@ -50,7 +50,7 @@ def voc07_golden() -> Path:
 
 @pytest.fixture
 def cli(monkeypatch, tmp_path):
-    """The tools' shared module, in an empty folder."""
+    """Return the tools' shared module; the working folder is empty."""
     monkeypatch.chdir(tmp_path)
     handlers = list(logging.getLogger().handlers)
     monkeypatch.setattr(settings_files, "HOME", tmp_path / "home")
@@ -60,7 +60,7 @@ def cli(monkeypatch, tmp_path):
 
 @pytest.fixture
 def configured(cli, monkeypatch):
-    """Settings that a line of flags gives; on_trained takes a run's as test_det does."""
+    """Return the settings that flags give; with ``on_trained`` they change those of a run."""
 
     def call(*flags, on_trained=False):
         monkeypatch.setattr(sys, "argv", ["tool.py", *map(str, flags)])
@@ -73,7 +73,7 @@ def configured(cli, monkeypatch):
 
 @pytest.fixture
 def refused(configured, capsys):
-    """What a line of flags is refused with, after the usage."""
+    """Call a tool with flags that it refuses; return the error, without the usage."""
 
     def call(*flags):
         with pytest.raises(SystemExit) as ended:
@@ -89,7 +89,7 @@ def refused(configured, capsys):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's chromium, driven by Playwright."""
+    """Start Chromium by Playwright."""
     driver = pytest.importorskip("playwright.sync_api", reason="no Playwright is installed")
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
@@ -103,7 +103,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Opens a page from disk; ``outside`` tells what it asked for elsewhere and complained of."""
+    """Open a page from disk; ``outside`` returns its errors, messages and further requests."""
     contexts = []
 
     def call(path, **options):
@@ -124,7 +124,7 @@ def opened(browser):
 
 @pytest.fixture(autouse=True, scope="session")
 def _bfloat16_everywhere():
-    """Tests expect the same precision on every processor; PyTorch emulates what one lacks."""
+    """Pretend bfloat16 on every processor, as tests expect it; PyTorch emulates it if needed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
         yield
@@ -132,7 +132,7 @@ def _bfloat16_everywhere():
 
 @pytest.fixture(autouse=True)
 def _threads_as_before():
-    """A tool called in this process takes all cores, which other tests are at work on."""
+    """Restore the number of threads: a tool called in this process takes all cores."""
     before = torch.get_num_threads()
     yield
     if torch.get_num_threads() != before:
@@ -141,7 +141,7 @@ def _threads_as_before():
 
 @pytest.fixture(autouse=True)
 def _logs_as_before():
-    """A tool called in this process logs in more detail, which other tests do not look for."""
+    """Restore the log level: a tool called in this process logs more than other tests expect."""
     before = logging.getLogger("detection").level
     yield
     logging.getLogger("detection").setLevel(before)

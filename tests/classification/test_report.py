@@ -16,7 +16,7 @@ EVENTS = [{"event": "epoch", "epoch": n, "loss": 1 / n, "top1": n / 5} for n in 
 
 @pytest.fixture
 def found(tmp_path, rng):
-    """Thirty images, wide and high, of three classes."""
+    """Write thirty images, wide and high, of three classes; return predictions for them."""
     names = tuple(f"val/{number}.png" for number in range(30))
     (tmp_path / "val").mkdir()
     for number, name in enumerate(names):
@@ -27,7 +27,7 @@ def found(tmp_path, rng):
 
 
 def left_by(folder, found, **facts):
-    """A test's folder."""
+    """Write a test's folder, as test_cls.py leaves it."""
     found.save(folder / "predictions.csv")
     facts = found.measures() | {"seconds": 1.0} | facts
     (folder / "results.json").write_text(json.dumps(facts))

@@ -28,7 +28,7 @@ def images():
 
 @torch.inference_mode()
 def slowly(network, image, views):
-    """The mean over views, each pooled and classified by itself."""
+    """Pool and classify each view by itself; return the mean and the number of views."""
     found = []
     for each in inputs_of(image, views, CROP, SIZE):
         pixels = torch.from_numpy(each.pixels.copy())[None]
@@ -57,7 +57,7 @@ def test_equals_one_view_after_the_other(network, images, views, count, monkeypa
     assert len(found) == len(images)
     for number, (image, row) in enumerate(zip(images, found, strict=True)):
         expected, seen = slowly(network, image, views)
-        assert number == 3 or seen == count  # a square image has four views less
+        assert number == 3 or seen == count  # a square image has fewer views
         np.testing.assert_allclose(row, expected, atol=1e-5)
         assert row.sum() == pytest.approx(1, abs=1e-5)
 
@@ -85,7 +85,7 @@ def test_a_flipped_image_has_the_same_probabilities_of_views_with_flips(network,
 @torch.inference_mode()
 @pytest.mark.parametrize("corner", [(32, 48), (35, 41)])
 def test_views_from_maps_equal_crops_in_cells_that_see_nothing_outside(network, corner):
-    """So they do at multiples of the stride; elsewhere cells lie between those of the crop."""
+    """This holds at multiples of the stride; elsewhere cells lie between the crop's cells."""
     crop = 224
     image = np.random.default_rng(2).integers(0, 256, (320, 352, 3), np.uint8)
     scorer = ViewScorer(network, "multi", crop, 256)

@@ -70,7 +70,7 @@ def test_it_tells_of_every_epoch(trained):
     assert [event["size"] for event in events] == [64, 56, 64, 56]
     assert [event["epoch"] for event in events] == [1, 2, 3, 4]
     assert events[-1]["val_loss"] > 0
-    assert "val_top5" not in events[-1]  # of three classes
+    assert "val_top5" not in events[-1]  # there are three classes
     assert all(event["images_per_second"] > 0 for event in events)
 
 
@@ -130,7 +130,7 @@ def test_another_seed_leaves_the_checkpoint_aside(root, trained, tmp_path):
     run, facts = train(config)
     assert facts["seed"] == 1
     whole = load_classifier(trained.classifier_path)[2]
-    assert facts["settings"] != whole["settings"]  # of other epochs
+    assert facts["settings"] != whole["settings"]  # the number of epochs differs
     assert run.classifier_path.read_bytes() != trained.classifier_path.read_bytes()
 
 
@@ -148,7 +148,7 @@ def test_seeds_share_the_key_of_settings(root):
 def test_images_are_told_apart_by_their_bytes_in_a_large_set_by_sizes(root, tmp_path, monkeypatch):
     shutil.copytree(root, tmp_path / "data")
     red, blue = (tmp_path / "data" / "train" / name / "0.bmp" for name in ("red", "blue"))
-    for path in (red, blue):  # in which files of images of one size have one size
+    for path in (red, blue):  # BMP files of images of one size have one size
         Image.open(path.with_suffix(".png")).resize((30, 30)).save(path)
 
     def key():
@@ -190,7 +190,7 @@ def test_unreadable_images_are_skipped_and_listed(broken, tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fails_ends_the_training(root, tmp_path, monkeypatch, workers):
-    """Left out for a moment's fault, the image would be missing in every later epoch too."""
+    """If a passing fault left the image out, it would be missing in every later epoch."""
     fail_to_open(monkeypatch, "red/3.png")
     config = config_of(root, tmp_path / "run", replace(SMALL, epochs=1), workers=workers)
     with pytest.raises(OSError, match=r"\A\S*red/3\.png could not be read .*run the same command"):
@@ -224,7 +224,7 @@ def test_sizes_too_small_for_the_trunk(root, tmp_path):
 
 
 def test_a_last_step_that_diverges(root, tmp_path, monkeypatch):
-    """The loss does not show the effect of the last step."""
+    """The training loss does not show the effect of the last step; the weights do."""
     step = torch.optim.SGD.step
 
     def away(optimizer, *rest):

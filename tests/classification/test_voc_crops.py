@@ -17,7 +17,7 @@ OBJECTS = [
 
 @pytest.fixture
 def root(tmp_path):
-    """Images 1 to 4, each with the same objects; 1 and 2 are ``train``, 3 is ``val``."""
+    """Write images 1 to 4 with the same objects; 1 and 2 are train, 3 is val, 4 is test."""
     root = tmp_path / "VOC2007"
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_folder_of_other_crops_is_refused(root, tmp_path):
     image = path.read_bytes()
     path.write_bytes(image + b"a")
     write_crops(root, tmp_path / "other", "train", "val")
-    path.write_bytes(image + b"b")  # of the same size
+    path.write_bytes(image + b"b")  # the size of the file stays the same
     with pytest.raises(ValueError, match="other holds crops of train train, val val"):
         write_crops(root, tmp_path / "other", "train", "val")
     path.write_bytes(image)

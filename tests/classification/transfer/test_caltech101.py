@@ -78,12 +78,12 @@ def task(tmp_path):
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """The rows and C of every fit."""
+    """Replace the SVMs; return a list that collects the rows and C of every fit."""
     fits = []
 
     def scores(gram, train, test, targets, C, classes):
         fits.append((set(train), set(test), C))
-        # The best C is another in each split: by the first row that is held back or tested.
+        # The best C depends on the first row that is held back or tested.
         right = np.where(targets[test] > 0, 1.0, -1.0)
         return right if GRID[min(test) % len(GRID)] == C else -right
 

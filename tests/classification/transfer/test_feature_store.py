@@ -35,7 +35,7 @@ def paths(tmp_path, rng):
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     monkeypatch.setattr(feature_store, "SHARD", 2)
-    monkeypatch.setattr(feature_store, "GROUP_BYTES", 4 * 9216 * 3)  # two shards of 6x6
+    monkeypatch.setattr(feature_store, "GROUP_BYTES", 4 * 9216 * 3)  # groups of two shards
 
 
 def store_of(tmp_path, spec, strict=False):

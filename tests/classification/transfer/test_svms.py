@@ -10,7 +10,7 @@ CLASSES = ("dog", "cat")
 
 
 def images(rng, count=60, length=100):
-    """Features of norm 1, and targets that they know something of."""
+    """Return features of norm 1, and targets that depend on two of them."""
     features = np.abs(rng.normal(size=(count, length)))
     targets = np.where(features[:, :2] > np.median(features[:, :2], axis=0), 1, -1)
     return features / np.linalg.norm(features, axis=1, keepdims=True), targets
@@ -22,7 +22,7 @@ def test_scores_are_those_of_liblinear(rng, C):
     train, test = np.arange(40), np.arange(40, 60)
     found = svm_scores(features @ features.T, train, test, targets, C, CLASSES)
     for number in range(2):
-        # liblinear regularises the intercept, the less the larger its constant feature.
+        # liblinear regularises the intercept; a larger constant feature weakens that.
         solver = LinearSVC(
             C=C, loss="hinge", dual=True, intercept_scaling=30, tol=1e-6, max_iter=1_000_000
         )

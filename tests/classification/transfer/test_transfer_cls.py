@@ -37,7 +37,7 @@ def picture(rng, name):
 
 @pytest.fixture
 def voc(tmp_path, rng):
-    """Images with one object each, of the colour of its class."""
+    """Write images with one object each; the whole image has the colour of its class."""
     root = tmp_path / "voc"
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)

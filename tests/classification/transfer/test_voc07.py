@@ -47,7 +47,7 @@ def test_labels_are_those_of_the_official_lists(voc07_root, split):
 
 
 def slow_average_precision(scores, labels):
-    """The devkit's rule, word by word."""
+    """Return the average precision by the devkit's rule, step by step."""
     ranked = sorted(
         (n for n in range(len(scores)) if labels[n] != 0), key=lambda n: (-scores[n], n)
     )
