@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def called(monkeypatch, capsys, caplog):
-    """Calls a command's ``run`` with flags; its exit status, stdout, stderr and the log."""
+    """Call a command's ``run`` with flags; return its exit status, stdout, stderr and log."""
 
     def call(run, *flags):
         monkeypatch.setattr(sys, "argv", [run.__module__, *map(str, flags)])

@@ -23,7 +23,7 @@ SIZE = (60, 80)
 
 
 def test_operations_by_hand():
-    # 3x3 over 2 channels to 4, output 5x6 without padding: two operations a multiplication.
+    # 3x3 from 3 channels to 4, output 5x6 without padding; a multiplication is two operations.
     layer = torch.nn.Conv2d(3, 4, 3)
     assert convolution_operations(layer, [(7, 8)]) == 2 * 4 * 5 * 6 * 3 * 9
     assert convolution_operations(layer, [(7, 8)] * 3) == 3 * 2 * 4 * 5 * 6 * 3 * 9
@@ -31,7 +31,7 @@ def test_operations_by_hand():
 
 
 def test_the_papers_count_of_operations():
-    """By operations the convolutions' ratio is about 24 at five scales and 160 at one."""
+    """R-CNN's convolutions need about 24 times the operations at five scales, 160 at one."""
     trunk = build_backbone("alexnet", "random").trunk
     rcnn = 2000 * convolution_operations(trunk, [(227, 227)])
     sizes = [benchmark.resized_size((375, 500), s) for s in benchmark.SCALES[5]]
@@ -69,7 +69,7 @@ def test_plain_pooling_gives_the_same_features(rng):
 
 
 def test_a_file_to_its_boxes(monkeypatch):
-    """The median over the images' files; the first warms up unmeasured."""
+    """The result is the median over the images; an unmeasured search comes first."""
     clock, seen = [0.0], []
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
 
@@ -85,7 +85,7 @@ def test_a_file_to_its_boxes(monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_methods_take_turns_and_the_first_is_not_counted(monkeypatch, device):
-    """A GPU sees every image once unmeasured, as each size has its own algorithms."""
+    """On a GPU each image is run once unmeasured, since each size has its own algorithms."""
     calls = []
 
     def time_image(detector, image, windows):
@@ -102,7 +102,7 @@ def test_methods_take_turns_and_the_first_is_not_counted(monkeypatch, device):
     names = [f"method {number}" for number in range(8)]
     records = [SimpleNamespace(path=number) for number in range(3)]
     found = benchmark.measure({name: named(name) for name in names}, records, [10, 11, 12])
-    # On the CPU image 0 counts at its second call, the others at their first.
+    # On the CPU the second call with image 0 is measured, and the first with the others.
     assert found == {
         name: dict.fromkeys((*PHASES, "total"), float(device == "cpu")) for name in names
     }

@@ -18,7 +18,7 @@ training: {crop: 64, small: 64, batch: 6}
 """
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch's loader, on processes and cores
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's loader on processes and cores
 def test_both_loops_and_all_views(tmp_path, capsys):
     root = write_classes(tmp_path / "data", train=4, val=2)
     (tmp_path / "tiny.yaml").write_text(TINY)

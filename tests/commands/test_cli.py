@@ -18,7 +18,7 @@ MODULES = sorted((ROOT / "commands").glob("*.py"))
 
 @pytest.fixture
 def ended(monkeypatch, capsys):
-    """Runs a tool with flags that it ends at; its exit status and stderr."""
+    """Run a tool with flags that end it; return its exit status and stderr."""
 
     def call(tool, *flags):
         status, printed = call_tool(monkeypatch, capsys, tool, flags)
@@ -29,7 +29,7 @@ def ended(monkeypatch, capsys):
 
 @pytest.fixture
 def ended_well(monkeypatch, capsys):
-    """Runs a tool with flags that it ends at without an error; its stdout."""
+    """Run a tool with flags that end it without an error; return its stdout."""
 
     def call(tool, *flags):
         status, printed = call_tool(monkeypatch, capsys, tool, flags)
@@ -63,7 +63,7 @@ ABBREVIATED = [
 
 @pytest.mark.parametrize(("tool", "line"), ABBREVIATED)
 def test_an_abbreviated_flag_is_refused(ended, tmp_path, monkeypatch, tool, line):
-    """``--svm.c 3`` set ``svm.checkpoint_every``, in silence."""
+    """argparse would take ``--svm.c 3`` for ``--svm.checkpoint_every 3``, without a word."""
     monkeypatch.chdir(tmp_path)
     status, err = ended(tool, *line.split())
     (flag,) = (word for word in line.split() if word.startswith("--"))
@@ -89,7 +89,7 @@ def test_a_wrong_flag_is_seen_below_one_line_of_usage(ended):
 
 
 def test_every_tool_has_its_parser_from_here():
-    """An ArgumentParser of a tool's own would take abbreviated flags again."""
+    """A tool that makes its own ArgumentParser would accept abbreviated flags again."""
     for path in MODULES:
         if path.stem not in ("flags", "settings_files"):
             assert "ArgumentParser" not in path.read_text(), path.name
@@ -136,7 +136,7 @@ def test_the_status_of_skipped_images_leaves_a_tool(cli, monkeypatch):
 
 @pytest.fixture
 def logs():
-    """The root logger without handlers; everything about logging is put back."""
+    """Remove the root logger's handlers; restore logging afterwards."""
     root, ours = logging.getLogger(), logging.getLogger("detection")
     before, levels = root.handlers, (root.level, ours.level)
     root.handlers = []
@@ -161,7 +161,7 @@ def test_the_log_is_appended_to_a_file(logs, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_log_that_cannot_be_written_is_passed_over(logs, tmp_path, capsys, monkeypatch):
-    """What matters tells of a full disk itself; the log would in a traceback for each line."""
+    """Other files report a full disk; the log would print a traceback for each line."""
     monkeypatch.setattr(logging, "raiseExceptions", True)
     (tmp_path / "log.txt").symlink_to("/dev/full")
     shared_cli.log_to(tmp_path / "log.txt")
@@ -193,7 +193,7 @@ def test_the_file_has_more_than_the_screen(logs, tmp_path):
 )
 def test_an_error_has_a_line_of_its_own_below_the_bar(monkeypatch, capsys, raised, line):
     def main():
-        shown = shared_cli.with_progress(range(5), "bars", 5)  # still open when main has ended
+        shown = shared_cli.with_progress(range(5), "bars", 5)  # still open at the end of main
         for number in shown:
             if number == 2:
                 raise raised("no such thing")

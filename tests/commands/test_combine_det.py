@@ -27,7 +27,7 @@ ELSEWHERE = (60, 60, 90, 90)
 
 @pytest.fixture
 def voc(tmp_path):
-    """Two images: a cat in 1, a dog in 2, each at the same place."""
+    """Write two images: 1 has a cat, 2 has a dog at the same place."""
     root = tmp_path / "VOC2007"
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
@@ -40,12 +40,12 @@ def voc(tmp_path):
 
 @pytest.fixture
 def tool(voc, called):
-    """Calls the tool on the split 'mine'."""
+    """Call the tool on the split 'mine'."""
     return partial(called, combine_det.run, "--data.root", voc, "--data.split", "mine")
 
 
 def make_run(folder, found, classes=("cat", "dog"), scales=5, layer="fc7", name="fc7+bb"):
-    """A tested run beside the images; ``found`` has (label, score, box) by image."""
+    """Write a tested run; ``found`` has rows (label, score, box) by image."""
     test = folder / f"test_mine_{scales}scales"
     candidates_of_layer = test / f"candidates-{layer}-0123"
     images = folder.parent.parent / "VOC2007/JPEGImages"
@@ -64,20 +64,20 @@ def make_run(folder, found, classes=("cat", "dog"), scales=5, layer="fc7", name=
 
 @pytest.fixture
 def cats(voc):
-    """Finds the cat, and a dog that does not exist."""
+    """Return a run that finds the cat, and a dog that does not exist."""
     rows = {"1": [(CAT, 0.9, OBJECT)], "2": [(DOG, -0.2, ELSEWHERE)]}
     return make_run(voc / "runs/cats", rows)
 
 
 @pytest.fixture
 def dogs(voc):
-    """Finds the dog, and the cat less surely than the other run."""
+    """Return a run that finds the dog, and the cat with a lower score than the other run."""
     rows = {"1": [(CAT, 0.4, BESIDE)], "2": [(DOG, 0.7, OBJECT)]}
     return make_run(voc / "runs/dogs", rows)
 
 
 def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
-    # Cats alone has cat 1 and dog 0; together cat 1, dog 1 as the false dog scores less than it.
+    # Alone, cats has the APs 1 and 0. Together both are 1, as the false dog has a lower score.
     alone = tool(cats, "--out", voc / "alone")
     assert alone.status == 0, alone.err
     assert alone.out.splitlines()[-1] == "mAP 0.5000"
@@ -86,7 +86,7 @@ def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
     assert both.status == 0, both.err
     assert both.out.splitlines()[-1] == "mAP 1.0000"
     assert "AP50 (pycocotools) 1.0000" in both.out
-    # The surer of two boxes at one place stays; corners are VOC's.
+    # Of two boxes at one place, that of the higher score stays; corners are VOC's.
     cat = (voc / "both/comp4_det_mine_cat.txt").read_text()
     assert cat.split() == ["1", "0.899999976", "1", "1", "50", "50"]
     dog = (voc / "both/comp4_det_mine_dog.txt").read_text()
@@ -133,7 +133,7 @@ def test_boxes_of_all_runs_vote_where_asked_for(voc, tool, dogs):
     words = ("--out", voc / "both", "--csv", table, "--vote_iou", 0.5)
     both = tool(surer, dogs, *words)
     assert both.status == 0, both.err
-    # Above the lowest score, -0.6, one has 1.5 and the other 1: (1.5 * 50 + 1 * 40) / 2.5 = 46.
+    # A weight is the score above the lowest, -0.6: (1.5 * 50 + 1 * 40) / 2.5 = 46.
     cat = (voc / "both/comp4_det_mine_cat.txt").read_text().splitlines()
     assert [float(word) for word in cat[0].split()[2:]] == pytest.approx([1, 1, 50, 46])
     assert json.loads((voc / "both/results.json").read_text())["vote_iou"] == 0.5
@@ -254,7 +254,7 @@ def test_nothing_is_written_into_a_run(tool, cats, place):
 
 
 def test_an_image_that_cannot_be_read_is_left_out(voc, tool, cats, dogs, caplog):
-    """As the tests of both runs left it out; its candidates are of when it could be."""
+    """The image was damaged after the tests, so that it still has candidates."""
     path = voc / "VOC2007/JPEGImages/2.png"
     path.write_bytes(path.read_bytes()[:60])
     done = tool(cats, dogs, "--out", voc / "out")

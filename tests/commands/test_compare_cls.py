@@ -17,7 +17,7 @@ TRAINING = {"crop": 112, "small": 90, "sizes": "single", "epochs": 3, "learning_
 
 
 def left_by(folder, ranks, seed=0, network=(), training=(), settings="b" * 16, **changes):
-    """A folder as test_cls.py leaves it, with the place of each image's class."""
+    """Write a test's folder, as test_cls.py leaves it, with the rank of each image's class."""
     folder.mkdir()
     trained = {"seed": seed, "settings": settings, "training": TRAINING | dict(training)}
     facts = {"network": NETWORK | dict(network), "trained": trained}

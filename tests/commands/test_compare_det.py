@@ -23,7 +23,7 @@ OBJECT, ELSEWHERE = (0, 0, 50, 50), (60, 60, 90, 90)
 
 @pytest.fixture
 def root(tmp_path):
-    """Forty images, of a cat and of a dog by turns."""
+    """Write forty images: even ones show a cat, odd ones a dog."""
     root = tmp_path / "VOC2007"
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
@@ -36,7 +36,7 @@ def root(tmp_path):
 
 
 def left_by(folder, root, finds, **changes):
-    """A test's folder; ``finds`` says of each image whether the box is on its object."""
+    """Write a test's folder; ``finds`` has, by image, whether the box is on its object."""
     found = {}
     for number, right in enumerate(finds):
         box = np.array([OBJECT if right else ELSEWHERE], np.float32)

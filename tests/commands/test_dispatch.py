@@ -10,7 +10,7 @@ from paths import ROOT
 from commands import dispatch
 from commands.dispatch import COMMANDS
 
-# They make this repository's pages, and are of no use to who installs the package.
+# These tools write this repository's pages; an installed package does not need them.
 FOR_PAGES = {
     *("options_page", "result_tables", "scaling_table"),
     *("peers", "faster_rcnn", "few_images"),
@@ -20,7 +20,7 @@ THIN = [path for path in sorted((ROOT / "tools").glob("*.py")) if path.stem not 
 
 @pytest.fixture
 def sppnet(monkeypatch, capsys):
-    """Calls the console script in this process; its exit status, stdout, and which module ran."""
+    """Call the console script in this process; return its exit status, stdout and modules run."""
     ran = []
     monkeypatch.setattr(dispatch, "run", ran.append)
 
@@ -93,7 +93,7 @@ def test_the_list_imports_nothing_slow():
     ids=["tool", "sppnet"],
 )
 def test_usage_names_the_command_in_any_folder(tmp_path, command, name):
-    """With nothing but the interpreter's own paths, a tool finds its repository."""
+    """A tool finds its own repository when it is called from another folder."""
     if command[0] == "-c":
         command[1] = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {command[1]}"
     done = subprocess.run(

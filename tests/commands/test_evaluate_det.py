@@ -28,7 +28,7 @@ XML = """<annotation><size><width>100</width><height>100</height><depth>3</depth
 
 @pytest.fixture
 def tool(monkeypatch):
-    """Calls the tool inside this process, which has its imports already."""
+    """Call the tool inside this process, which has its imports already."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["evaluate_det.py", *map(str, arguments)])
@@ -39,7 +39,7 @@ def tool(monkeypatch):
 
 @pytest.fixture
 def small(tmp_path):
-    """A cat and a dog annotated, no image, and result files that find the cat."""
+    """Write annotations of a cat and a dog, no image, and result files that find the cat."""
     voc = tmp_path / "VOC2007"
     (voc / "Annotations").mkdir(parents=True)
     (voc / "ImageSets" / "Main").mkdir(parents=True)
@@ -68,7 +68,7 @@ def test_scores_a_folder_without_images(small, tool, capsys):
 
 
 def test_the_table_is_that_of_the_test_that_left_the_files(small, tool, capsys):
-    """A detector of more classes than are annotated in the split: unicorn and zebra."""
+    """The detector has classes that the split does not: a/b, unicorn and zebra."""
     classes = ("a/b", "cat", "dog", "unicorn", "zebra")
     box, wrong = [0, 0, 50, 50], [0, 0, 20, 20]
     found = {
@@ -131,7 +131,7 @@ def test_an_annotation_without_a_size_is_said(small, tool, capsys):
 
 
 def test_golden_detections(tool, capsys, tmp_path):
-    """Real detections from files to the last line."""
+    """The table for files of real detections has the golden answers."""
     records, _, golden = read_part("images")
     write_annotations(tmp_path, records)
     tool(

@@ -58,7 +58,7 @@ def test_the_file_alone_in_whole_numbers_of_four_bytes(tool, run, tmp_path):
 
 
 def test_a_detector_that_is_of_low_rank(tool, run, tmp_path):
-    """As after a training from a small detector: the default rank is no lower."""
+    """The default rank leaves a detector of rank 4 as it is; a lower rank is refused."""
     near, small = tmp_path / "near.safetensors", tmp_path / "small.safetensors"
     assert tool(run, near, "--rank", "4", "--numbers", "float32")[0] == 0
     status, _, err = tool(near, small)

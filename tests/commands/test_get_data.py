@@ -18,7 +18,7 @@ NAME = "VOCtrainval_06-Nov-2007.tar"
 
 
 class Server:
-    """Serves files from memory; can drop the line after some bytes, or ignore ranges."""
+    """A server of files in memory; it can break off after some bytes, or ignore ranges."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

@@ -55,7 +55,7 @@ def test_how_long_a_training_takes(
 ) -> None:
     caplog.set_level("INFO")
     drawn = draw(6)
-    for each in drawn[:5]:  # one box or more of every split is clipped
+    for each in drawn[:5]:  # so that a box is clipped in every split
         each.objects.append(("ball", [-1, 2, 20, 30]))
     write_xml(tmp_path / "data", drawn)
     asked = []
@@ -78,7 +78,7 @@ def test_how_long_a_training_takes(
     assert asked == [("voc07", windows, 5)] * 2
     assert "timing a short training" in caplog.text
     clipped = [each for each in (*caplog.messages, *said) if "clipped" in each]
-    assert len(clipped) == 2  # once a call
+    assert len(clipped) == 2  # one for each call
     assert all("clipped: 5 in all, first in" in each for each in clipped)
 
 

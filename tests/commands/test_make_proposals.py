@@ -17,7 +17,7 @@ OBJECT = (
 
 
 def write_tree(folder):
-    """Three images of 100x140, each a square car and a difficult dog where there is nothing."""
+    """Write three images of 100x140; each has a square car, and a difficult dog on bare ground."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     for index in range(3):
@@ -42,7 +42,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def run(called, caplog):
-    """Calls the tool on the split 'train'; ``err`` has the log too."""
+    """Call the tool on the split 'train'; ``err`` has the log too."""
     caplog.set_level(logging.INFO)
 
     def call(tree, *flags):
@@ -100,11 +100,11 @@ def test_a_table_of_several_methods(run, tree, tmp_path):
     edge = "edge_boxes_learned_regions"
     methods = [row["method"] for row in rows]
     assert list(dict.fromkeys(methods)) == [*("selective_search", edge, f"selective_search+{edge}")]
-    # The same finding has one row.
+    # A method has one row for each number of windows.
     assert len({(row["method"], row["windows"]) for row in rows}) == len(rows)
     for method in set(methods):
         one = [row for row in rows if row["method"] == method]
-        # All windows, the last row, can be fewer in the mean than a number some images reach.
+        # The last row is the mean number of windows; few images may reach the number above it.
         counts = [int(row["windows"]) for row in one[:-1]]
         assert counts == sorted(counts)
         for name in ("recall_50", "abo"):

@@ -19,6 +19,6 @@ from commands import benchmark, benchmark_cls, compare_cls, export_det, train_ed
     ids=["benchmark", "benchmark_cls", "compare_cls", "export_det", "train_edges"],
 )
 def test_before_anything_is_read(tmp_path: Path, called) -> None:
-    """What else is named does not exist, and nobody has noticed yet."""
+    """The other inputs do not exist; the error about the folder comes first."""
     with pytest.raises(ValueError, match="is a folder; name a file"):
         called(tmp_path)

@@ -222,6 +222,6 @@ def test_time_and_memory_without_windows(tmp_path):
     lines = cost_tables.cost([path]).splitlines()
     assert lines[2] == f"| [voc07_minival_a](results/{path.name}) | 45.7 | 2 | 0.50 | 2 | 2.5 |"
     assert len({line.count("|") for line in lines}) == 1
-    # Of a test that was stopped and gone on with, the time is not known.
+    # The time of a test that was stopped and resumed is not known.
     path.write_text(json.dumps(result | {"detection": None}))
     assert cost_tables.cost([path]).splitlines()[2].endswith("| 45.7 | 2 | - | - | 2.5 |")

@@ -13,12 +13,12 @@ from detection.settings.training import Finetune, Svm
 
 
 def test_the_default_file_is_read(configured, tmp_path):
-    """The one of the tools' own folder, so that they work from any; one that is here is before."""
+    """The tools' own folder has a default file; one in the working folder comes first."""
     for folder, seed in (("home/configs", 4), ("configs", 5)):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "voc07_alexnet.yaml").write_text(f"seed: {seed}\n")
         assert configured() == Config(seed=seed)
-    # Another file stands alone: nothing of the default one is below it.
+    # Another file stands alone: nothing is taken from the default one.
     (tmp_path / "mine.yaml").write_text("scales: 1\n")
     for words in (("--config", "mine.yaml"), ("--config=mine.yaml",)):
         assert configured(*words) == Config(scales=1)
@@ -86,7 +86,7 @@ def test_the_run_that_a_file_names(configured, tmp_path):
 
 
 def test_a_file_that_names_a_run_does_not_change_its_settings(configured, tmp_path):
-    """As configs/own_images.yaml does, where the training had flags."""
+    """The run has its own settings; those of the file that names it are not used."""
     Run(TRAINED).describe()
     (tmp_path / "mine.yaml").write_text("run: runs/mine\nseed: 1\nfinetune:\n  steps: 600\n")
     named = configured("--config", "mine.yaml", "--limit", 2, on_trained=True)
@@ -148,9 +148,8 @@ def test_a_file_of_settings_that_cannot_be_read_is_one_sentence(
             call(lambda config: None)
         assert ended.value.code == 1
         err = capsys.readouterr().err
-        assert err.startswith(
-            f"error: {tmp_path / name} {words}"
-        )  # the whole path of a relative one
+        # The error has the whole path of a relative name.
+        assert err.startswith(f"error: {tmp_path / name} {words}")
         assert err.count("\n") == 1
 
 

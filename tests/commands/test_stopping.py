@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are Uni
 
 @pytest.fixture(autouse=True)
 def _signals_are_heard():
-    """Here and in what is started here, even where all of it runs in the background."""
+    """Set the default handlers: programs started in the background may ignore signals."""
     before = {number: signal.getsignal(number) for number in STOPS}
     for number in STOPS:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -41,7 +41,7 @@ def test_interruption(cli, monkeypatch, capsys):
 
 
 def started(command, **settings):
-    """A process, and the first line that it prints."""
+    """Start a process; return it and the first line that it prints."""
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.PIPE,
@@ -60,7 +60,7 @@ def started(command, **settings):
     ids=["tool", "sppnet"],
 )
 def test_a_tool_is_stopped_in_one_line_during_imports(tmp_path, number, command):
-    """The first that takes long is one that waits here, and catches whatever is raised in it."""
+    """A fake ``yaml`` waits while it is imported, and turns any error into ImportError."""
     (tmp_path / "yaml.py").write_text(
         "import os, time\n"
         "parent = os.getppid()\n"
@@ -100,7 +100,7 @@ cli.run_tool(main)
 
 
 def alive(process):
-    """Whether a process is there, and at work: one that nobody asked for its end is not."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -113,7 +113,7 @@ def alive(process):
     [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, True)],
 )
 def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group):
-    """A terminal sends Ctrl-C and its end to all of them, ``kill`` to the one named."""
+    """A terminal sends SIGINT and SIGHUP to the whole group, ``kill`` to one process."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     order = "generator_unordered" if number == signal.SIGTERM else "generator"
@@ -138,14 +138,14 @@ def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group
     _, err = tool.communicate(timeout=60)
     assert tool.returncode == 128 + number
     assert "stopped; the same command resumes here\n" in err
-    if not whole_group:  # joblib's own process, told to end too, may warn of what it finds gone
+    if not whole_group:  # a signal to joblib's own process may make it warn
         assert err.count("\n") == 1
     assert not any(map(alive, workers))
 
 
 @pytest.mark.parametrize("number", STOPS)
 def test_what_follows_from_being_stopped_is_not_told(cli, capsys, number):
-    """Where files or processes are torn down half-way, something else may be raised."""
+    """An error that the end of files or processes causes is not reported."""
     before = [signal.getsignal(each) for each in STOPS]
 
     def main():
@@ -162,7 +162,7 @@ def test_what_follows_from_being_stopped_is_not_told(cli, capsys, number):
 
 
 def test_signals_that_are_ignored_stay_ignored(cli):
-    """As nohup has it for the end of a terminal."""
+    """nohup ignores SIGHUP, so that a tool outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         cli._guarded(lambda words: signal.raise_signal(signal.SIGHUP))
@@ -172,7 +172,7 @@ def test_signals_that_are_ignored_stay_ignored(cli):
 
 
 def test_importing_a_command_changes_no_handler():
-    """Only one that is run takes the signals, not what imports it, such as these tests."""
+    """Handlers are set when a command runs, not when it is imported, as by these tests."""
     import_module("commands.train_edges")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -29,7 +29,7 @@ BOX, ASIDE = (10, 10, 50, 50), (60, 60, 90, 90)
 
 @pytest.fixture
 def data(tmp_path):
-    """Two images with a cat and a dog at one place each."""
+    """Return two images, each with a cat and a dog at the same two places."""
     records = []
     for number in range(2):
         path = tmp_path / f"{number}.png"
@@ -43,8 +43,9 @@ def data(tmp_path):
 
 @pytest.fixture
 def candidates(tmp_path, data):
-    """Each layer's: pool5 sees nothing; fc6 the cats, in the right window but moved away by box
-    regression; softmax both, in a wrong window that is moved to the right one.
+    """Write candidates; return their folders by layer. pool5 finds nothing. fc6 finds the cats in
+    the right window, but box regression moves it away. softmax finds both in a wrong window, which
+    box regression moves to the right place.
     """
     rows = {
         "pool5": [],
@@ -67,14 +68,14 @@ def candidates(tmp_path, data):
 
 @pytest.fixture
 def fill(tmp_path, data, candidates):
-    """Fills the table; its rows."""
+    """Fill the table; return its rows."""
     path = tmp_path / "docs" / "table.csv"
 
     def call(seed=0, limited=False, only=None, data=data, more=(), **changes):
         trained = {"network": "alexnet", "train_from": "conv3", **dict(more)}
         trained |= {"split": "train", "images": 9}
         trained |= {"limited": limited, "seed": seed, "precision": "float32"}
-        # Nothing of a network is needed: the candidates are there.
+        # No network is needed, since the candidates are there.
         config = Config(**changes)
         extractor = SimpleNamespace(precision=config.precision)
         detector = SPPDetector(
@@ -141,7 +142,7 @@ def test_columns_are_those_of_the_readme(fill, monkeypatch, tmp_path):
 def test_the_same_cell_has_one_row(fill, data, candidates):
     first = fill()
     assert fill() == first
-    # The cats are found no more: their cell changes in its place.
+    # Now fc6 finds no cats: its row changes in its place.
     for record in data.records:
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         empty = Candidates(none[0], none[0], none[1], none[2], len(CLASSES))
@@ -233,7 +234,7 @@ IDS = ("a.rf.1", "a.rf.2", "day2/a.rf.1", "图")
 
 @pytest.fixture
 def named(tmp_path, data):
-    """Images of ids with dots and subfolders, with nothing found in them."""
+    """Write images whose ids have dots and subfolders; nothing is found in them."""
     records, folder = [], tmp_path / "data/JPEGImages"
     for name in IDS:
         path = folder / f"{name}.jpg"
@@ -256,7 +257,7 @@ def test_drawings_are_named_by_the_whole_id(named, tmp_path):
 
 
 def test_what_the_detector_shows_is_drawn(named, tmp_path, monkeypatch):
-    """Probabilities of a calibrated detector, not the raw scores that are measured."""
+    """Drawings show a calibrated detector's probabilities; the metric uses the raw scores."""
     seen, shown = [], Detections.empty(CLASSES)
     monkeypatch.setattr(
         test_det, "draw_detections", lambda image, found, *_, **__: seen.append(found)
@@ -271,7 +272,7 @@ def test_nothing_is_written_over_an_image(named, tmp_path, monkeypatch, change):
     run = tmp_path / "run"
     folder = run / "test_test_1scales/fc7+bb"
     record, changes = named.data.records[0], {}
-    if change == "the folder":  # the images lie where a test would leave its drawings
+    if change == "the folder":  # the images lie where a test writes its drawings
         folder.mkdir(parents=True)
         named.folder.rename(folder / "images")
         moved = [

@@ -13,7 +13,7 @@ from made_classes import write_classes
 from paths import ROOT
 
 TOOL = str(ROOT / "tools" / "train_cls.py")
-# Dropout's masks are of a process, so that only without it two compute what one does.
+# Each process draws its own dropout masks: two compute what one does only without dropout.
 FLAGS = shlex.split(
     "--device cpu --workers 1 --data.shorter_side 70 --network.name alexnet --network.levels [1,2] "
     "--network.hidden 16 --network.dropout 0 --training.crop 64 --training.small 56 "
@@ -59,17 +59,17 @@ def test_two_processes_train_what_one_does(root, tmp_path):
     )
     assert copies in one.err
     two = by_two(*words_of(root, tmp_path / "two"))
-    # One line of result: the second process writes nothing.
+    # There is one line of results: the second process writes nothing.
     assert two.stdout.count("val: top-1") == 1, two.stderr
     assert "skipped val/red/1.png" in two.stderr
     assert (tmp_path / "two" / "classifier.safetensors").is_file()
-    assert "top-5" not in one.out + one.err  # of three classes
+    assert "top-5" not in one.out + one.err  # there are three classes
     names = ("loss", "top1", "val_loss", "val_top1")
     for ours, theirs in zip(epochs_of(tmp_path / "one"), epochs_of(tmp_path / "two"), strict=True):
         assert [ours[name] for name in names] == pytest.approx(
             [theirs[name] for name in names], rel=1e-4
         )
-        # Eight images can be read: none counts twice to make the parts equal.
+        # Eight images can be read, and none of them counts twice.
         assert ours["val_top1"] * 8 == pytest.approx(round(ours["val_top1"] * 8))
 
 

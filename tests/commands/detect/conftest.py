@@ -21,7 +21,7 @@ from detection.networks.head import Head
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    """A run with a detector whose SVMs give every window 1 for a thing and -2 for nothing."""
+    """Write a detector whose SVMs give every window 1 for a thing and -2 for nothing."""
     backbone = build_backbone("alexnet", "random")
     head = Head(backbone.pooled_length, 2, hidden=16)
     head.initialise(torch.Generator().manual_seed(0), mean_square=1.0)
@@ -46,7 +46,7 @@ def square():
 
 @pytest.fixture
 def images(tmp_path, square):
-    """A folder with one image of a square, as PNG, and a text file."""
+    """Write a folder with a PNG image of a square and a text file."""
     folder = tmp_path / "images"
     folder.mkdir()
     square.save(folder / "square.png")
@@ -56,7 +56,7 @@ def images(tmp_path, square):
 
 @pytest.fixture
 def tool(called, caplog):
-    """Calls the tool; its exit status, lines of stdout, stderr with the log."""
+    """Call the tool; return its exit status, the lines of stdout, and stderr with the log."""
     caplog.set_level(logging.INFO)
 
     def call(*words):

@@ -142,7 +142,7 @@ def test_wrong_places_are_one_sentence(tool, detector, images, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     none = tool(images, "--run", "none")
     assert "error: no detector at none/detector.safetensors" in none.err
-    assert str(tmp_path / "none/detector.safetensors") in none.err  # relative to where, it says
+    assert str(tmp_path / "none/detector.safetensors") in none.err  # it has the whole path too
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/notes.txt").touch()
     refused = tool("empty", "--detector", detector)
@@ -165,7 +165,7 @@ def test_many_images_in_python(detector, square, images):
 
 
 def test_beside_a_gpu_windows_are_made_by_processes(detector, square, tmp_path, monkeypatch):
-    """The network runs in this process, here on the CPU in place of the GPU."""
+    """The network runs in this process; here the CPU stands in for the GPU."""
     square.save(tmp_path / "a.png")
     square.rotate(90).save(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"damaged")

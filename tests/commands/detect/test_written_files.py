@@ -28,7 +28,7 @@ def test_no_image_is_replaced(tool, detector, images, tmp_path):
 
 
 def test_drawings_in_the_folder_are_not_searched(tool, detector, images):
-    """Neither in the first call nor in the second, which draws them again."""
+    """Drawings from the first call are not searched by the second call."""
     for _ in range(2):
         done = tool(images, "--detector", detector, "--out", images / "drawn")
         assert done.status == 0, done.err
@@ -51,7 +51,7 @@ def test_two_images_of_one_name_are_both_drawn(tool, detector, images, square, t
 
 
 def test_all_detections_go_to_files(tool, detector, square, tmp_path):
-    """COCO's JSON, a table and YOLO's text say the same, with one process and with two."""
+    """One process and two write the same JSON, CSV and YOLO files, with all detections."""
     folder = tmp_path / "images"
     for number in range(2 * IMAGES_A_PROCESS):
         (folder / f"day{number % 2}").mkdir(parents=True, exist_ok=True)
