@@ -56,8 +56,8 @@ def test_cvat_coco(tmp_path: Path) -> None:
     write(tmp_path / "annotations/instances_default.json", json.dumps(CVAT_COCO))
     dataset = read(tmp_path)
     assert found(dataset) == {"default/day 2/a": [("dog", BOX), ("cat", [0, 0, 2, 40])]}
-    assert dataset.records[0].difficult.tolist() == [False, True]  # a crowd
-    # Boxes that are missing are those around the polygon and the mask.
+    assert dataset.records[0].difficult.tolist() == [False, True]  # the second is a crowd
+    # Where boxes are missing, the polygon and the mask give them.
     bare = json.loads(json.dumps(CVAT_COCO))
     for each in bare["annotations"]:
         del each["bbox"]

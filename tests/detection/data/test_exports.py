@@ -54,7 +54,7 @@ def test_labelimg(image: str, xml: str, tmp_path: Path) -> None:
 
 
 def test_labelimg_names_of_two_folders(tmp_path: Path) -> None:
-    """The same names in two folders of images, each with its folder of XML."""
+    """Two folders of images have the same names; each has its own folder of XML."""
     for day in ("1", "2"):
         images(tmp_path, f"images/{day}/a.jpg")
         write(tmp_path / f"annots/{day}/a.xml", LABELIMG.format(name="a.jpg"))
@@ -109,7 +109,7 @@ roboflow:
 
 
 def test_roboflow_yolo(tmp_path: Path) -> None:
-    """Three splits, of which one has no image; a box and a polygon; names with dots."""
+    """One of the three splits has no images; one label is a polygon; names have dots."""
     write(tmp_path / "data.yaml", ROBOFLOW_YAML)
     write(tmp_path / "README.dataset.txt", "# street > 2026\n")
     write(tmp_path / "README.roboflow.txt", "\nstreet - v3\n")
@@ -119,7 +119,7 @@ def test_roboflow_yolo(tmp_path: Path) -> None:
     outline = "0 0.16666667 0.125 0.33333333 0.125 0.33333333 0.375\n"
     write(tmp_path / f"valid/labels/{name}.txt", outline)
     assert found(read(tmp_path, "trainval")) == {name: [("dog", BOX)]}
-    assert found(read(tmp_path, "test")) == {name: [("cat", BOX)]}  # valid
+    assert found(read(tmp_path, "test")) == {name: [("cat", BOX)]}  # valid stands in for test
 
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
@@ -135,7 +135,7 @@ def test_roboflow_csv(tmp_path: Path) -> None:
 
 
 def test_tensorflow_csv(tmp_path: Path) -> None:
-    """Tables of splits beside one folder of images, as the tutorials' scripts leave them."""
+    """Each split has a table; all images are in one folder, as tutorials' scripts leave them."""
     images(tmp_path, "images/a.jpg", "images/b.jpg")
     for split, name in (("train", "a"), ("test", "b")):
         row = f"{name}.jpg,{WIDTH},{HEIGHT},dog,11,6,20,15"
@@ -160,7 +160,7 @@ def test_a_table_saved_by_a_spreadsheet(tmp_path: Path) -> None:
 
 
 def cvat_voc(root: Path, count: int = 10, **lists: list[int]) -> None:
-    """CVAT's Pascal VOC: masks beside the images, and all of them in one list unless told."""
+    """Write CVAT's Pascal VOC with masks; without ``lists``, one list names all images."""
     for place in range(count):
         write(root / f"Annotations/day 2/{place}.xml", LABELIMG.format(name=f"{place}.jpg"))
         images(root, f"SegmentationClass/day 2/{place}.png")

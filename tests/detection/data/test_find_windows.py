@@ -29,7 +29,7 @@ def cache(tmp_path):
 
 
 def break_images(world, *places):
-    """Images whose headers are whole and whose pixels are not; both of the same bytes."""
+    """Cut images to a quarter of their bytes: the header is whole; all have the same bytes."""
     for place in places:
         path = world.data.records[place].path
         content = path.read_bytes()
@@ -51,7 +51,7 @@ def test_windows_are_made_once(world, cache, caplog):
     said = [line for line in caplog.messages if line.startswith("windows: ")]
     counts = ((0, 2), (2, 6), (6, 6))
     assert said == [f"windows: {done} of {n} images were already done" for done, n in counts]
-    # A call with nothing to do is no stage.
+    # A call with nothing to do is not logged as a stage.
     made = [event["stage"] for event in events_of(run, "stage")]
     assert made == ["windows of train by selective_search"] * 2
 
@@ -61,7 +61,7 @@ def test_images_that_cannot_be_read_are_left_out(world, cache, method, caplog):
     break_images(world, 1, 4)
     proposals = Proposals(method, SelectiveSearch(min_side=4))
     run = world.run(data=cache, proposals=proposals)
-    for _ in range(2):  # again: they are tried again, and fail again
+    for _ in range(2):  # the second call tries them again
         windows, data = find_windows(run, "train", world.data)
         assert [record.image_id for record in data.records] == [
             *("000000", "000002", "000003", "000005")
@@ -113,7 +113,7 @@ def test_the_same_image_under_two_names(world, cache):
 
 @dataclass(frozen=True)
 class Told:
-    """Windows that say which process made them, and whether it has begun to use CUDA."""
+    """A method whose windows hold the process that made them and whether it uses CUDA."""
 
     name = key = "told"
 
@@ -123,7 +123,7 @@ class Told:
 
 
 def test_beside_a_gpu_windows_are_made_by_processes(world, cache, monkeypatch):
-    """A process makes one image's windows at a time: threads would all wait for each other."""
+    """Processes make windows, an image each, as threads would wait for each other."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Proposals, "parts", (Told(),))
     run = world.run(data=cache, device="cuda", workers=2)

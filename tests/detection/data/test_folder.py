@@ -142,7 +142,7 @@ def test_an_xml_whose_image_is_gone(tmp_path: Path) -> None:
         ("labels/a.txt", "images/a.jpg"),
         ("boxes of mine/a.txt", "pictures of mine/a.jpg"),
         ("boxes of mine/1/a.txt", "pictures of mine/1/a.jpg"),
-        ("labels/a.txt", "images/day 1/a.jpg"),  # no other has the name
+        ("labels/a.txt", "images/day 1/a.jpg"),  # no other image has the name
         ("labels/day 1/a.txt", "images/a.jpg"),
         ("labels/train/a.txt", "images/train2017/a.jpg"),
         ("train/labels/a.txt", "train/images/a.jpg"),
@@ -191,7 +191,7 @@ def test_names_seen_from_the_file(tmp_path: Path) -> None:
     near = Path("labels/x.json")
     assert folder.image_named("../images/a.jpg", "x", near) == Path("images/a.jpg")
     assert not folder.guessed
-    # As much of the end as fits tells which it is.
+    # The longest end of the path that fits decides.
     found = folder.image_named("/home/me/old/images/a.jpg", "x", near)
     assert found == Path("old/images/a.jpg")
 
@@ -199,7 +199,7 @@ def test_names_seen_from_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/home/me/video1/0002.jpg", "is an absolute path"),  # another's folder contradicts
+        ("/home/me/video1/0002.jpg", "is an absolute path"),  # the folder contradicts video2
         ("video1/0002.jpg", r"is not below .*; there is .*video2/0002\.jpg"),
         ("../../outside/a.jpg", "may belong to"),
         ("../secret.jpg", "leaves its folder"),

@@ -55,7 +55,7 @@ def test_copies(dataset: Dataset) -> None:
 
 
 def test_out_of_reach() -> None:
-    """The twin: the best overlap with all windows of the least size or more."""
+    """The twin tries windows of all sizes from the smallest, and takes the best overlap."""
     boxes = [[0, 0, 20, 20], [0, 0, 9, 20], [0, 0, 10, 20], [0, 0, 14, 14], [0, 0, 5, 100]]
     searched = Proposals("selective_search", SelectiveSearch(min_side=20))
     expected = []

@@ -31,11 +31,11 @@ def said(caplog: pytest.LogCaptureFixture) -> str:
 def test_five_formats_give_the_same_records(
     form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The twin is what was drawn."""
+    """The records have the names, sizes and boxes of the synthetic images."""
     drawn = sorted(draw(40), key=lambda each: each.name)
     WRITERS[form](tmp_path, drawn)
     caplog.set_level(logging.INFO)
-    data = Data(str(tmp_path), unlabelled="background")  # a table has no image without objects
+    data = Data(str(tmp_path), unlabelled="background")  # CSV names no image without objects
     dataset = read_dataset(data, "all")
     assert dataset.classes == CLASSES
     assert not dataset.repairs
@@ -128,7 +128,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_images_are_not_opened_for_their_size(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But in YOLO's, which gives none."""
+    """Only YOLO's format needs them opened, as it gives no sizes."""
     WRITERS[form](tmp_path, draw(4)[:3])
     whole = read_dataset(Data(str(tmp_path)), "all")
     opened: list[Path] = []
@@ -154,7 +154,7 @@ def test_a_run_among_the_data_is_passed_over(form: str, tmp_path: Path) -> None:
         write(run / name, "names: [ball]" if name == "config.yaml" else "{}")
     drawn[0].save(run / "test" / "images")
     assert ids(read_dataset(Data(str(tmp_path)), "all")) == before
-    # What is named as the data is read, whatever lies in it.
+    # The folder that is named as the data is read, even if it looks like a run.
     for name in ("config.yaml", "metrics.jsonl"):
         write(tmp_path / name, "")
     assert ids(read_dataset(Data(str(tmp_path)), "all")) == before
@@ -191,7 +191,7 @@ def test_the_repairs_of_boxes_are_shared(form: str, tmp_path: Path) -> None:
     (one,) = draw(2)[:1]
     height, width = one.size
     wrong = [("ball", [width - 4, 2, width + 2, 10]), ("leaf", [3, 8, 9, height + 4])]
-    if form != "yolo":  # where the middle of a box is outside it is no share
+    if form != "yolo":  # a centre outside the image is not a share from 0 to 1
         wrong += [("star", [width - 1, 2, width + 7, 10]), ("star", [-9, -9, -2, -2])]
     one.objects[:] = [("ball", [2, 2, 20, 30]), *wrong]
     WRITERS[form](tmp_path, [one])
@@ -215,7 +215,7 @@ def test_sets_as_people_have_them(name: str, images: int, boxes: int, tmp_path: 
     assert len(dataset.records) == images
     assert sum(len(record.boxes) for record in dataset.records) == boxes
     assert not dataset.unreadable
-    # Every fifth by name is its README's test.
+    # The test of the data set's README has every fifth image by name.
     names = sorted(ids(dataset))
     write(tmp_path / "test.txt", "".join(f"{each}\n" for each in names[4::5]))
     listed = read_dataset(Data(data.root, lists=str(tmp_path)), "test")

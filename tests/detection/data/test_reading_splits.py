@@ -36,7 +36,7 @@ def test_lists_and_all_in_vocs_layout(form: str, above: str, tmp_path: Path) -> 
     assert sorted(ids(read_dataset(data, "all"))) == names
     with pytest.raises(FileNotFoundError, match=r"no split 'train' in .*; splits there: mine"):
         read_dataset(data, "train")
-    # A split that VOC's lists lack is refused as before.
+    # A split that VOC's lists lack is refused.
     if form == "voc":
         with pytest.raises(FileNotFoundError, match=r"no split 'val' at .*; splits there: train"):
             read_dataset(Data(root, format="voc"), "val")
@@ -52,7 +52,7 @@ def test_a_split_by_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     test = read_dataset(data, Data.test_split, train.classes, kept=run)
     assert (len(train.records), len(test.records)) == (16, 4)
     assert not set(ids(train)) & set(ids(test))
-    # Again: from the run's lists; elsewhere by these lists; without them the same once more.
+    # The run's lists, given as such or as --data.lists, and a new split by content are equal.
     for again in (
         read_dataset(data, "train", kept=run),
         read_dataset(Data(data.root, lists=str(run / LISTS)), "trainval"),
@@ -111,7 +111,7 @@ def test_three_images_of_classes_of_their_own(kept: bool, tmp_path: Path) -> Non
 def test_a_class_that_only_the_test_has(
     lists: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In splits of folders and of lists, as in one by content."""
+    """It is left out of the test, where folders or lists make the splits."""
     drawn = draw(6)
     drawn[5].objects[:] = [("ball", [1, 1, 20, 20]), ("rare", [5, 5, 30, 30])]
     for split, images in (("train", drawn[:3]), ("valid", drawn[4:])):
@@ -179,13 +179,13 @@ def test_val_stands_in_for_test(tmp_path: Path) -> None:
         write_xml(tmp_path / split, draw(3))
     test = read_dataset(Data(str(tmp_path)), "test")
     assert all("val" in record.path.parts for record in test.records)
-    everything = ids(read_dataset(Data(str(tmp_path)), "all"))  # the same names in both
+    everything = ids(read_dataset(Data(str(tmp_path)), "all"))  # both splits have the same names
     assert len(set(everything)) == 6
     assert "val/b00.rf.1" in everything
 
 
 def test_one_split_folder_is_none(tmp_path: Path) -> None:
-    """As of an export in which everything is 'train'."""
+    """An export in which everything is 'train' is split by content."""
     write_xml(tmp_path / "train", draw(10))
     assert len(read_dataset(Data(str(tmp_path)), "trainval").records) == 8
     assert len(read_dataset(Data(str(tmp_path)), "test").records) == 2

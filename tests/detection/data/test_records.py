@@ -12,7 +12,7 @@ from detection.training.feature_cache import image_key
 
 @pytest.fixture
 def record(tmp_path):
-    """An image of 7 x 4 pixels, no two alike, with two objects."""
+    """Return an image of 7 x 4 pixels, no two alike, with two objects."""
     path = tmp_path / "one.png"
     pixels = np.arange(7 * 4 * 3, dtype=np.uint8).reshape(4, 7, 3)
     Image.fromarray(pixels).save(path)

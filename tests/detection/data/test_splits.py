@@ -12,7 +12,7 @@ from detection.data.splits import content_split, known_only, make_lists, resolve
 
 
 def labelled(folder: Path, contents: dict[str, str], classes: dict[str, str]) -> list[Labelled]:
-    """Files of a content, and of classes whose names are letters."""
+    """Write files of these contents; each letter of ``classes`` is an object of that class."""
     made = []
     for name, content in contents.items():
         path = folder / name
@@ -31,7 +31,7 @@ def test_share_and_order(tmp_path: Path) -> None:
     assert sorted(made["train"] + made["test"]) == [each.image_id for each in images]
     assert made["train"] == sorted(made["train"])
     assert made == content_split(images)
-    # Neither names nor their order matter.
+    # The split depends neither on the names nor on their order.
     contents = {f"x{99 - n:03}": f"image {n}" for n in range(100)}
     other = content_split(labelled(tmp_path, contents, {})[::-1])
     assert {contents[name] for name in other["test"]} == {f"image {int(n)}" for n in made["test"]}
@@ -77,7 +77,7 @@ def test_few_images(tmp_path: Path) -> None:
         (["ab", "ac", "ad"], 1),
         (["a", "b"], 1),
         (["", ""], 1),
-        (["ab", "acd", "aef"], 1),  # the image by which one class is lost, not two
+        (["ab", "acd", "aef"], 1),  # the test has the image that takes one class away, not two
     ],
 )
 def test_of_two_images_one_is_in_test(
@@ -106,7 +106,7 @@ def test_objects_of_classes_that_only_the_test_has(
     assert [each.annotation.names for each in found] == [("a", "a"), ()]
     assert [len(each.annotation.corners) for each in found] == [2, 0]
     assert "left out of the test: b 2" in caplog.text
-    # A name written otherwise is refused later, with what was meant.
+    # A name in other capitals is kept here; it is refused later, with a suggestion.
     same = labelled(tmp_path, {"d": "4"}, {"d": "A"})
     assert known_only(same, ["a"]) == same
 
@@ -124,7 +124,7 @@ def test_lists_whose_writer_was_killed(there: list[str], tmp_path: Path) -> None
     assert make_lists(lists, images)
     assert {path.name: path.read_bytes() for path in lists.iterdir()} == whole
     assert not make_lists(lists, images)
-    # A list of somebody's own is not joined by another.
+    # A list written by hand is not completed by a second one.
     (lists / "test.txt").unlink()
     (lists / "train.txt").write_text("1\n")
     assert not make_lists(lists, images)
@@ -164,6 +164,6 @@ def test_names_of_splits() -> None:
     with pytest.raises(
         FileNotFoundError, match="no split 'test' in x; splits there: trainval, val"
     ):
-        resolve("test", ["trainval", "val"], "x")  # whose images were learned from
+        resolve("test", ["trainval", "val"], "x")  # trainval has the images of val
     with pytest.raises(FileNotFoundError, match="no split 'val' in x; splits there: test, train"):
         resolve("val", ["train", "test"], "x")

@@ -82,7 +82,7 @@ def test_images_do_not_depend_on_how_many(root: Path, tmp_path: Path) -> None:
 def test_boxes_are_tight_around_what_differs_from_the_ground(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The twin: a thing alone, found by comparing its image with the bare ground's."""
+    """The twin compares an image of one object with the image of the bare ground."""
     nothing = Patch(np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.bool_))
     monkeypatch.setattr(scene, "draw_scrap", lambda *_: nothing)
     monkeypatch.setattr(scene, "_shade", lambda *_: None)
@@ -92,12 +92,12 @@ def test_boxes_are_tight_around_what_differs_from_the_ground(
         differs = np.abs(drawn.image.astype(int) - bare.image).max(axis=2) > 0
         rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
         seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        # an outline of the ground's own colour may hide a pixel
+        # an outline in the ground's colour may hide a pixel
         assert_allclose(drawn.boxes[0], seen, atol=1)
 
 
 def test_difficult_is_less_than_half_seen_or_tiny() -> None:
-    """Canvas pixels are half pixels: 100 x 80 of them are a box of 50 x 40."""
+    """Two canvas pixels are one pixel: 100 x 80 of them are a box of 50 x 40."""
     canvas = np.zeros((200, 200, 3), np.float32)
     wide, tiny = np.zeros((2, 200, 200), np.bool_)
     wide[20:100, 10:110] = True
@@ -139,7 +139,7 @@ def test_objects_fill_their_patch(name: str, side: int, rng: np.random.Generator
 
 
 def test_colours_do_not_tell_the_class() -> None:
-    """Mean hues of one class are spread over the circle: their mean vector is short."""
+    """A class has mean hues all round the circle, so that their mean vector is short."""
     for name in CLASSES:
         vectors = []
         for seed in range(40):

@@ -23,7 +23,7 @@ def test_boxes_labels_difficult(write: Callable[..., Path]) -> None:
     second = object_xml("cat", (1, 1, WIDTH, HEIGHT), "1")
     dataset = read_voc(write(b=object_xml() + second, a=""), "train", ("dog", "cat"))
     record, empty = dataset.records
-    assert [record.image_id, empty.image_id] == ["b", "a"]  # the split's order
+    assert [record.image_id, empty.image_id] == ["b", "a"]  # in the split's order
     assert record.size == (HEIGHT, WIDTH)
     assert record.path.name == "b.jpg"
     # 1-based inclusive 11..20 is half-open 10..20; a full-image box is 0..width
@@ -92,7 +92,7 @@ def test_classes(write: Callable[..., Path]) -> None:
     assert read_voc(root, "train").classes == ("dog", "gnu", "zebra")
     given = read_voc(root, "train", ["zebra", "gnu", "dog", "ox"])
     assert given.records[2].labels.tolist() == [0, 1]
-    assert read_voc(root, "train", limit=2).classes == ("dog",)  # of the records read
+    assert read_voc(root, "train", limit=2).classes == ("dog",)  # classes of the records read
     with pytest.raises(ValueError, match=r"c\.xml has an object of class 'gnu'.* dog, zebra$"):
         read_voc(root, "train", ("dog", "zebra"))
     for wrong in ([], ["dog", "dog"]):
@@ -166,7 +166,7 @@ def test_limit(write: Callable[..., Path]) -> None:
 
 
 def test_record_without_its_image(write: Callable[..., Path]) -> None:
-    """Annotations alone make records too: the metric needs no images."""
+    """A record can be made without its image file, as the metric needs no images."""
     path = write(a=object_xml()) / "Annotations/a.xml"
     annotation = read_annotation(path)
     assert annotation.size is not None
@@ -211,7 +211,7 @@ def test_real_annotations(split: str, count: int, voc07_root: Path) -> None:
         names = [VOC_CLASSES[label] for label in record.labels]
         found.update(names)
         easy.update(n for n, hard in zip(names, record.difficult, strict=True) if not hard)
-    # the twin: text search, nothing parsed
+    # the twin searches the text instead of parsing it
     expected, expected_easy = Counter[str](), Counter[str]()
     for record in dataset.records:
         text = (voc07_root / "Annotations" / f"{record.image_id}.xml").read_text()
@@ -224,7 +224,7 @@ def test_real_annotations(split: str, count: int, voc07_root: Path) -> None:
     assert found == expected
     assert easy == expected_easy
 
-    # the official lists: 1 where the class has an object that is not difficult, 0 where all are
+    # the official lists have 1 for an object that is not difficult, 0 if all are difficult
     marks: dict[tuple[str, str], str] = {}
     for record in dataset.records:
         for label, hard in zip(record.labels, record.difficult, strict=True):

@@ -82,7 +82,7 @@ def test_lists_in_any_marked_encoding(encoding: str, end: str, tmp_path: Path) -
 
 def test_lists_of_one_class(tmp_path: Path) -> None:
     assert ids_of(tmp_path, "b -1\na  1\n\nc\t0\n") == ["b", "a", "c"]
-    # No such list: three fields, or another number.
+    # This is no such list: a line has three fields, or a number other than -1, 0 and 1.
     assert ids_of(tmp_path, "my photo 1\nIMG 2\n") == ["my photo 1", "IMG 2"]
 
 
@@ -112,7 +112,7 @@ def test_a_space_and_a_flag(other: dict[str, str], write: Callable[..., Path]) -
     ],
 )
 def test_ids_that_are_no_names_below_a_folder(line: str, reason: str, tmp_path: Path) -> None:
-    # NUL is refused with the whole file, as UTF-16 without a mark has it.
+    # A NUL refuses the whole file, as it may be UTF-16 without a byte order mark.
     expected = r"some\.txt holds zero bytes" if "\0" in line else rf"some\.txt line 2 .*{reason}"
     with pytest.raises(ValueError, match=expected):
         ids_of(tmp_path, f"good\n{line}\n")
@@ -138,7 +138,7 @@ def test_missing_split(write: Callable[..., Path]) -> None:
         (main / f"{name}.txt").write_text("a\n")
     with pytest.raises(FileNotFoundError) as caught:
         read_voc(root, "val")
-    # dog_train is a list of one class of train; my_test is a split
+    # dog_train is train's list of one class; my_test is a split
     assert str(caught.value).endswith("val.txt; splits there: my_test, other, train")
     with pytest.raises(FileNotFoundError, match=r"write it without '\.txt': 'other'$"):
         read_voc(root, "other.txt")
@@ -160,7 +160,7 @@ def test_missing_split(write: Callable[..., Path]) -> None:
         ("p1", "P1", "there is 'P1.xml', spelled differently: rename it"),
         ("caf\u00e9", "cafe\u0301", "spelled differently: rename it"),
         ("p1", "p2", "take 'p1' out of"),
-        ("p1.rf.2", "p1", "take 'p1.rf.2' out of"),  # nothing is cut from an id
+        ("p1.rf.2", "p1", "take 'p1.rf.2' out of"),  # no part of an id is cut off
     ],
 )
 def test_missing_annotation(

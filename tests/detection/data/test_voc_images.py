@@ -22,7 +22,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def cut_image(path: Path, share: float) -> None:
-    """A JPEG of which a share of its bytes is there."""
+    """Write a JPEG and keep only this share of its bytes."""
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -71,7 +71,7 @@ def test_image_turned_by_its_exif_tag(write: Callable[..., Path]) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "JPEGImages/a.jpg", exif=exif)
     assert read_voc(root, "train").records[0].size == (WIDTH, HEIGHT)
-    write(b="")  # annotated on the image as it lies on disk
+    write(b="")  # has the size before the EXIF tag turns the image
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "JPEGImages/b.jpg", exif=exif)
     with pytest.raises(
         ValueError, match=r"b\.xml says .* before it was turned, as by its EXIF.* remove"
@@ -130,7 +130,7 @@ def test_leaving_more_images_out(write: Callable[..., Path]) -> None:
     assert list(fewer.unreadable) == ["a", "c"]
     assert fewer.unreadable["c"] == "c.jpg is broken"
     assert fewer.classes == whole.classes
-    assert [record.image_id for record in whole.records] == ["b", "c", "d"]  # as it was
+    assert [record.image_id for record in whole.records] == ["b", "c", "d"]  # unchanged
     assert whole.without({}) == whole
     with pytest.raises(ValueError, match=r"none of 4 images can be read; the first: .*a\.jpg"):
         fewer.without({"b": "broken", "d": "broken"})

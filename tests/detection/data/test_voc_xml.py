@@ -33,7 +33,7 @@ def test_reads_what_it_says(tmp_path: Path) -> None:
     found = read_annotation(annotation(tmp_path, size + OBJECT))
     assert found.size == (375, 500)
     assert found.names == ("dog",)
-    assert found.corners.tolist() == [[48.5, 3, 10, 7]]  # nothing mended
+    assert found.corners.tolist() == [[48.5, 3, 10, 7]]  # corners are mended later
     assert found.corners.dtype == np.float64
     assert found.difficult.tolist() == [True]
 
@@ -51,7 +51,7 @@ def test_reads_what_it_says(tmp_path: Path) -> None:
         ((20, 6, 11, 15), [10, 5, 20, 15], SWAPPED),
         ((0, 0, 10, 10), [0, 0, 10, 10], CLIPPED),
         ((51, 31, 62, 43), [50, 30, WIDTH, HEIGHT], CLIPPED),
-        ((41, 6, 80, 15), [40, 5, WIDTH, 15], CLIPPED),  # one half is outside
+        ((41, 6, 80, 15), [40, 5, WIDTH, 15], CLIPPED),  # exactly half is outside
         ((41, 6, 81, 15), None, MOSTLY_OUTSIDE),
         ((51, 31, 75, 55), None, MOSTLY_OUTSIDE),
         ((1, 1, 10 * WIDTH, 10 * HEIGHT), None, MOSTLY_OUTSIDE),
@@ -73,7 +73,7 @@ def test_repairs(corners: tuple, box: list | None, kind: str | None) -> None:
 
 
 def test_mended_boxes_equal_a_loop(rng: np.random.Generator) -> None:
-    """The twin counts, pixel by pixel, what a box of inclusive corners covers of the image."""
+    """The twin lists the columns and rows of the image in each box of inclusive corners."""
     corners = rng.integers(-5, 20, (200, 4)).astype(np.float64)
     boxes, kept, repairs = mend_boxes(corners, (9, 13))
     expected, mended = [], Counter()

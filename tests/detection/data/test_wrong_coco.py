@@ -172,7 +172,7 @@ def test_coco_boxes_of_outlines(box: list | None, drawn: list[Drawn], tmp_path: 
 def test_coco_masks_without_their_size(
     counts: list[int] | str, drawn: list[Drawn], tmp_path: Path
 ) -> None:
-    """They are the image's; the first column has four zeros, then three ones."""
+    """The image's size is used; the first column has four zeros, then three ones."""
     write_coco(tmp_path, drawn)
     content = coco_of(drawn)
     one_object(content, bbox=[], iscrowd=1, segmentation={"counts": counts})
@@ -203,7 +203,7 @@ def test_detections_are_no_labels(
             read(tmp_path)
         (tmp_path / name).unlink()
     for place, each in enumerate(content["annotations"]):
-        each["score"] = (1, 1.0, None)[place % 3]  # as tools write them that score no label
+        each["score"] = (1, 1.0, None)[place % 3]  # some tools write such scores for labels
     write(tmp_path / "annotations.json", json.dumps(content))
     assert read(tmp_path).records[0].boxes.tolist() == expected.records[0].boxes.tolist()
 

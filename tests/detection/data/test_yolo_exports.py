@@ -14,11 +14,11 @@ from detection.settings.data import Data
 
 
 def export(root: Path, *names: str, yaml: str | None = None, line: str = "1 0.5 0.5 0.2 0.2\n"):
-    """Images with a label each; the labels are in ``labels`` where the images are in ``images``."""
+    """Write images with a label each; the label's path has ``labels`` in place of ``images``."""
     for place, name in enumerate(names):
         image = root / name
         image.parent.mkdir(parents=True, exist_ok=True)
-        colour = (place, zlib.crc32(root.name.encode()) % 256, 0)  # of no other export's image
+        colour = (place, zlib.crc32(root.name.encode()) % 256, 0)  # exports share no image
         Image.new("RGB", (60, 40), colour).save(image)
         label = "/".join("labels" if part == "images" else part for part in Path(name).parts)
         write((root / label).with_suffix(".txt"), line)
@@ -47,7 +47,7 @@ def test_each_export_has_its_own_names(tmp_path: Path) -> None:
     export(tmp_path / "old", "c.jpg")
     write(tmp_path / "old/classes.txt", "x\ny\n")
     found = read(tmp_path)
-    assert found.classes == ("apple", "leaf", "y")  # one number a name, whatever the export's is
+    assert found.classes == ("apple", "leaf", "y")  # merged by name, not by number
     assert classes_of(found) == {"fruit/a": ["apple"], "trees/b": ["leaf"], "old/c": ["y"]}
 
 
@@ -69,14 +69,14 @@ def test_names_elsewhere(tmp_path: Path) -> None:
     export(tmp_path, "fruit/images/a.jpg", "trees/images/b.jpg")
     write(tmp_path / "meta/classes.txt", "cat\ndog\n")
     assert classes_of(read(tmp_path)) == {"fruit/a": ["dog"], "trees/b": ["dog"]}
-    # One that is of other labels is no help.
+    # A classes.txt of other labels is not used.
     (tmp_path / "meta/classes.txt").rename(tmp_path / "fruit/classes.txt")
     with pytest.raises(FileNotFoundError, match=r"trees/labels/b\.txt, but no data\.yaml or"):
         read(tmp_path)
 
 
 def test_yaml_files_side_by_side(tmp_path: Path) -> None:
-    """As in Ultralytics' folder of data sets: ``path`` tells whose they are."""
+    """``path`` names the YAML file's data set, as in Ultralytics' folder of data sets."""
     for name, classes in (("fruit", "[apple, pear]"), ("trees", "[oak, elm]")):
         export(tmp_path / name, "images/train/a.jpg", "images/val/b.jpg")
         text = f"path: ../datasets/{name}\ntrain: images/train\nval: images/val\nnames: {classes}\n"
@@ -117,7 +117,7 @@ def test_data_yaml_outranks_folders(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_missing_split_is_no_other_folder(tmp_path: Path) -> None:
-    """The end of a path of another machine is not cut down to ``images``."""
+    """A path of another machine is not matched by its last folder ``images`` alone."""
     yaml = "train: /x/fruit/images\nval: /x/valid/images\nnames: [cat, dog]\n"
     export(tmp_path, *(f"images/{n}.jpg" for n in range(5)), yaml=yaml)
     parts = [len(read(tmp_path, split).records) for split in ("train", "test")]
@@ -132,7 +132,7 @@ def test_train_and_val_alike(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     parts = [read(tmp_path, split).records for split in ("train", "test")]
     assert [len(part) for part in parts] == [8, 2]
     assert "in two splits of a YAML file, ignored there: 10, first" in caplog.text
-    # With a folder of val inside that of train, the folders' names tell the others.
+    # Where val's folder is inside train's, train has the images that val does not.
     export(tmp_path, "images/val/b.jpg", yaml=yaml.replace("val: images", "val: images/val"))
     assert ids(read(tmp_path, "val")) == ["b"]
     assert len(read(tmp_path, "train").records) == 10
@@ -225,13 +225,13 @@ def test_tracks_are_no_triangles(lines: str, tmp_path: Path) -> None:
 
 
 def test_triangles_are_no_tracks(tmp_path: Path) -> None:
-    lines = f"{TRIANGLE}0 0.1 0.1 0.5 0.1 0.3 1\n"  # one ends at the edge
+    lines = f"{TRIANGLE}0 0.1 0.1 0.5 0.1 0.3 1\n"  # one has a corner at the edge
     export(tmp_path, "images/a.jpg", yaml="names: [cat, dog]\n", line=lines)
     assert read(tmp_path).records[0].boxes.shape == (2, 4)
     polygon = "0 0.1 0.1 0.5 0.1 0.3 0.75 0.2 0.5\n0 0 0 1 0 0 1\n"
     write(tmp_path / "labels/a.txt", polygon)
     assert read(tmp_path).records[0].boxes.tolist()[1] == [0, 0, 60, 40]
-    # A keypoint after a box is neither.
+    # With kpt_shape, the line of a track is a box with a keypoint.
     write(tmp_path / "labels/a.txt", TRACK)
     write(tmp_path / "data.yaml", "kpt_shape: [1, 2]\nnames: [cat, dog]\n")
     assert read(tmp_path).records[0].boxes.tolist() == [[24, 16, 36, 24]]
