@@ -18,7 +18,7 @@ def test_a_perfect_detector_scores_one(capfd):
 
 
 def test_hand_worked_average():
-    # One of two objects found, at precision 1: the 51 recalls 0 .. 0.50 of 101 see 1, the rest 0.
+    # One of two objects is found. Of 101 recalls, 51 (0 to 0.50) have precision 1, the others 0.
     records = [make_record(name, [OBJECT]) for name in "ab"]
     found = make_detections([("a", 1.0, 1, 1, 10, 10)])
     assert coco_ap50({"cat": found}, records, ["cat"]) == pytest.approx(51 / 101)
@@ -36,8 +36,8 @@ def test_difficult_objects_neither_help_nor_hurt():
 
 
 def test_a_small_box_inside_a_difficult_object_is_a_false_positive():
-    # Overlap with the detection's area would be 1, as for a crowd; intersection over union is 1/25.
-    # So precision at the first hit is 1/2, at all 101 recalls.
+    # The overlap is 1 of the detection's area, as it counts for a crowd, but the IoU is 1/25.
+    # So the first detection is wrong, and the precision is 1/2 at all 101 recalls.
     record = make_record("a", [OBJECT, ("cat", 1, 101, 101, 150, 150)])
     rows = [("a", 0.9, 101, 101, 110, 110), ("a", 0.5, 1, 1, 10, 10)]
     assert coco_ap50({"cat": make_detections(rows)}, [record], ["cat"]) == pytest.approx(0.5)
@@ -55,7 +55,7 @@ def test_the_mean_is_over_the_classes_of_the_voc_mean():
     objects = [OBJECT, ("sheep", 1, 1, 1, 10, 10), ("cow", 0, 50, 50, 90, 90)]
     record = make_record("a", objects, classes)
     found = make_detections([("a", 1.0, 1, 1, 10, 10)])
-    # The cow is not found; no dog is there, and of sheep only one that does not count.
+    # The cow is not found. There is no dog, and the only sheep is difficult.
     some = {"cat": found, "dog": found, "sheep": found, "cow": NO_DETECTIONS}
     assert coco_ap50(some, [record], classes) == pytest.approx(0.5)
     assert evaluate_voc(some, [record], classes).map == pytest.approx(0.5)
@@ -75,7 +75,7 @@ def test_the_order_of_arrays_in_memory_does_not_matter():
 
 
 def test_lies_near_the_area_average(rng):
-    """After suppression, as a detector gives them: objects apart, one or two detections each."""
+    """Detections are as after suppression: objects are apart, with two detections at most."""
     classes = ("cat", "dog")
     records, rows = [], {name: [] for name in classes}
     for index in range(150):

@@ -1,4 +1,4 @@
-"""Comparison of two detectors: APs of drawn images against a slow twin, and verdicts."""
+"""Comparison of two detectors: APs of resampled images against a slow twin, and verdicts."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def _fewer_draws(monkeypatch):
 
 
 def drawn_one_by_one(explained, records, numbers):
-    """The metric on the images drawn, each copy an image of its own."""
+    """Return the APs on resampled images; each copy of an image is an image of its own."""
     copies = [
         replace(records[place], image_id=f"{place} {copy}")
         for place, times in enumerate(numbers)
@@ -45,7 +45,7 @@ def drawn_one_by_one(explained, records, numbers):
 @pytest.mark.parametrize("seed", range(5))
 def test_drawn_images_one_by_one(tmp_path, seed, rng):
     records, shown, _ = made_test(tmp_path, CLASSES, 8, seed, drawn=False)
-    # Scores that are all different: of equal ones the order of copies would matter.
+    # All scores differ: between equal ones, the order of copies would matter.
     explained = shown.explained
     scores = explained.scores + np.linspace(0, 1e-3, len(explained.scores))[::-1]
     order = np.lexsort((-scores, explained.labels))
@@ -57,7 +57,7 @@ def test_drawn_images_one_by_one(tmp_path, seed, rng):
 
 
 def worse(explained, share, rng):
-    """The same detector with a share of what it found moved off its object."""
+    """Turn a share of the correct detections into detections of background."""
     kind = explained.kind.copy()
     found = np.flatnonzero(kind == Kind.FOUND)
     kind[rng.choice(found, int(share * len(found)), replace=False)] = Kind.BACKGROUND
@@ -81,7 +81,7 @@ def test_verdicts(tmp_path, rng):
 
 
 def test_intervals_of_classes_hold_together(tmp_path, rng):
-    """A class alone would have the narrower interval of the mean."""
+    """Intervals are corrected for the number of classes; a class alone has the mean's."""
     _, shown, _ = made_test(tmp_path, CLASSES, 60, drawn=False)
     whole = compare(shown.explained, worse(shown.explained, 0.2, rng), 60)
     one = shown.explained

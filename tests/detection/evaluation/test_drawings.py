@@ -23,7 +23,7 @@ GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
 def make_detections(rows):
-    """Detections of rows (x1, y1, x2, y2, score, label)."""
+    """Return detections of rows (x1, y1, x2, y2, score, label)."""
     table = np.array(rows, np.float32).reshape(-1, 6)
     return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), CLASSES)
 
@@ -125,13 +125,13 @@ def test_labels_are_in_a_font_that_has_the_letters(tmp_path, fresh_fonts, caplog
     for number, label in enumerate(labels):
         for other in labels[:number]:
             assert (label != other).any()
-    # A letter that the font lacks would be a box, the same for all.
+    # Letters that the font lacks would all be the same box.
     assert (drawn_label(tmp_path / "a.png", "к") != drawn_label(tmp_path / "a.png", "λ")).any()
     assert caplog.text == ""
 
 
 def test_ascii_needs_no_look_at_fonts():
-    """Which would import matplotlib; the file is where matplotlib says that it is."""
+    """ASCII names need no import of matplotlib; DEJAVU is its font, with all their letters."""
     script = "import sys; from detection.evaluation import fonts; fonts.fonts_of(('cat', 'a b'));"
     script += "assert 'matplotlib' not in sys.modules; import matplotlib;"
     script += "assert str(fonts.DEJAVU).startswith(matplotlib.get_data_path());"
@@ -144,7 +144,7 @@ def test_ascii_needs_no_look_at_fonts():
 def test_where_dejavu_lacks_letters_a_font_of_the_system_is_taken(
     tmp_path, fresh_fonts, monkeypatch, caplog
 ):
-    """With a font of matplotlib's for mathematics as the one that the system has."""
+    """A font of matplotlib for mathematics stands in for the fonts of the system."""
     stix, broken = fonts.DEJAVU.parent / "STIXGeneral.ttf", tmp_path / "broken.ttf"
     broken.write_text("no font")
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(stix), str(broken)])

@@ -55,7 +55,7 @@ def test_each_kind():
 
 
 def test_what_mending_gains():
-    """A cat found after a fox taken for a cat; another cat badly placed; a dog missed."""
+    """A cat is found below a fox taken for a cat; a cat is badly placed; a dog is missed."""
     objects = [
         ("cat", 0, 1, 1, 50, 50),
         ("cat", 0, 101, 101, 150, 150),
@@ -72,17 +72,17 @@ def test_what_mending_gains():
     explained = explain(found, [record], CLASSES)
     assert average_precisions(explained).tolist() == pytest.approx([0.5 * 6 / 11, 0, 0])
     gained = mean_gains(explained)
-    # The fox is found, and the cat before it is no longer wrong.
+    # The fox is found, and no false cat is above the true one any more.
     assert gained["class"] == pytest.approx((1 + 6 / 11 - 0.5 * 6 / 11) / 3)
     assert gains(explained)["class"] == pytest.approx([0.5 * 6 / 11, 0, 1])
     assert gained["place"] == pytest.approx((6 * 2 / 3 + 5 * 2 / 3 - 6 * 0.5) / 11 / 3)
-    # No dog is left once the missed one is left out, so its class keeps the 0 it had.
+    # Without the missed dog there is no dog, so that the class keeps its AP of 0.
     assert gained["missed"] == 0
     assert gained["both"] == gained["duplicate"] == gained["background"] == 0
 
 
 def made_split(rng, images=12, most=9):
-    """Records and detections: objects moved, doubled and misnamed, and boxes of nothing."""
+    """Return records and detections: objects moved, doubled, misnamed; boxes of background."""
     records, rows = [], {name: [] for name in CLASSES}
     for number in range(images):
         boxes = [
@@ -139,7 +139,7 @@ def test_kinds_sum_to_what_the_metric_counts(seed):
     averages = average_precisions(explained)
     expected = [one.ap for one in result.per_class.values()]
     np.testing.assert_array_equal(averages, np.array(expected, float))
-    # All mended, nothing is wrong and nothing missed.
+    # When all errors are mended, nothing is wrong and nothing is missed.
     perfect = average_precisions(explained, ERRORS, without_missed=True)
     seen = set(explained.objects.labels[~explained.missed & ~explained.objects.difficult])
     assert [perfect[label] for label in seen] == pytest.approx([1.0] * len(seen))

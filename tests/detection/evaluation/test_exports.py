@@ -81,7 +81,7 @@ def test_labels_have_the_names_of_their_images(tmp_path):
         "one/v1.2.tif": "v1.2.txt",
         "one/a.jpg": "a.txt",
         "one/a.png": "a.png.txt",
-        "two/A.jpg": "A.jpg.txt",  # the same file as a.txt where names have no case
+        "two/A.jpg": "A.jpg.txt",  # the same file as a.txt on systems that ignore case
         "three/a.jpg": "a.jpg_2.txt",
         "one/classes.jpg": "classes.jpg.txt",
     }
@@ -102,7 +102,7 @@ def test_labels_made_by_hand_are_not_replaced(tmp_path):
 
 
 def test_names_in_no_unicode(tmp_path):
-    """As of an archive from an old Windows: the name's bytes are kept, escaped."""
+    """A name from an archive of an old Windows keeps its bytes, escaped."""
     name = os.fsdecode(b"stra\xdfe.jpg")
     save_coco(tmp_path / "found.json", {name: FOUND["a.jpg"]}, CLASSES)
     content = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from detection.evaluation.reliability import calibration_error, reliability, rel
 def test_calibration_error_by_hand():
     probabilities = np.array([0.05, 0.15, 0.15, 0.95, 1.0])
     correct = np.array([False, True, False, True, True])
-    # Bins 0, 1 and 9: 0.05 in one, 0.35 in two, 0.025 in two.
+    # The gaps are 0.05 (bin 0, one detection), 0.35 (bin 1, two) and 0.025 (bin 9, two).
     assert calibration_error(probabilities, correct) == pytest.approx((0.05 + 0.7 + 0.05) / 5)
     assert calibration_error(np.zeros(0), np.zeros(0, bool)) == 0
 

@@ -122,7 +122,8 @@ def test_csv_has_one_row_of_a_finding(tmp_path):
     for scales in (1, 5):
         for layer in ("fc6", "fc7"):
             put_row(path, {"scales": scales, "layer": layer, "map": 0.5}, ["scales", "layer"])
-    # In its place, whatever is read as text; one that differs in a single column is another.
+    # A row with the same keys is replaced in its place, although keys are read as text.
+    # A row that differs in one key is a new row.
     put_row(path, {"scales": 1, "layer": "fc7", "map": 0.625}, ["scales", "layer"])
     put_row(path, {"scales": 5, "layer": "fc6", "map": 0.75}, ["scales", "layer"])
     put_row(path, {"scales": 5, "layer": "pool5", "map": 0.25}, ["scales", "layer"])

@@ -56,7 +56,7 @@ def test_toy_cases_equal_the_devkit(case):
         for ours, theirs in ((one.recall, "rec"), (one.precision, "prec")):
             values = [number_of(value) for value in expected[theirs]]
             np.testing.assert_allclose(ours, values, rtol=0, atol=1e-15, err_msg=name)
-        # The rule that is ours: where the devkit's average is NaN, 0, or none without objects.
+        # Our own rule: where the devkit's average is NaN, ours is 0, or None without objects.
         for ours, theirs in ((one.ap, "ap11"), (one.ap_area, "ap_area")):
             value = number_of(expected[theirs])
             if expected["npos"] == 0:
@@ -115,7 +115,7 @@ def files_of(folder):
 
 
 def random_case(rng, images=12):
-    """Detections jittered off few, crowded objects, with scores of one digit: ties everywhere."""
+    """Return detections moved off a few crowded objects; scores of one digit give many ties."""
     objects, rows = {}, []
     for index in range(images):
         image_id = f"{index:06d}"
@@ -158,9 +158,9 @@ def test_order_of_records_and_of_untied_detections_does_not_matter(rng):
 
 
 def test_hand_worked_curve():
-    # Two objects that count. By score: hit, miss, duplicate, hit: tp 1 1 1 2, fp 0 1 2 2.
-    # Recall .5 .5 .5 1, precision 1 1/2 1/3 1/2.
-    # 11 points: thresholds 0 .. 0.5 see 1, 0.6 .. 1 see 1/2: (6 + 5/2) / 11.
+    # Two objects count. By score: hit, miss, duplicate, hit; so tp is 1 1 1 2, fp 0 1 2 2.
+    # Recall is .5 .5 .5 1, precision 1 1/2 1/3 1/2.
+    # 11 points: the precision is 1 at 0 to 0.5, and 1/2 at 0.6 to 1: (6 + 5/2) / 11.
     # Area: 0.5 * 1 + 0.5 * 1/2.
     record = make_record("a", [("cat", 0, 1, 1, 10, 10), ("cat", 0, 101, 1, 110, 10)])
     rows = [
