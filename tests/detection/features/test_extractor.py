@@ -42,7 +42,7 @@ def test_resized_sizes():
     assert resized_size((375, 500), 688) == (688, 917)
     assert resized_size((500, 375), 1200) == (1600, 1200)
     assert resized_size((2, 5), 3) == (3, 8)
-    # The longer side has a bound, above that of VOC's longest image.
+    # The longer side has a limit, which VOC's longest image does not reach.
     assert resized_size((96, 500), 1200) == (1200, 6250)
     assert resized_size((40, 12_000), 480) == resized_size((40, 12_000), 1200) == (23, 7000)
     assert resized_size((12_000, 1), 480) == (7000, 1)
@@ -183,6 +183,6 @@ def test_real_filters_on_a_real_image(voc07_root):
     backbone = build_backbone("alexnet", str(KEPT))
     image = read_image(sorted((voc07_root / "JPEGImages").glob("*.jpg"))[0])
     map = SPPExtractor(backbone, (480,)).maps(image).maps[0]
-    # Trained filters answer sparsely: about one cell in nine, with values of a few units.
+    # Trained filters respond in about one cell of nine, with values of a few units.
     assert 0.05 < (map > 0).float().mean() < 0.3
     assert 5 < map.max() < 60

@@ -25,7 +25,7 @@ def image():
 
 
 def made_map(dtype=torch.float32, seed=0, shape=(6, 7, 4)):
-    """A map ``(4, 6, 7)`` after a ReLU, channels last as the trunk leaves them."""
+    """Return a map ``(4, 6, 7)`` after a ReLU, channels last as the trunk gives it."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).relu().to(dtype).permute(2, 0, 1)
 
@@ -119,7 +119,7 @@ def test_features_are_the_same_with_kept_maps(tmp_path, image, precision):
         found = keeping.features(image, WINDOWS)
         assert torch.equal(found.pooled, wanted.pooled)
         assert np.array_equal(found.index, wanted.index)
-    keeping.trunk = None  # whatever comes now comes from the disk
+    keeping.trunk = None  # maps can only come from the disk now
     assert torch.equal(keeping.features(image, WINDOWS).pooled, wanted.pooled)
     with torch.no_grad():
         at = plain.features_at(image, WINDOWS, SCALES[1])
@@ -156,9 +156,9 @@ def test_fine_tuning_keeps_maps_and_finds_them_again(tmp_path, monkeypatch):
     assert head("keeping", 1.0) == plain
     (folder,) = maps.iterdir()
     kept = set(folder.iterdir())
-    assert len(world.data.records) < len(kept) <= 2 * len(world.data.records)  # and mirrored
+    assert len(world.data.records) < len(kept) <= 2 * len(world.data.records)  # mirrored, too
     assert head("again", 1.0) == plain
     assert set(folder.iterdir()) == kept
-    # In other light an image never comes again.
+    # Jitter changes the colours every time, so that no maps are kept.
     assert head("light", 1.0, jitter=0.5) != plain
     assert set(folder.iterdir()) == kept

@@ -20,7 +20,7 @@ TINY = [[200, 150, 201, 151], [0, 0, 1, 1], [419, 299, 420, 300], [50.2, 50.2, 5
 LONG = [[0, 150, 420, 151], [200, 0, 203, 300], [5, 2, 415, 299]]
 WHOLE = [[0, 0, 420, 300]]
 OUTSIDE = [[500, 100, 520, 140], [-90, -80, -10, -20], [-50, 120, 30, 400]]
-# Both shares of the crop are 113.5 pixels, rounded up; and one pixel of 931, rounded to none.
+# The first fills 113.5 pixels of the crop, rounded up; the second 0.24, rounded to 0.
 ROUNDED = [[-20, 100, 20, 140], [-900, 100, -100, 140]]
 WINDOWS = np.array(INSIDE + BORDERS + CORNERS + TINY + LONG + WHOLE + OUTSIDE + ROUNDED)
 
@@ -30,7 +30,7 @@ def nearest(number):
 
 
 def slow_side(low, high, limit):
-    """Pixels cut from the prepared and pixels of the crop that they fill, along one side."""
+    """Return, along one side, the range that is cut out, and its place and length in the crop."""
     middle, reach = (low + high) / 2, (high - low) * 227 / 195 / 2
     low, high = nearest(middle - reach), nearest(middle + reach)
     if high == low:
@@ -44,7 +44,7 @@ def slow_side(low, high, limit):
 
 
 def slow_crop(prepared, window):
-    """R-CNN's warp of one window: cut, resized, and zeros around it."""
+    """Return R-CNN's warp of one window: cut out, resized, and zeros around it."""
     height, width = prepared.shape[2:]
     (left, right), (x, columns) = slow_side(window[0], window[2], width)
     (top, bottom), (y, rows) = slow_side(window[1], window[3], height)
@@ -100,7 +100,7 @@ def test_a_window_of_195_pixels_is_not_resized(prepared):
 def test_crops_equal_the_twins(prepared, group):
     for window, crop in zip(group, crops_of(prepared, group), strict=True):
         twin = slow_crop(prepared, window)
-        # Noise differs by 5 between neighbours, so 1e-3 is a fraction of a thousandth of a pixel.
+        # Neighbouring pixels differ by 5, so 1e-3 is a fraction of a thousandth of a pixel.
         torch.testing.assert_close(crop, twin, atol=1e-3, rtol=0)
         assert torch.equal(crop == 0, twin == 0)
 
@@ -116,7 +116,7 @@ def test_crops_of_other_images_equal_the_twins(rng, size):
 
 
 def test_outside_is_the_mean(prepared):
-    # 80 pixels at the corner: 7 of 94 are outside, 16.9 of 227.
+    # Enlarged, 80 pixels at the corner are 94: 7 of them are outside, or 16.9 of 227.
     crop = crops_of(torch.ones_like(prepared), [[0, 0, 80, 80]])[0]
     assert (crop[:, :17] == 0).all()
     assert (crop[:, :, :17] == 0).all()
@@ -161,7 +161,7 @@ def test_in_any_order(extractor, image, rng):
 
 
 def test_the_same_windows_are_computed_once(extractor, image):
-    # The last is the first once it is enlarged to whole pixels.
+    # Enlarged to whole pixels, the last window is equal to the first.
     windows = np.array([[50, 50, 90, 90], [10, 20, 30, 80], [50, 50, 90, 90], [50, 50, 90.1, 90]])
     features = extractor.features(image, windows)
     assert features.index.tolist() == [1, 0, 1, 1]
@@ -225,7 +225,7 @@ def test_real_filters_on_a_real_image(voc07_root):
     height, width = image.shape[:2]
     windows = np.array([[0, 0, width, height], [width // 4, height // 4, width // 2, height // 2]])
     features = RCNNExtractor(backbone).features(image, windows)
-    # Trained filters answer sparsely; a maximum of nine cells is above 0 more often than one.
+    # Trained filters respond sparsely; the maximum of nine cells is above 0 more often.
     for feature in features.pooled:
         assert 0.1 < (feature > 0).float().mean() < 0.6
         assert 3 < feature.max() < 60

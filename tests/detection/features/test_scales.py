@@ -74,7 +74,7 @@ def test_areas(rng):
     assert found.dtype == np.float64
     assert found.tolist() == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in windows.tolist()]
     assert areas([[0.5, 0, 1, 10.5]]).tolist() == [5.25]
-    # In float64, whatever the windows are: float32 cannot hold this one.
+    # Areas of float32 windows are float64: float32 cannot hold this one.
     assert areas(np.array([[0, 0, 4097, 4099]], np.float32)).tolist() == [4097 * 4099]
     assert areas(np.zeros((0, 4))).shape == (0,)
 
