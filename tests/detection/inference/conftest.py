@@ -33,7 +33,7 @@ def detector(backbone):
 
 @pytest.fixture(scope="module")
 def headless(backbone):
-    """SVMs on pool5, and no fc layer."""
+    """Return a detector with SVMs on pool5 and without fc layers."""
     return made_detector(SPPExtractor(backbone, (96,)), hidden=None)
 
 
@@ -46,7 +46,7 @@ def saved(detector, tmp_path):
 
 @pytest.fixture
 def split(detector, tmp_path):
-    """A run with the detector, two test images, and their windows."""
+    """Return a run with the detector, two test images, two others of their names, and windows."""
     run = Run(Config(run=str(tmp_path / "run"), device="cpu", scales=1, workers=1))
     detector.save(run.detector_path)
 

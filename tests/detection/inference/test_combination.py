@@ -49,7 +49,7 @@ def test_boxes_of_all_models_vote(seed: int) -> None:
     found = combine(models, SIZE, CLASSES, Suppression(vote_iou=0.5))
     back = combine(models[::-1], SIZE, CLASSES, Suppression(vote_iou=0.5))
     np.testing.assert_allclose(found.boxes, back.boxes, rtol=1e-4)
-    # As if one model had scored twice as many windows.
+    # The result is that of one model that scored twice as many windows.
     union = [
         np.concatenate([getattr(model, name) for model in models])
         for name in ("windows", "boxes", "scores", "labels")
@@ -67,7 +67,7 @@ def test_order_of_models_does_not_matter(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_combination_equals_slow_twin(seed: int) -> None:
-    """Paper 4.4: the union of each class's scored boxes, greedily, best first."""
+    """The twin is paper 4.4: suppression, best first, in the union of each class's boxes."""
     models = [draw_model(10 * seed + i, draw_windows()) for i in range(2)]
     union = [
         (float(score), int(label), box.astype(float).tolist())
@@ -94,7 +94,7 @@ def test_combination_equals_slow_twin(seed: int) -> None:
 
 
 def test_the_better_model_wins_a_place() -> None:
-    # Both models put a box at the same place (IoU 18 * 20 / (800 - 360) = 0.82): the surer stays,
+    # Both models put a box at one place (IoU 18 * 20 / (800 - 360) = 0.82): the better stays,
     # with its own regressed box. The first model's lone dog stays too.
     windows = np.array([[0, 0, 20, 20], [60, 60, 90, 90]], np.float32)
     first = Candidates(
@@ -133,7 +133,7 @@ def test_a_mean_of_one_model_is_that_model(seed: int, vote_iou: float | None) ->
 def test_mean_equals_slow_twin(seed: int) -> None:
     weights = (1.0, 3.0, 0.5)
     models = [draw_model(20 * seed + i, draw_windows()) for i in range(3)]
-    # The second model has seen windows of its own, and one of them twice.
+    # The second model has windows of its own, one of them twice.
     other = draw_model(20 * seed + 9, draw_windows() + np.float32(1))
     twice = Candidates(
         *(

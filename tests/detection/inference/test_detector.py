@@ -25,7 +25,7 @@ from proposals.methods import Proposals
 
 
 def mirrored(boxes, width):
-    """Boxes ``(..., 4)`` left to right, corner by corner."""
+    """Return boxes ``(..., 4)`` mirrored left to right."""
     x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
     return np.stack([width - x2, y1, width - x1, y2], axis=-1)
 
@@ -38,7 +38,7 @@ def test_it_finds_something(detector):
     assert (found.boxes >= 0).all()
     assert (found.boxes[:, 2] <= SIZE[1]).all()
     assert (found.boxes[:, 3] <= SIZE[0]).all()
-    # The boxes are regressed: no window has all four sides of one.
+    # The boxes are regressed: none of them equals a window.
     assert not (found.boxes[:, None] == made_windows()).all(axis=2).any()
 
 
@@ -81,7 +81,7 @@ def test_the_layer_of_the_settings_scores(detector):
     for layer in LAYERS:
         chosen = scoring_by(detector, layer)
         (own,) = chosen.candidates(image, windows).values()
-        # One pass for all layers gives what each would find.
+        # One pass for all layers gives the same as a pass for each.
         np.testing.assert_allclose(own.scores, every[layer].scores, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(own.labels, every[layer].labels)
         np.testing.assert_array_equal(own.windows, every[layer].windows)
@@ -96,7 +96,7 @@ def test_without_box_regression_the_windows_are_the_boxes(detector):
     found = plain.detect(made_image(), made_windows(), ALL)
     assert len(found) > 10
     assert (found.boxes[:, None] == made_windows()).all(axis=2).any(axis=1).all()
-    # The candidates are those with box regression: it is the end of the way that differs.
+    # The candidates are the same with box regression; only ``finish`` differs.
     candidates = detector.candidates(made_image(), made_windows())["fc7"]
     before = candidates.boxes.copy()
     assert_same(plain.finish(candidates, SIZE), found)
@@ -248,7 +248,7 @@ def test_thresholds(detector):
 
 
 def test_order_of_windows_is_no_matter(detector, rng):
-    # One window of each set of cells: equal scores are decided by the order.
+    # One window for each set of cells, since the order decides between equal scores.
     cells = detector.extractor.cells(detector.extractor.maps(made_image()), made_windows())
     windows = made_windows()[np.unique(cells, axis=0, return_index=True)[1]]
     assert len(windows) > 15

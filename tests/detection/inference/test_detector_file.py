@@ -32,7 +32,7 @@ from files.writing import file_digest
 
 @pytest.fixture(scope="module")
 def rcnn(backbone):
-    """The same with R-CNN's features."""
+    """Return a detector with R-CNN's features and without fc layers."""
     return made_detector(RCNNExtractor(backbone), hidden=None)
 
 
@@ -205,7 +205,7 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
     assert (made.detect(made_image(), made_windows()).scores > 0.5).all()
     made.save(saved)
     assert_same(SPPDetector.load(saved).detect(made_image(), made_windows(), 0), shown)
-    # What is measured stays raw.
+    # The detections that the metric takes keep their raw scores.
     candidates = made.candidates(made_image(), made_windows())["fc7"]
     assert_same(made.finish(candidates, SIZE), detector.finish(candidates, SIZE))
 

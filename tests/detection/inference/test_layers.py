@@ -23,7 +23,7 @@ LAYERS = ("pool5", "fc6", "fc7", "softmax")
 
 @pytest.fixture
 def head():
-    """Still in training, as a head is that was just made."""
+    """Return a new head, which is still in training mode."""
     made = Head(LENGTH, CLASSES, HIDDEN)
     generator = torch.Generator().manual_seed(0)
     made.initialise(generator, 4.0)
@@ -39,7 +39,7 @@ def pooled():
 
 
 def by_hand(head, pooled):
-    """The layers by matrix products in float64; pooled vectors have a mean square of 4."""
+    """Compute the layers by matrix products in float64; pooled vectors have a mean square of 4."""
     weights = {name: value.double() for name, value in head.state_dict().items()}
     fc6 = (pooled.double() / 2) @ weights["fc6.weight"].T + weights["fc6.bias"]
     fc6 = fc6.clamp(min=0)
@@ -56,10 +56,10 @@ def test_layers_by_hand(head, pooled):
     for layer, values in found.items():
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, expected[layer], rtol=1e-4, atol=1e-5)
-    # Background, which is left out of the softmax, has the rest of it.
+    # The rest is the background's probability, which is left out.
     assert (found["softmax"].sum(axis=1) < 1).all()
     assert found["softmax"].shape == (30, CLASSES)
-    # Nothing is dropped.
+    # Dropout is off.
     again = LayerFeatures(head, {})(pooled, LAYERS)
     for layer in LAYERS:
         np.testing.assert_array_equal(found[layer], again[layer])
@@ -94,7 +94,7 @@ def test_bfloat16_is_near_float32(head, pooled):
         assert near[layer].dtype == np.float32
         error = np.abs(near[layer] - exact[layer]).max()
         assert 0 < error < 0.03 * np.abs(exact[layer]).max(), layer
-    # The head itself stays as it was.
+    # The head itself is unchanged.
     for name, value in head.state_dict().items():
         assert torch.equal(value, before[name])
         assert value.dtype == torch.float32
@@ -102,7 +102,7 @@ def test_bfloat16_is_near_float32(head, pooled):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_pooled_vectors_in_bfloat16(head, pooled, precision):
-    """What an extractor of that precision gives."""
+    """An extractor in bfloat16 gives such vectors."""
     features = LayerFeatures(head, {"pool5": 3.0}, precision)
     half = pooled.to(torch.bfloat16)
     found, expected = features(half, LAYERS), features(half.float(), LAYERS)
@@ -122,7 +122,7 @@ def test_the_head_is_put_to_use(head, pooled):
     features = LayerFeatures(head, {})
     assert features.head is head
     assert not head.training
-    # What it makes is numbers, not a graph.
+    # The results are arrays, without a graph.
     assert all(isinstance(values, np.ndarray) for values in features(pooled, LAYERS).values())
 
 
@@ -139,7 +139,7 @@ def test_without_a_head(pooled, precision):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_head_comes_back_from_its_file(head, pooled, tmp_path, precision):
-    """From the file of the fine-tuning stage, which has the trunk's tensors too."""
+    """The file is that of the fine-tuning stage, which has the trunk's tensors too."""
     path = tmp_path / "head.safetensors"
     state = {f"head.{name}": value.numpy() for name, value in head.state_dict().items()}
     write_artefact(path, "key", state | {"trunk.0.weight": np.zeros((2, 3))})

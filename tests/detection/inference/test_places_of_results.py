@@ -63,7 +63,7 @@ def test_an_edited_image_is_scored_anew_and_no_other(detector, split):
     assert counting.scored == 1
     found = testing.split_detections(detector, split.data, folder)
     assert_same(found["000001"], detector.detect(second.path, made_windows(), ALL))
-    # Put back as it was, it has its candidates still.
+    # When the old image is back, its candidates are still there.
     Image.fromarray(made_image(1)).save(second.path)
     testing.score_split(split.run, counting, split.data, split.windows)
     assert counting.scored == 1
@@ -159,7 +159,7 @@ def test_images_that_were_trained_on_are_known(detector, split):
 
 
 def test_a_file_of_windows_that_is_gone_is_not_needed(detector, split):
-    """Trained on windows of a file, tested on others."""
+    """The detector was trained on windows of a file, and is tested on others."""
     moved = replace(detector, proposals=Proposals(method="file", file="gone/train.csv"))
     run = Run(replace(split.run.config, proposals=detector.proposals))
     assert testing.folder_of_test(run, moved, split.windows).name.endswith("_selective_search")

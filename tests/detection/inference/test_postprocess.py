@@ -19,7 +19,7 @@ SIZE = (120, 160)
 
 
 def draw_scored(seed: int, count: int = 60) -> tuple[NDArray, NDArray, NDArray]:
-    """Windows, scores with ties, and regressed boxes that may leave the image."""
+    """Return windows, scores with ties, and regressed boxes that may leave the image."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, 110, (count, 2))
     windows = np.concatenate([corners, corners + rng.integers(5, 60, (count, 2))], 1)
@@ -36,7 +36,7 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def slow_nms(ordered: list[tuple[float, ...]], limit: float) -> list[int]:
-    """Places of an ordered list of boxes that no better kept one overlaps by more than limit."""
+    """Return the places of boxes that no better kept box overlaps by more than ``limit``."""
     kept: list[int] = []
     for place, box in enumerate(ordered):
         if all(overlap(box, ordered[other]) <= limit for other in kept):
@@ -94,7 +94,7 @@ def test_postprocess_equals_slow_twin(
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("vote_iou", [0.3, 0.5, 1.0])
 def test_votes_equal_slow_twin(seed: int, vote_iou: float) -> None:
-    """Every kept box is the mean of its class's boxes around it, by score above the lowest."""
+    """A kept box is the mean of its class's boxes around it, weighted by score - lowest."""
     windows, scores, boxes = draw_scored(seed)
     candidates = select_candidates(windows, scores, boxes)
     found = postprocess(candidates, SIZE, CLASSES, Suppression(vote_iou=vote_iou))
@@ -159,16 +159,16 @@ def test_thresholds_are_strict() -> None:
 def test_suppression_by_hand() -> None:
     # IoU of 10-wide neighbours moved by 3: 7/13 = 0.54; by 6: 4/16 = 0.25.
     boxes = np.array([[x, 0, x + 10, 1] for x in (0, 3, 6, 40)], np.float32)
-    # The second falls to the first and so cannot fell the third; the fourth is alone.
+    # The first suppresses the second, which then cannot suppress the third; the fourth is alone.
     assert suppress(boxes, np.array([3, 2, 1, 4], np.float32), 0.3).tolist() == [3, 0, 2]
-    # The second is best and fells both neighbours.
+    # The second is the best, and suppresses both neighbours.
     assert suppress(boxes, np.array([1, 3, 2, 4], np.float32), 0.3).tolist() == [3, 1]
-    # Of equal scores the earlier row wins.
+    # Between equal scores the earlier row wins.
     assert suppress(boxes[:2], np.zeros(2, np.float32), 0.3).tolist() == [0]
 
 
 def test_second_suppression_is_among_regressed_boxes() -> None:
-    # Two windows apart regress to one place: the better stays.
+    # Two windows that are apart regress to one place: the better stays.
     windows = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     boxes = np.array([[[20, 20, 40, 40]], [[21, 20, 41, 40]]], np.float32)
     scores = np.array([[0.5], [1.0]], np.float32)

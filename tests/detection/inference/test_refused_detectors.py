@@ -101,7 +101,7 @@ def test_another_artefact(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 @pytest.mark.parametrize("name", ["own", "voc07"])
 def test_a_device_that_is_not_there(saved, name):
-    """It is the device that is at fault, and nothing is to be trained again."""
+    """The error blames the device, and does not advise training again."""
     with pytest.raises(RuntimeError, match=r"the device cuda cannot be used \(.*; use another"):
         SPPDetector.load(saved if name == "own" else name, device="cuda")
 

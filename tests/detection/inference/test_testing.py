@@ -75,7 +75,7 @@ def test_an_image_that_lacks_a_layer_is_scored_anew(detector, split):
 
 
 def test_workers_score_with_the_saved_detector(split, monkeypatch):
-    """With threads in place of processes, which would import everything first."""
+    """Threads stand in for processes, which would first have to import everything."""
 
     def threads(run, return_as):
         return joblib.Parallel(run.workers, return_as=return_as, backend="threading")
