@@ -15,7 +15,7 @@ def step(number, **changes):
 
 
 def points_of(events, monkeypatch):
-    """What is drawn of each stage."""
+    """Return the curves that are drawn for each stage."""
     monkeypatch.setattr(detection_report, "curves_chart", lambda curves, _: curves)
     return {one["stage"]: one["chart"] for one in learning_curves(events)}
 

@@ -55,7 +55,7 @@ def test_fates_and_confusions_one_by_one(made, threshold):
         else:
             fate, column = "missed", 4
         assert FATES[fates[place]] == fate
-        if fate == "class":  # of equal scores any class will do
+        if fate == "class":  # any class with the best score is right
             best = max(one[0] for one in by_kind[Kind.CLASS])
             column = shown.taken_for()[place]
             assert column in [one[2] for one in by_kind[Kind.CLASS] if one[0] == best]
