@@ -31,7 +31,7 @@ def test_operations_by_hand():
 
 
 def test_the_papers_count_of_operations():
-    """R-CNN's convolutions need about 24 times the operations at five scales, 160 at one."""
+    """R-CNN's convolutions need 24 times the operations of SPP-net's at five scales, 160 at one."""
     trunk = build_backbone("alexnet", "random").trunk
     rcnn = 2000 * convolution_operations(trunk, [(227, 227)])
     sizes = [benchmark.resized_size((375, 500), s) for s in benchmark.SCALES[5]]
@@ -102,7 +102,7 @@ def test_methods_take_turns_and_the_first_is_not_counted(monkeypatch, device):
     names = [f"method {number}" for number in range(8)]
     records = [SimpleNamespace(path=number) for number in range(3)]
     found = benchmark.measure({name: named(name) for name in names}, records, [10, 11, 12])
-    # On the CPU the second call with image 0 is measured, and the first with the others.
+    # On the CPU the second call with image 0 is measured, and the first call with another.
     assert found == {
         name: dict.fromkeys((*PHASES, "total"), float(device == "cpu")) for name in names
     }

@@ -86,7 +86,7 @@ def test_runs_find_together_what_each_finds_alone(voc, tool, cats, dogs):
     assert both.status == 0, both.err
     assert both.out.splitlines()[-1] == "mAP 1.0000"
     assert "AP50 (pycocotools) 1.0000" in both.out
-    # Of two boxes at one place, that of the higher score stays; corners are VOC's.
+    # Of two boxes at one place, the one with the higher score stays; corners are VOC's.
     cat = (voc / "both/comp4_det_mine_cat.txt").read_text()
     assert cat.split() == ["1", "0.899999976", "1", "1", "50", "50"]
     dog = (voc / "both/comp4_det_mine_dog.txt").read_text()

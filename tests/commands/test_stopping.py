@@ -145,7 +145,7 @@ def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group
 
 @pytest.mark.parametrize("number", STOPS)
 def test_what_follows_from_being_stopped_is_not_told(cli, capsys, number):
-    """An error that the end of files or processes causes is not reported."""
+    """Errors that follow from being stopped are not reported."""
     before = [signal.getsignal(each) for each in STOPS]
 
     def main():
