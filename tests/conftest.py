@@ -60,7 +60,7 @@ def cli(monkeypatch, tmp_path):
 
 @pytest.fixture
 def configured(cli, monkeypatch):
-    """Return the settings that flags give; with ``on_trained`` they change those of a run."""
+    """Return the settings that flags give; with ``on_trained`` they change a run's settings."""
 
     def call(*flags, on_trained=False):
         monkeypatch.setattr(sys, "argv", ["tool.py", *map(str, flags)])

@@ -31,7 +31,7 @@ def test_operations_by_hand():
 
 
 def test_the_papers_count_of_operations():
-    """R-CNN's convolutions need 24 times the operations of SPP-net's at five scales, 160 at one."""
+    """R-CNN's convolutions need about 24 times SPP-net's operations at five scales, 160 at one."""
     trunk = build_backbone("alexnet", "random").trunk
     rcnn = 2000 * convolution_operations(trunk, [(227, 227)])
     sizes = [benchmark.resized_size((375, 500), s) for s in benchmark.SCALES[5]]

@@ -86,7 +86,7 @@ def test_the_run_that_a_file_names(configured, tmp_path):
 
 
 def test_a_file_that_names_a_run_does_not_change_its_settings(configured, tmp_path):
-    """The run has its own settings; those of the file that names it are not used."""
+    """The run has its own settings; the settings of the file that names it are not used."""
     Run(TRAINED).describe()
     (tmp_path / "mine.yaml").write_text("run: runs/mine\nseed: 1\nfinetune:\n  steps: 600\n")
     named = configured("--config", "mine.yaml", "--limit", 2, on_trained=True)

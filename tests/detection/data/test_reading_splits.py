@@ -111,7 +111,7 @@ def test_three_images_of_classes_of_their_own(kept: bool, tmp_path: Path) -> Non
 def test_a_class_that_only_the_test_has(
     lists: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is left out of the test, where folders or lists make the splits."""
+    """Its objects are left out of the test, also where folders or lists make the splits."""
     drawn = draw(6)
     drawn[5].objects[:] = [("ball", [1, 1, 20, 20]), ("rare", [5, 5, 30, 30])]
     for split, images in (("train", drawn[:3]), ("valid", drawn[4:])):

@@ -97,7 +97,7 @@ def test_boxes_are_tight_around_what_differs_from_the_ground(
 
 
 def test_difficult_is_less_than_half_seen_or_tiny() -> None:
-    """Two canvas pixels are one pixel: 100 x 80 of them are a box of 50 x 40."""
+    """The canvas has twice the resolution: 100 x 80 of its pixels are a box of 50 x 40."""
     canvas = np.zeros((200, 200, 3), np.float32)
     wide, tiny = np.zeros((2, 200, 200), np.bool_)
     wide[20:100, 10:110] = True
