@@ -1,5 +1,6 @@
 """The table of commands: sppnet and tools/ call the same modules."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -96,8 +97,13 @@ def test_usage_names_the_command_in_any_folder(tmp_path, command, name):
     """A tool finds its own repository when it is called from another folder."""
     if command[0] == "-c":
         command[1] = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {command[1]}"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, *command, "--help"], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, *command, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {name} [--help] [flags] subcommand ...")

@@ -81,18 +81,23 @@ def test_verdicts(tmp_path, rng):
 
 
 def test_intervals_of_classes_hold_together(tmp_path, rng):
-    """Intervals are corrected for the number of classes; a class alone has the mean's."""
+    """The same change of one class has a wider interval if other classes are compared too."""
     _, shown, _ = made_test(tmp_path, CLASSES, 60, drawn=False)
-    whole = compare(shown.explained, worse(shown.explained, 0.2, rng), 60)
     one = shown.explained
-    alone = replace(one, kind=np.where(one.labels == 0, one.kind, Kind.IGNORED).astype(np.uint8))
     objects = replace(one.objects, difficult=one.objects.difficult | (one.objects.labels != 0))
-    alone = replace(alone, objects=objects)
-    changed = replace(alone, kind=worse(alone, 0.2, rng).kind)
+    kind = np.where(one.labels == 0, one.kind, Kind.IGNORED).astype(np.uint8)
+    alone = replace(one, kind=kind, objects=objects)
+    changed = worse(alone, 0.2, rng)
     single = compare(alone, changed, 60)
     assert list(single.per_class) == ["cat"]
     assert single.mean == single.per_class["cat"]
+    both = np.where(one.labels == 0, changed.kind, one.kind).astype(np.uint8)
+    whole = compare(one, replace(one, kind=both), 60)
     assert list(whole.per_class) == list(CLASSES)
+    narrow, wide = single.per_class["cat"], whole.per_class["cat"]
+    assert wide.gain == narrow.gain
+    assert wide.low < narrow.low
+    assert narrow.high <= wide.high
 
 
 def test_other_images_are_refused(tmp_path):
