@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_batches import made_batches, made_records, same_views
 from paths import ROOT
-from told_batches import Told
+from recorded_batches import RecordedBatches
 
 from detection.training.finetuning.prefetch import Prefetcher
 
@@ -59,7 +59,7 @@ def test_processes_draw_the_same_in_the_same_order(tmp_path):
 
 
 def test_processes_draw_a_step_once_and_no_further_ahead_than_they_are_many(tmp_path):
-    batches = Told(tmp_path / "steps")
+    batches = RecordedBatches(tmp_path / "steps")
     with Prefetcher(batches, 2) as ahead:
         drawn = [ahead.draw(step) for step in range(9)]
     assert [step for step, _ in drawn] == list(range(9))
@@ -70,7 +70,7 @@ def test_processes_draw_a_step_once_and_no_further_ahead_than_they_are_many(tmp_
 
 
 def test_an_image_that_cannot_be_read_ends_its_own_step(tmp_path):
-    with Prefetcher(Told(tmp_path / "steps", broken=2), 2) as ahead:
+    with Prefetcher(RecordedBatches(tmp_path / "steps", broken=2), 2) as ahead:
         assert [ahead.draw(step)[0] for step in (0, 1)] == [0, 1]
         with pytest.raises(ValueError, match=r"^image of step 2$"):
             ahead.draw(2)
@@ -79,11 +79,11 @@ def test_an_image_that_cannot_be_read_ends_its_own_step(tmp_path):
 TRAINING = """
 import os, signal, sys
 from pathlib import Path
-from told_batches import Told
+from recorded_batches import RecordedBatches
 from detection.training.finetuning.prefetch import Prefetcher
 
 if __name__ == "__main__":
-    with Prefetcher(Told(Path(sys.argv[1])), 2) as ahead:
+    with Prefetcher(RecordedBatches(Path(sys.argv[1])), 2) as ahead:
         print(ahead.draw(0)[1], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """

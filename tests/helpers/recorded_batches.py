@@ -1,10 +1,10 @@
-"""Batches that record in a file what was drawn."""
+"""Batches that record in a file which steps were made."""
 
 import os
 
 
-class Told:
-    """Batches that contain the process that drew them; it also writes to a file."""
+class RecordedBatches:
+    """A batch is its step and the id of the process that made it; the step is also written."""
 
     def __init__(self, file, broken=None):
         self.file = file
