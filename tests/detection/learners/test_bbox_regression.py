@@ -25,7 +25,7 @@ def draw_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
 def problem(
     seed: int, count: int, dimension: int, num_classes: int = 3
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Windows whose boxes depend on their features, at mean norm 20."""
+    """Return features of mean norm 20, windows, boxes that depend on the features, and classes."""
     rng = np.random.default_rng(seed)
     features = np.maximum(rng.standard_normal((count, dimension)), 0)
     features *= 20 / np.linalg.norm(features, axis=1).mean()
@@ -44,7 +44,7 @@ def slow_predict(
     query_windows: NDArray,
     alpha: float,
 ) -> NDArray:
-    """One class by the released recipe in float64: whiten, primal ridge, unwhiten, add the mean."""
+    """Predict a class's boxes as the released code does: whiten, ridge, unwhiten, add the mean."""
     rows = []
     for (px1, py1, px2, py2), (gx1, gy1, gx2, gy2) in zip(
         windows.astype(float), targets.astype(float), strict=True
@@ -116,7 +116,7 @@ def test_targets_by_hand() -> None:
 
 
 def test_sizes_stay_finite() -> None:
-    # 16 pixels grow to 1000 at most, about the same centre.
+    # A side of 16 pixels grows to 1000 at most, and the centre stays.
     grown = decode(np.array([[0, 0, 16, 16]], np.float32), np.array([[0, 0, 500, MAX_LOG_SIZE]]))
     np.testing.assert_allclose(grown, [[-492, -492, 508, 508]], rtol=1e-6)
 
@@ -151,11 +151,11 @@ def test_a_prior_equals_a_fit_of_what_it_leaves(count: int) -> None:
     plain = BoxRegressor().fit(features, windows, left, labels, scale=2.0)
     queries, asked, _, _ = problem(2, 30, 40)
     got = by_prior.predict(2 * queries, asked)
-    # The prior's own moves on top: log sizes add, centres move by the window's size.
+    # The moves of the prior and of the plain fit add up: both are relative to the same window.
     moves = queries.astype(float) @ prior[:-1] + prior[-1]
     rest = encode(asked, plain.predict(2 * queries, asked)[:, 0])
     np.testing.assert_allclose(got[:, 0], decode(asked.astype(float), rest + moves), atol=5e-3)
-    # A class without samples has the prior alone.
+    # A class without samples moves its boxes by the prior alone.
     np.testing.assert_allclose(got[:, 1], decode(asked.astype(float), moves), atol=5e-3)
 
 

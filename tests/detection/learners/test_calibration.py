@@ -10,7 +10,7 @@ OFFSETS = np.array([-1.0, 0.5, -3.0])
 
 
 def detections(count, seed=0):
-    """Scores and classes, right with the probabilities of known sigmoids."""
+    """Return scores, classes, whether each is right, and the probability of that."""
     rng = np.random.default_rng(seed)
     scores, labels = rng.normal(0, 1, count), rng.integers(0, 3, count)
     chance = 1 / (1 + np.exp(-(SLOPES[labels] * scores + OFFSETS[labels])))
@@ -18,7 +18,7 @@ def detections(count, seed=0):
 
 
 def slow_fit(scores, labels, correct, num_classes):
-    """The same loss by a general solver: the common sigmoid and each class's difference."""
+    """Minimise the same loss with a general solver; return the slope and offset of each class."""
 
     def loss(values):
         slope, offset = values[0] + values[2 : 2 + num_classes], values[1] + values[-num_classes:]
@@ -54,7 +54,7 @@ def test_a_class_without_detections_gets_the_common_sigmoid():
 
 def test_the_order_of_a_class_stays():
     scores, labels, correct, _ = detections(500)
-    # A class whose few higher scores are all wrong.
+    # Add a class whose three low scores are right and whose three high scores are wrong.
     scores = np.append(scores, [-3, -3, -3, 3, 3, 3]).astype(np.float32)
     labels, correct = np.append(labels, [3] * 6), np.append(correct, [True] * 3 + [False] * 3)
     fitted = Calibration().fit(scores, labels, correct, 4)

@@ -15,7 +15,7 @@ def made_samples(count, length, seed=0):
 
 
 def slow_ridge(samples, targets, alpha):
-    """``(X'X + alpha I)^-1 X'Y`` in float64."""
+    """Return ``(X'X + alpha I)^-1 X'Y``, computed in float64."""
     x = np.array([[*(0.5 * number for number in row), 1] for row in samples.features.astype(float)])
     x = x[samples.rows]
     return np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T @ targets)

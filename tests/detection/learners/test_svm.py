@@ -9,7 +9,7 @@ from detection.learners.svm import HingeLoss, fit_svm
 def samples(
     seed: int, positives: int = 30, negatives: int = 80, dimension: int = 20
 ) -> tuple[NDArray, NDArray]:
-    """Overlapping post-ReLU-like clouds at mean norm 20."""
+    """Return positives and negatives: overlapping clouds of features of mean norm 20."""
     rng = np.random.default_rng(seed)
     drawn = np.maximum(rng.standard_normal((positives + negatives, dimension)), 0)
     drawn[:positives, :4] += 0.8
@@ -21,7 +21,7 @@ def samples(
 def slow_parts(
     w: NDArray, b: float, positives: NDArray, negatives: NDArray, C: float, B: float, weight: float
 ) -> tuple[float, float, float]:
-    """The released objective, term by term."""
+    """Return the released objective's terms: positive loss, negative loss and regularisation."""
     positive = negative = 0.0
     for x in positives:
         positive += weight * C * max(0.0, 1 - (float(np.dot(w, x)) + b))
@@ -45,11 +45,12 @@ def test_objective_equals_slow_twin(seed: int, C: float, B: float, weight: float
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_step_lowers_the_objective(seed: int) -> None:
-    """At the minimum of the objective with a regularised bias 0.5 (b / B)^2, small steps climb."""
+    """The fit is at the minimum of the objective whose term for the bias is 0.5 (b / B)^2."""
     positives, negatives = samples(seed)
     svm = fit_svm(positives, negatives, tol=1e-7)
     rng = np.random.default_rng(seed)
-    # The bias alone is tried first: with an unregularised or 0.5 b^2 bias it would not be optimal.
+    # The first steps change the bias alone: they would lower the objective if the fit did not
+    # regularise the bias, or did so by 0.5 b^2.
     steps = [(np.zeros(20), db) for db in (-0.05, 0.05)]
     steps += [(rng.normal(0, 0.003, 20), rng.normal(0, 0.02)) for _ in range(30)]
     for dw, db in steps:
@@ -58,8 +59,8 @@ def test_no_step_lowers_the_objective(seed: int) -> None:
 
 
 def test_two_samples_by_hand() -> None:
-    # x = +1 and -1 in one dimension, C so large that both margins are met: w = 1, b = 0,
-    # objective 0.5 * 1^2 = 0.5, no loss, both samples on the margin.
+    # The samples are +1 and -1 in one dimension. C is so large that both margins are met: w = 1,
+    # b = 0, the objective is 0.5 * 1^2 = 0.5 without any loss, and both samples are on the margin.
     svm = fit_svm(
         np.ones((1, 1), np.float32),
         -np.ones((1, 1), np.float32),
@@ -74,9 +75,9 @@ def test_two_samples_by_hand() -> None:
 
 
 def test_released_loss_by_hand() -> None:
-    # All features 0, one positive, three negatives: only b moves, and 0.5 (b / 10)^2
-    # + 2e-3 (1 - b) + 3e-3 (1 + b) is least where b / 100 + 1e-3 = 0, b = -0.1.
-    # positive loss 2e-3 * 1.1, negative loss 3e-3 * 0.9, regularisation 0.5 * 1e-4.
+    # One positive and three negatives have features of 0, so only b is fitted: 0.5 (b / 10)^2
+    # + 2e-3 (1 - b) + 3e-3 (1 + b) is least where b / 100 + 1e-3 = 0, b = -0.1. The positive
+    # loss is 2e-3 * 1.1, the negative loss 3e-3 * 0.9, the regularisation 0.5 * 1e-4.
     svm = fit_svm(np.zeros((1, 3), np.float32), np.zeros((3, 3), np.float32), tol=1e-9)
     assert svm.bias == pytest.approx(-0.1, abs=1e-6)
     assert svm.objective.positive_loss == pytest.approx(2.2e-3, abs=1e-8)
