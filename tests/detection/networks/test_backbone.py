@@ -35,7 +35,7 @@ def map_size(trunk, height, width):
 
 
 def test_what_a_backbone_states(alexnet, zf5):
-    # offset0 of the released mapping is 1-based: 16 and 21.
+    # The released mapping counts pixels from 1, so its offset0 is 16 and 21.
     assert (alexnet.channels, alexnet.stride, alexnet.centre) == (256, 16, 15)
     assert (zf5.channels, zf5.stride, zf5.centre) == (256, 16, 20)
     assert receptive_field(zf5.trunk).size == 139
@@ -59,7 +59,8 @@ def test_what_vgg16_states():
 def test_what_efficientnet_lite0_states():
     network = build_backbone("efficientnet_lite0", "random")
     assert (network.channels, network.stride, network.standard_cells) == (1280, 32, 7)
-    # 1, then 1 * 2 (3x3), (2 - 1) * 4 (5x5, padded by 1 before), 1 * 8 (3x3), (2 - 1) * 16 (5x5).
+    # The layers of stride 2 move the centre by 1, 1 * 2 (3x3), (2 - 1) * 4 (5x5, padded by 1
+    # before), 1 * 8 (3x3) and (2 - 1) * 16 (5x5).
     assert network.centre == 1 + 2 + 4 + 8 + 16
     image = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0))
     found = network(image)
@@ -69,7 +70,7 @@ def test_what_efficientnet_lite0_states():
 
 
 def test_padding_on_one_side_moves_the_centre():
-    # The convolution's own reach moves it by 1; a pixel before by -1 more.
+    # The kernel moves the centre by 1; a padded pixel before the image moves it back by 1.
     convolution = nn.Conv2d(1, 1, 3, 2)
     after = receptive_field(nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), convolution))
     before = receptive_field(nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), convolution))
@@ -90,7 +91,7 @@ def test_receptive_field_by_hand():
     [alexnet_trunk, zf5_trunk, convnet5_trunk, *(partial(overfeat_trunk, n) for n in (5, 7))],
 )
 def test_receptive_field_as_gradients_measure_it(make):
-    # Averages and constant filters let every pixel a cell sees move it.
+    # With average pooling and constant filters, every pixel that a cell sees has a gradient.
     trunk = make().double()
     for number, layer in enumerate(trunk):
         if isinstance(layer, nn.Conv2d):
@@ -111,9 +112,9 @@ def test_receptive_field_as_gradients_measure_it(make):
 @pytest.mark.parametrize(
     ("name", "layer", "expected"),
     [
-        # VGG-16: five poolings of 2 fewer one, conv5_3 sees 196 pixels; padded to start at 7.5.
+        # VGG-16 without its last pooling: conv5_3 sees 196 pixels, and its first centre is 7.5.
         ("vgg16", "features.29", (196, 16, 7.5)),
-        # By hand: stem 7, pooling 11, 3 blocks + 24, then + 8 + 3 * 16, then + 16 + 5 * 32.
+        # By hand: 7 of the stem, 11 with the pooling, + 24 (3 blocks), + 8 + 3 * 16, + 16 + 5 * 32.
         ("resnet50", "layer3", (267, 16, 0)),
         ("resnet18", "layer2", (99, 8, 0)),
     ],
@@ -139,7 +140,7 @@ def test_what_has_no_receptive_field():
 
 
 def layer_sizes(trunk, side):
-    """Cells a side after every convolution and pooling."""
+    """Return the number of cells along a side after every convolution and pooling."""
     sizes, rows = [], torch.empty(1, 3, side, side, device="meta")
     for layer in trunk.to("meta"):
         rows = layer(rows)
@@ -158,7 +159,7 @@ def layer_sizes(trunk, side):
     ],
 )
 def test_sizes_of_the_paper(make, at_224, at_180):
-    """Table 1's maps at 224 pixels; at 180 ZF-5's is 10x10 (paper 3.1)."""
+    """Maps have the sizes of the paper's table 1 at 224 pixels; ZF-5's is 10x10 at 180 (3.1)."""
     assert layer_sizes(make(), 224) == at_224
     assert layer_sizes(make(), 180) == at_180
 
@@ -218,7 +219,7 @@ def test_preprocessing_leaves_the_image_alone(alexnet):
 
 
 def test_within_channel_norm_equals_the_twin(rng):
-    # Large values and alpha, so that the norm matters.
+    # Values and alpha are large, so that the norm matters.
     x = rng.normal(0, 100, (2, 3, 6, 5))
     for alpha, beta in ((5e-5, 0.75), (0.01, 0.5)):
         expected = np.array(
@@ -229,7 +230,7 @@ def test_within_channel_norm_equals_the_twin(rng):
 
 
 def test_within_channel_norm_by_hand():
-    # One channel, one cell of 600: mean square 360000 / 9 = 40000, 1 + 5e-5 * 40000 = 3.
+    # The map is one cell of 600: its mean square is 360000 / 9 = 40000, 1 + 5e-5 * 40000 = 3.
     found = WithinChannelNorm()(torch.full((1, 1, 1, 1), 600.0))
     assert found.item() == pytest.approx(600 / 3**0.75)
 
@@ -242,7 +243,7 @@ def test_within_channel_norm_gradient():
 
 
 def test_networks_are_made_in_several_threads():
-    """torch.fx patches modules for the whole process while it traces one."""
+    """Threads do not disturb each other, although torch.fx patches modules of the whole process."""
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: build_backbone("alexnet", "random"), range(12)))
     alone = build_backbone("alexnet", "random")

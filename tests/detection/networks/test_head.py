@@ -31,7 +31,7 @@ def pooled_rows(count, length=LENGTH, seed=1):
 
 
 def imagenet(hidden=16, fine=FINE):
-    """A pretended ImageNet classifier."""
+    """Return random fc6 and fc7 as an ImageNet classifier has them."""
     source = generator(5)
     return {
         "fc6.weight": torch.randn(hidden, fine, generator=source) / 10,
@@ -42,7 +42,7 @@ def imagenet(hidden=16, fine=FINE):
 
 
 def slow_layers(state, x):
-    """fc6, fc7 and logits of scaled vectors."""
+    """Return fc6, fc7 and the logits of vectors that are already scaled."""
     fc6 = np.maximum(x @ state["fc6.weight"].T + state["fc6.bias"], 0)
     fc7 = np.maximum(fc6 @ state["fc7.weight"].T + state["fc7.bias"], 0)
     return fc6, fc7, fc7 @ state["fc8.weight"].T + state["fc8.bias"]
@@ -66,7 +66,7 @@ def test_forward_by_hand():
             layer.bias.normal_(generator=generator(3))
     state = {name: value.double().numpy() for name, value in head.state_dict().items()}
     rows = pooled_rows(5)
-    # mean square 4: vectors are halved before fc6
+    # The mean square is 4, so vectors are halved before fc6.
     fc6, fc7, logits = slow_layers(state, rows.double().numpy() / 2)
     found = head.fc6_of(rows)
     np.testing.assert_allclose(found.detach().numpy(), fc6, rtol=1e-4, atol=1e-5)
@@ -83,7 +83,7 @@ def test_a_batch_is_its_rows():
 def test_he_initialisation():
     head = Head(3200, 20, 256)
     head.initialise(generator(), 9.0)
-    # The deviation of n normal numbers is known to 1 / sqrt(2 n): 0.1 % for fc6, 0.3 % for fc7.
+    # The deviation of n numbers is accurate to 1 / sqrt(2 n): 0.1 % for fc6, 0.3 % for fc7.
     assert head.fc6.weight.std().item() == pytest.approx((2 / 3200) ** 0.5, rel=0.01)
     assert head.fc7.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     assert head.fc8.weight.std().item() == pytest.approx(0.01, rel=0.05)
@@ -101,7 +101,7 @@ def test_he_initialisation_keeps_the_size_of_activations():
     head.initialise(generator(), rows.square().mean().item())
     with torch.no_grad():
         fc6 = head.fc6_of(rows)
-        # A rectified unit of mean square 2 before it has 1 after it.
+        # ReLU halves the mean square: it is 2 before the ReLU and 1 after it.
         assert fc6.square().mean().item() == pytest.approx(1, rel=0.2)
         assert head.fc7_of(fc6).square().mean().item() == pytest.approx(1, rel=0.4)
 
@@ -127,7 +127,7 @@ def test_dropout_of_both_layers():
         fc6 = head.fc6_of(rows)
         exact = torch.relu(head.fc6(rows * head.input_scale))
         fc7 = head.fc7_of(exact)
-        # Kept units are doubled, so that nothing is rescaled at test.
+        # Dropout doubles the units that it keeps, so that nothing is rescaled at test.
         for found, full in ((fc6, exact), (fc7, torch.relu(head.fc7(exact)))):
             alive = full > 0
             kept = found[alive] > 0
@@ -189,7 +189,7 @@ def test_layers_by_hand():
     for layer, values in expected.items():
         assert found[layer].dtype == np.float32
         np.testing.assert_allclose(found[layer], values, rtol=1e-4, atol=1e-5)
-        # A layer is the same whichever others are asked for.
+        # A layer's features do not depend on the other layers in the same call.
         np.testing.assert_array_equal(features(rows, [layer])[layer], found[layer])
         assert features(rows[:0], [layer])[layer].shape == (0, values.shape[1])
     plain = LayerFeatures(head, {})(rows, ["fc7"])["fc7"]
@@ -247,7 +247,7 @@ def truncated(head, rank):
 
 @pytest.mark.parametrize("rank", [None, 3, 8, 16])
 def test_a_head_for_other_classes(rank):
-    """Of a whole head, and of ranks with which fc6 and fc7 are thin, one of them, and neither."""
+    """None is a whole head; rank 3 makes fc6 and fc7 thin, rank 8 only fc6, rank 16 neither."""
     head = made_head()
     given = head if rank is None else truncated(head, rank)
     rows, shift = pooled_rows(7), pooled_rows(1)[0]
@@ -258,12 +258,12 @@ def test_a_head_for_other_classes(rank):
     torch.testing.assert_close(made.fc7_of(fc6), given.fc7_of(fc6))
     assert made(rows).shape == (7, 6)
     torch.testing.assert_close(made(rows), made.fc8(given.fc7_of(fc6)))
-    # It can learn from shifted rows, and then takes rows as they are.
+    # The new head can be trained on shifted rows and read rows without a shift afterwards.
     made.shift_input(-shift)
     torch.testing.assert_close(made.fc6_of(rows - shift), fc6, rtol=1e-4, atol=1e-4)
     made.shift_input(shift)
     torch.testing.assert_close(made.fc6_of(rows), fc6, rtol=1e-4, atol=1e-4)
-    # Half of the units are dropped in training, and the given head is nobody else's.
+    # Half of the units are dropped in training, and the heads share no parameters.
     dropped = (made.train().fc6_of(rows) == 0) & (fc6 > 0)
     assert 0.2 < dropped.sum() / (fc6 > 0).sum() < 0.8
     for parameter in made.parameters():

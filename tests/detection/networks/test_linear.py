@@ -60,7 +60,7 @@ def test_gradients_are_pytorchs(rows, biased):
 def test_only_the_gradients_that_are_wanted():
     values, weight, bias = made(5, torch.Generator().manual_seed(2))
     weight.requires_grad_(True)
-    # The gradient of a sum is one number expanded, without memory of its own.
+    # The gradient of a sum is one number, expanded without memory for each element.
     linear(values, weight, bias).sum().backward()
     assert torch.allclose(weight.grad, values.sum(dim=0).expand(24, 40), atol=1e-5)
     assert values.grad is None

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The shapes that NNPACK was given."""
+    """Return the list of input shapes that NNPACK is called with."""
     found, real = [], torch._nnpack_spatial_convolution
 
     def recorded(input, *rest):
@@ -30,7 +30,7 @@ def calls(monkeypatch):
 
 
 def made(inputs=128, outputs=128, kernel=3, **settings):
-    """A layer that NNPACK may compute, and its twin that PyTorch does."""
+    """Return a layer that NNPACK may compute, and its twin that PyTorch computes."""
     torch.manual_seed(0)
     twin = nn.Conv2d(inputs, outputs, kernel, **settings).to(memory_format=torch.channels_last)
     layer = nn.Conv2d(inputs, outputs, kernel, **settings).to(memory_format=torch.channels_last)
@@ -45,7 +45,7 @@ def images(*shape):
 
 
 def slow_cell(layer, image, channel, row, column):
-    """One number of a convolution in float64, from its definition."""
+    """Return one number of a convolution, computed in float64 from its definition."""
     (top, left), (height, width) = layer.padding, layer.kernel_size
     total = 0.0 if layer.bias is None else layer.bias[channel].item()
     for y in range(height):

@@ -15,7 +15,7 @@ every_type = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    # Dividing thousands of tiny pools among threads would take longer than all else here.
+    # Dividing thousands of tiny pools among threads would take longer than all these tests.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -27,7 +27,7 @@ def random_map(channels, height, width):
 
 
 def random_cells(count, height, width):
-    """Windows of any size, the first two a single cell and the whole map."""
+    """Return windows of any size; the first two are a single cell and the whole map."""
     rng = np.random.default_rng(0)
     x, y = (np.sort(rng.integers(0, side, (count, 2)), axis=1) for side in (width, height))
     cells = np.stack((x[:, 0], y[:, 0], x[:, 1], y[:, 1]), axis=1)
@@ -36,7 +36,7 @@ def random_cells(count, height, width):
 
 
 def window_by_window(map, cells):
-    # In double precision, as adaptive pooling need not know every type; it holds all of them.
+    # Adaptive pooling may not support every type; double precision represents all of them.
     pooled = [reference.adaptive_pyramid(map.double(), window) for window in cells]
     return torch.stack(pooled).to(map.dtype)
 
@@ -99,7 +99,7 @@ def test_equals_the_bin_by_bin_twin():
 
 
 def test_bins_of_long_windows_are_exact():
-    # Bin edges are computed in floating point inside the operator.
+    # The operator computes the edges of bins in floating point.
     map = random_map(1, 1, 700)
     cells = [(0, 0, width - 1, 0) for width in range(1, 701)]
     expected = torch.stack([reference.adaptive_pyramid(map, window) for window in cells])
@@ -138,7 +138,7 @@ def test_the_way_with_a_gradient_gives_the_same_numbers(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_gradient_in_half_precision_is_summed_in_single(dtype):
-    # Of 600 windows on one cell each level counts its bins: no half precision counts so far.
+    # 600 windows on one cell give it a gradient of 600 * 50; half precision cannot count so far.
     cells = torch.tensor([[2, 1, 2, 1]] * 600)
     map = random_map(1, 3, 4).to(dtype).requires_grad_()
     pool_pyramid(map, cells).sum().backward()

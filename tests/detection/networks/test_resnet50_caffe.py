@@ -16,7 +16,7 @@ BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 
 
 def made_arrays(rng):
-    """Weights by their Keras names; normalisations are not the identity."""
+    """Return weights by their Keras names; the normalisations are not the identity."""
     arrays = {}
 
     def convolution(name, kernel, inputs, outputs):
@@ -48,7 +48,7 @@ def made_arrays(rng):
 
 
 def slow_map(arrays, image):
-    """The network as Keras' graph has it, from the arrays."""
+    """Return an image's map as Keras' graph computes it from the arrays."""
     tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def layer(x, name, stride=1, padding=0):
@@ -71,7 +71,7 @@ def slow_map(arrays, image):
 
 
 def save_package(path, arrays, shard=1 << 20):
-    """As TensorFlow.js writes a model: a manifest, and the bytes in shards of one size."""
+    """Write a package as TensorFlow.js does: a manifest, and the weights in shards of one size."""
     content = b"".join(values.tobytes() for values in arrays.values())
     shards = [content[at : at + shard] for at in range(0, len(content), shard)]
     names = [f"group1-shard{number + 1}of{len(shards)}.bin" for number in range(len(shards))]
@@ -81,7 +81,7 @@ def save_package(path, arrays, shard=1 << 20):
     ]
     manifest = json.dumps({"weightsManifest": [{"paths": names, "weights": weights}]}).encode()
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        # Shards do not come in their order.
+        # The archive holds the shards in reversed order.
         for name, data in [("model.json", manifest), *zip(names, shards, strict=True)][::-1]:
             info = tarfile.TarInfo(f"package/ResNet50/{name}")
             info.size = len(data)

@@ -17,7 +17,7 @@ def random_maps(*shape, seed=0):
 
 
 def slow_pooling(maps, levels, pool):
-    """Cell by cell: every bin cut out of the map."""
+    """Pool bin by bin; every bin is cut out of the map."""
     rows = []
     for one in maps:
         parts = []
@@ -44,7 +44,8 @@ def test_equals_the_slow_twin(pool):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_all_sizes_and_levels(side):
-    # 1 to 64 cells a side by 1 to 8 bins, where recipes by one kernel and stride fail.
+    # Sides of 1 to 64 cells and levels of 1 to 8 bins include those where a pooling with one
+    # kernel and stride is wrong.
     maps = random_maps(1, 2, side, 65 - side, seed=side)
     adaptive = torch.cat([adaptive_max_pool2d(maps, n).flatten(1) for n in ALL_LEVELS], dim=1)
     layer = SpatialPyramidPooling(ALL_LEVELS)
@@ -68,7 +69,7 @@ def test_other_types(dtype):
 def test_scripts_for_any_size(pool):
     layer = SpatialPyramidPooling(LEVELS, pool)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer versions of PyTorch tell of its end
+        warnings.simplefilter("ignore")  # newer versions of PyTorch warn that it is deprecated
         scripted = torch.jit.script(layer)
     for height, width in ((13, 13), (10, 17), (1, 3)):
         maps = random_maps(2, 3, height, width)

