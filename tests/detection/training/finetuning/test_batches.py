@@ -36,7 +36,7 @@ def is_mirrored(view, record):
 
 
 def drawn(batches, steps):
-    """Every view of some steps, with its image's record and whether it is mirrored."""
+    """Yield every view of some steps, its image's record, and whether it is mirrored."""
     for step in steps:
         views, images = batches.draw(step), batches.images(step)
         for view, image in zip(views, images, strict=True):
@@ -45,7 +45,7 @@ def drawn(batches, steps):
 
 
 def slow_label(window, record):
-    """Class of a window, K for background, None for neither."""
+    """Return a window's class, K for background, or None for neither."""
     overlaps = [overlap(window, box) for box in record.boxes]
     best = max(overlaps)
     if best >= Fraction(1, 2):
@@ -169,7 +169,7 @@ def test_an_image_is_drawn_anew_every_time(tmp_path):
 
 
 def images_in_order(count, seed, epochs):
-    """Permutation after permutation of all images."""
+    """Return a permutation of all images for each epoch, one after the other."""
     return np.concatenate(
         [np.random.default_rng([seed, 1, epoch]).permutation(count) for epoch in range(epochs)]
     ).tolist()
@@ -204,7 +204,7 @@ def test_images_without_trainable_objects_are_never_drawn(tmp_path):
     batches = made_batches(records)
     assert [record.image_id for record in batches.records] == ["000001", "000003"]
     assert {record.image_id for _, record, _ in drawn(batches, range(6))} == {"000001", "000003"}
-    # A difficult object's windows are no positives, where it is not to be trained on.
+    # Windows of a difficult object are not positives if it is not trained on.
     easy = made_batches(records[1:2])
     assert {label for view, _, _ in drawn(easy, range(6)) for label in view.labels} == {1, CLASSES}
     hard = made_batches(records, difficult=True)
@@ -238,8 +238,8 @@ def test_best_fit_is_that_of_an_object(tmp_path):
     boxes = ((0, 0, 6, 7), (20, 2, 64, 46), (8, 30, 18, 40))
     record = made_record(tmp_path, 1, boxes=boxes, difficult=[True, False, False])
     settings = replace(SETTINGS, scale="best_fit")
-    # The whole image suits 200, as 200^2 * 44 * 44 / 48^2 = 183^2 (224^2 is wanted);
-    # ten pixels suit the largest.
+    # The box of 44 x 44 pixels suits 200, as 200^2 * 44 * 44 / 48^2 = 183^2 is near 224^2;
+    # the small boxes suit the largest scale.
     assert choose_scale_paper(np.array(boxes), (HEIGHT, WIDTH), SCALES).tolist() == [2, 1, 2]
     sides = [view.side for view, _, _ in drawn(made_batches([record], settings), range(40))]
     assert set(sides) == {200, 300}
@@ -252,7 +252,7 @@ def test_best_fit_is_that_of_an_object(tmp_path):
 
 def test_near_is_the_best_fit_or_a_scale_beside_it(tmp_path):
     settings = replace(SETTINGS, scale="near")
-    # Only 200 suits the first, only 300, which has none above it, the second (as above).
+    # The first box suits 200; the second suits 300, and no scale is above 300.
     for number, box, expected in (
         (1, (20, 2, 64, 46), {100, 200, 300}),
         (2, (8, 30, 18, 40), {200, 300}),
@@ -279,10 +279,10 @@ def test_fine_scales_show_a_chip_and_its_windows(tmp_path, monkeypatch):
             for (x1, y1, x2, y2), label in zip(view.windows.astype(int), view.labels, strict=True):
                 if label < CLASSES and (x2 - x1, y2 - y1) in ((6, 7), (10, 10)):
                     assert view.image[y1:y2, x1:x2].mean(axis=(0, 1)).argmax() == label
-    # Two thirds of the image, of its aspect: 48 x 64 pixels at 300 are 200 and a bit for 32 x 43.
+    # At 300 a chip of side 200 is two thirds of the image: 32 x 43 of its 48 x 64 pixels.
     assert shapes.keys() == {(HEIGHT, WIDTH), (32, 43)}
     assert 20 <= shapes[32, 43] <= 55  # two thirds of 60
-    # Without jitter the map of the whole image may be kept.
+    # Without jitter there are no chips, because the map of the whole image may be kept.
     plain = made_batches(batches.records, replace(settings, jitter=0)).draw(0)
     assert {view.image.shape[:2] for view in plain} == {(HEIGHT, WIDTH)}
 

@@ -7,7 +7,7 @@ from detection.training.finetuning.chips import draw_chip, inside
 
 
 def slow_places(box, image_size, side):
-    """Every (x1, y1, x2, y2) that may be drawn, pixel by pixel."""
+    """Return every chip (x1, y1, x2, y2) that may be drawn."""
     height, width = image_size
     w, h = -(-width * 688 // side), -(-height * 688 // side)
     return {
@@ -41,7 +41,7 @@ def test_all_places_around_the_box_are_drawn(box, side, rng):
         ((3, 2, 9, 8), (15, 20), 688),
         ((3, 2, 9, 8), (15, 20), 480),
         ((1, 2, 19, 8), (15, 20), 1200),  # wider than a chip
-        ((3, 0, 9, 15), (15, 20), 1200),  # higher
+        ((3, 0, 9, 15), (15, 20), 1200),  # higher than a chip
         ((3, 2, 9, 8), (15, 100), 1200),  # 1200 x 8000 is bounded
     ],
 )

@@ -24,7 +24,7 @@ from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
 def test_learning_rates():
     settings = replace(SETTINGS, steps=30, learning_rate=1.0)
     rates = [learning_rate_at(step, settings) for step in range(30)]
-    # 2/3 of 30 are 20 steps, 9/10 are 27
+    # The rate falls after 2/3 and 9/10 of the 30 steps.
     assert rates == [1.0] * 20 + [0.1] * 7 + [0.01] * 3
     assert learning_rate_at(0, replace(settings, steps=1)) == 1.0
 
@@ -66,7 +66,7 @@ def test_one_step_by_hand(records, train, optimizer, layers):
             continue
         decay = 0.0 if name.endswith("bias") else 0.1
         rate = 0.05 * (0.4 if name.startswith("trunk.") else 1.0)
-        # AdamW's first step: both running means are corrected to the gradient and its square.
+        # In AdamW's first step the corrected running means are the gradient and its square.
         pull = value.grad / (value.grad.abs() + 1e-8) if optimizer == "adamw" else value.grad
         expected = value - rate * (pull + decay * value)
         torch.testing.assert_close(network.get_parameter(name), expected, msg=name)
@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite(train):
 
 
 def test_a_last_step_that_diverges(train, monkeypatch):
-    """The loss does not show the effect of the last step."""
+    """The weights are checked at the end, because no loss shows the effect of the last step."""
 
     def away(descent, step, batch):
         descent.network.head.fc7.weight.data[0, 0] = torch.nan
@@ -107,7 +107,7 @@ def test_a_last_step_that_diverges(train, monkeypatch):
 def test_parts_of_a_loss_that_is_not_finite():
     logits = torch.tensor([[0.0, 0.0], [-torch.inf, 0.0]])
     assert finite_loss(logits[:1], torch.tensor([0]), 1, 4).item() == pytest.approx(np.log(2))
-    # One object whose class has probability 0; the background's loss is log 2.
+    # The class of the object has probability 0; the background's loss is log 2.
     message = r"step 4: loss inf \(objects inf, background 0.693"
     with pytest.raises(RuntimeError, match=message):
         finite_loss(logits, torch.tensor([1, 0]), 1, 4)

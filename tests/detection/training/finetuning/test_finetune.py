@@ -23,7 +23,7 @@ from detection.training.finetuning.learning_curve import LearningCurve, logits_o
 
 
 class WindowsApart(Windows):
-    """Windows that are easily told apart: on an object, or 20 pixels above or below one."""
+    """Windows that are easy to classify: on an object, or 20 pixels above or below one."""
 
     def load(self, path):
         rng = np.random.default_rng(int(path.stem))

@@ -45,7 +45,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def weights(monkeypatch):
-    """Weights of a tiny network, at one small scale."""
+    """Return weights of a tiny network, and make 32 pixels the only scale."""
     monkeypatch.setitem(SCALES, 1, (32,))
     return made_weights()
 
@@ -54,7 +54,7 @@ HIDDEN = 6
 
 
 def trained_head(form="whole"):
-    """A detector's fc6 and fc7 without classes, wider than the settings' head."""
+    """Return a detector's head without classes, whose fc6 and fc7 are wider than the settings'."""
     head = Head(made_backbone().pooled_length, None, HIDDEN, dropout=0.0)
     head.initialise(torch.Generator().manual_seed(5), 2.0)
     if form == "whole":
@@ -75,7 +75,7 @@ def test_fine_tuning_is_reused(world, weights, caplog):
     assert not head.training
     assert [path.name for path in (run.folder / "stages").iterdir()] == artefacts(run, "head")
     assert head_path(run, key) == run.artefact("head", key)
-    # The paper leaves the convolutions alone.
+    # By default the convolutions do not change, as in the paper.
     assert same_state(backbone.trunk, made_backbone().trunk)
     assert backbone.digest == weights.digest
     again, same_head, same_key = finetuned(world, world.run(workers=2), weights)
@@ -92,7 +92,7 @@ def test_convolutions_are_fine_tuned_and_read_back(world, weights):
     start, trained = made_backbone().trunk.state_dict(), backbone.trunk.state_dict()
     changed = {name for name in start if not torch.equal(start[name], trained[name])}
     assert changed == {f"{layer}.{kind}" for layer in (7, 9) for kind in ("weight", "bias")}
-    # The features' keys follow what was trained.
+    # The keys of features depend on the trained convolutions.
     assert backbone.digest == tensor_digest(trained) != weights.digest
     assert make_extractor(run, backbone).facts["weights"] == backbone.digest
     again, same_head, _ = finetuned(world, run, weights)
@@ -110,7 +110,7 @@ def test_runs_share_the_first_phase(world, weights, caplog):
     assert first != second
     assert not same_state(head, other)
     assert len(artefacts(world.run(), "head")) == 2
-    # Without steps that change anything, the head of the second phase is the first one's.
+    # At a learning rate of 0, the second phase ends with the head of the first.
     settings = replace(CONFIG.finetune, train_from="conv4", learning_rate=0)
     trunk, same, _ = finetuned(world, world.run("still", finetune=settings), weights)
     _, start, _ = finetuned(
@@ -168,7 +168,7 @@ def test_fine_tuning_from_imagenet(world, weights):
 
 @pytest.mark.parametrize("layers", ["fc", "conv4"])
 def test_killed_fine_tuning_ends_with_the_same_bytes(world, weights, caplog, layers):
-    # With one step in the first phase it is the second one that dies.
+    # With conv4 the first phase has one step, so that the kill falls into the second.
     settings = replace(CONFIG.finetune, train_from=layers, steps=3 if layers == "fc" else 1)
 
     def run(name, progress=silent):
@@ -251,7 +251,7 @@ def test_without_steps_a_detectors_head_stays_as_it_is(world, weights, form):
     _, found = all_finetuned(world, run, replace(weights, head=given))
     assert found.head is given
     assert all(torch.equal(value, before[name]) for name, value in found.head.state_dict().items())
-    # Other processes read the same, a truncated head truncated.
+    # Other processes read the same head from its file, a truncated one as truncated.
     path = head_path(run, found.key)
     loaded = LayerFeatures.load(path, found.key, {}, "float32")
     assert type(loaded.head) is type(given)
@@ -275,7 +275,7 @@ def test_fine_tuning_from_a_detectors_head(world, weights, form):
     run = world.run(start="here", finetune=replace(CONFIG.finetune, learning_rate=0))
     _, head, key = finetuned(world, run, given)
     assert type(head) is type(given.head)
-    # As wide as the detector's, whatever the settings say, with classes of the data.
+    # The head is as wide as the detector's, whatever the settings say, with the data's classes.
     assert (head.fc8.in_features, head.fc8.out_features) == (HIDDEN, len(CLASSES) + 1)
     for name, value in given.head.state_dict().items():
         if not name.startswith("fc8"):

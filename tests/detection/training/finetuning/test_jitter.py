@@ -7,7 +7,7 @@ from detection.training.finetuning.jitter import jitter_light
 
 
 def slow_jitter(image, light, contrast, colour):
-    """Blends with black, with the mean grey and with the grey image, rounded down every time."""
+    """Blend with black, with the mean grey and with the grey image; round down every time."""
     grey = np.array([0.2989, 0.587, 0.114])
 
     def blend(pixels, other, share):
@@ -29,8 +29,8 @@ def test_equals_the_slow_way(rng, strength):
         found = jitter_light(image, strength, np.random.default_rng(seed))
         factors = np.random.default_rng(seed).uniform(1 - strength, 1 + strength, size=3)
         assert found.dtype == np.uint8
-        # Rounded down three times, in single there and in double precision here; a level that the
-        # first rounding sets apart grows with the factors after it.
+        # Both round down three times, jitter_light in single and the twin in double precision; a
+        # difference after the first rounding grows with the later factors.
         difference = np.abs(found.astype(int) - slow_jitter(image, *factors).astype(int))
         assert difference.max() <= 1 + (1 + strength) ** 2
         assert difference.mean() < 0.05
@@ -49,7 +49,7 @@ def test_the_image_given_is_not_changed_and_may_be_a_mirrored_view(rng):
     mirrored = jitter_light(image[:, ::-1], 0.4, np.random.default_rng(1))
     found = jitter_light(image, 0.4, np.random.default_rng(1))
     np.testing.assert_array_equal(image, before)
-    # The mean grey of the mirrored image can round otherwise.
+    # The mean grey of the mirrored image may be rounded differently.
     assert np.abs(mirrored[:, ::-1].astype(int) - found).max() <= 1
 
 

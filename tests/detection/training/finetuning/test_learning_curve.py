@@ -34,7 +34,7 @@ def test_logits_are_those_of_the_views_one_after_the_other(records, layers):
         for view in views
     ]
     torch.testing.assert_close(logits, torch.cat(expected))
-    # features_at is the pooling of everything else, at one scale.
+    # features_at pools as an extractor that has this scale alone.
     for view in views:
         alone = SPPExtractor(network.extractor.backbone, (view.side,))
         found = alone.features(view.image, view.windows)

@@ -18,7 +18,7 @@ from detection.training.finetuning.prefetch import Prefetcher
 
 
 class Recorded:
-    """Batches that say what was drawn, and when a step's was."""
+    """Batches that record their steps, and set an event when a step is drawn."""
 
     def __init__(self):
         self.steps = []
@@ -35,7 +35,7 @@ def test_one_reader_is_a_thread_one_step_ahead():
     with Prefetcher(batches, 1) as ahead:
         for step in range(5, 9):
             assert ahead.draw(step) == [step]
-            # While this step is computed the next is read, and no other.
+            # While this step is computed, only the next one is read.
             assert batches.was_drawn[step + 1].wait(30)
             assert batches.steps == list(range(5, step + 2))
 
@@ -50,7 +50,7 @@ def test_no_thread_is_left_behind():
 
 def test_processes_draw_the_same_in_the_same_order(tmp_path):
     batches = made_batches(made_records(tmp_path))
-    # joblib keeps processes for the next test.
+    # joblib may keep processes of an earlier test.
     before = set(multiprocessing.active_children())
     with Prefetcher(batches, 2) as ahead:
         for step in range(3, 7):
@@ -95,7 +95,7 @@ def test_readers_end_with_a_killed_training(tmp_path):
     script.write_text(TRAINING)
     folders = [str(ROOT / "tests/helpers"), str(ROOT)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-    # Its output goes to files: a reader that outlived it would keep a pipe open for ever.
+    # The training writes to files: a reader that outlived it would keep a pipe open for ever.
     with (tmp_path / "reader").open("w") as out, (tmp_path / "errors").open("w") as errors:
         command = [sys.executable, str(script), str(tmp_path / "steps")]
         training = subprocess.run(command, stdout=out, stderr=errors, env=environment, timeout=100)

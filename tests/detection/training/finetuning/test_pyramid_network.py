@@ -27,9 +27,9 @@ def test_what_is_trained(train, layers):
     assert len(start.convolutions) == (0 if layers == "fc" else 6 - int(layers[-1]))
     network = train(settings)
     assert changed(network, start) == names_of(layers)
-    # What extracts features later is what was trained.
+    # The trained trunk is the one that extracts features later.
     assert network.trunk is network.extractor.backbone.trunk is network.extractor.trunk
-    # A network that trained convolutions before can train its head alone.
+    # After its convolutions were trained, the head can be trained alone.
     again = PyramidNetwork(network.extractor, network.head)
     assert again.trained().keys() == names_of("fc")
 

@@ -21,7 +21,7 @@ def few_steps(monkeypatch):
 
 
 class Batches:
-    """Two views a step; a window's corners are its step, view, number and label."""
+    """Each step has two views; the corners of a window are its step, view, row and label."""
 
     settings, seed = SETTINGS, 7
 
@@ -59,7 +59,7 @@ def test_a_batch_mixes_the_windows_of_the_steps_ahead():
         assert len(torch.unique(pooled, dim=0)) == 16
         assert set(pooled[:, 0].int().tolist()) <= set(range(step, step + 5))
         seen |= {tuple(row[:3]) for row in pooled.int().tolist()}
-    # Nearly every image is drawn from: 2 of each of 40 steps and of 4 ahead.
+    # Windows of nearly all images are drawn: of 2 in each of the 40 steps and the 4 ahead.
     assert len({row[:2] for row in seen}) > 80
 
 
@@ -82,7 +82,7 @@ def test_a_batch_is_a_function_of_its_step():
 
 
 class Parts(Batches):
-    """The views of one of several processes; the others' have no pixels."""
+    """The views of one of several processes; views of other processes have no pixels."""
 
     def __init__(self, rank, count):
         super().__init__()
