@@ -18,7 +18,7 @@ Image = tuple[NDArray[np.float16], NDArray[np.bool_]]
 
 
 def draw(seed: int, images: int = 6) -> tuple[list[NDArray[np.float16]], list[Image]]:
-    """Positives of three classes, and images of 0 to 60 windows, most of them negatives."""
+    """Return positives of three classes, and images of 0 to 60 windows, mostly negatives."""
     rng = np.random.default_rng(seed)
 
     def features(count: int) -> NDArray[np.float16]:
@@ -42,13 +42,13 @@ def mine(
 
 
 def collected() -> tuple[list[dict[str, Any]], Callable[..., None]]:
-    """The events of refits, and what takes them: their figures come as keywords."""
+    """Return an empty list, and a callback for refits that appends its keywords to the list."""
     events: list[dict[str, Any]] = []
     return events, lambda **event: events.append(event)
 
 
 class SlowMiner:
-    """The released procedure with lists, for caches with a bound: a class, and nothing shared."""
+    """The released procedure with lists and bounded caches; classes share no windows."""
 
     def __init__(self, refit_every: int, max_negatives: int, threshold: float, evict: float):
         self.limits = refit_every, max_negatives, threshold, evict
@@ -127,7 +127,7 @@ def test_miner_equals_slow_twin(
 
 
 def test_the_pass_refits_and_evicts() -> None:
-    """The twin's settings above do reach every rule."""
+    """The settings of the test above reach every rule: refits, evictions and the bound."""
     events, on_refit = collected()
     miner = HardNegativeMiner(
         CLASSES,
@@ -171,12 +171,12 @@ def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
             np.testing.assert_array_equal(state[name], array)
         if stop < len(images):
             miner.add_image(stop, *images[stop])
-            # From here on the miner itself resumes from its own state, each time anew.
+            # The miner itself continues as a new one that loads its state.
             miner = new_miner().start(positives).load_state(miner.state())
 
 
 def test_a_full_cache_takes_only_what_is_harder_than_its_easiest() -> None:
-    """Otherwise weak features, to which most windows are hard, mean a refit after every image."""
+    """Otherwise, with weak features, most windows are hard and every image leads to a refit."""
     rng = np.random.default_rng(0)
     images = [(rng.random((30, 2)).astype(np.float16), np.ones((30, 1), bool)) for _ in range(20)]
     events, on_refit = collected()
@@ -209,7 +209,7 @@ def test_a_model_is_a_snapshot() -> None:
 
 
 def test_what_an_older_model_finds_easy_may_be_left_out() -> None:
-    """An image's easy windows change nothing, so that whoever finds them need not send them."""
+    """Easy windows of an image change nothing, so a worker process need not send them."""
     positives, images = draw(1)
     every = HardNegativeMiner(CLASSES, DIMENSION, refit_every=15).start(positives)
     some = HardNegativeMiner(CLASSES, DIMENSION, refit_every=15).start(positives)

@@ -13,7 +13,7 @@ from detection.training.mining.hard_windows import MiningJob, hard_windows
 from detection.training.mining.models import Model
 from detection.training.mining.search import object_features
 
-# Images 0 to 12 in their blocks.
+# The blocks that images 0 to 12 are mined in.
 BLOCKS = ([0], [1], [2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12])
 
 
@@ -35,7 +35,7 @@ def overlap(one, other):
 
 
 def slow_negatives(record, proposals, negative_iou, difficult, num_classes):
-    """Of each cell of windows, the classes it is a negative of: only if all its windows are."""
+    """Return the classes that each cell is a negative of: only if all windows on it are."""
     objects = [
         (box.tolist(), label, hard)
         for box, label, hard in zip(record.boxes, record.labels, record.difficult, strict=True)
@@ -53,7 +53,7 @@ def slow_negatives(record, proposals, negative_iou, difficult, num_classes):
 
 
 def slow_hard(features, record, proposals, models, negative_iou, difficult=False):
-    """Rows of each layer as (feature, classes), one window or group of windows at a time."""
+    """Return the hard rows of each layer as (feature, classes), computed cell by cell."""
     count = len(next(iter(models.values())).bias)
     negatives = slow_negatives(record, proposals, negative_iou, difficult, count)
     found = {layer: [] for layer in models}
@@ -71,14 +71,14 @@ def slow_hard(features, record, proposals, models, negative_iou, difficult=False
 
 
 def no_model(length):
-    """No class has an SVM yet."""
+    """Return the model of two classes that have no SVM yet."""
     return Model(
         np.zeros((2, length), np.float32), np.zeros(2, np.float32), np.full(2, -np.inf, np.float32)
     )
 
 
 def halving_model(rng, rows, fitted):
-    """SVMs that find half of the rows hard, each its own."""
+    """Return SVMs each of which finds half of the rows hard, or all if it is not fitted."""
     weights = rng.standard_normal((len(fitted), rows.shape[1])).astype(np.float32)
     bias = -1.0 - np.median(rows @ weights.T, axis=0)
     thresholds = np.where(fitted, -1.0001, -np.inf).astype(np.float32)
@@ -89,7 +89,7 @@ def halving_model(rng, rows, fitted):
 @pytest.mark.parametrize("negative_iou", [0.1, 0.3, 1.0])
 @pytest.mark.parametrize("fitted", [(True, True, True), (True, False, True)])
 def test_hard_windows_equal_the_slow_twins(world, rng, fitted, negative_iou, difficult):
-    """Of three classes, one of which the image does not show."""
+    """There are three classes; the images have no object of the third."""
     hard_rows, all_rows, together = 0, 0, 0
     for record in world.data.records[-3:]:
         marked = replace(record, difficult=np.arange(len(record.labels)) == 1)
@@ -127,7 +127,7 @@ def test_hard_windows_equal_the_slow_twins(world, rng, fitted, negative_iou, dif
 
 
 def taken_by(world, box, label, difficult, windows, negative_iou):
-    """Which classes take each row of windows when no class has an SVM yet, for one object."""
+    """Return the classes that each row of windows is a negative of, with one object and no SVM."""
     record = replace(
         world.data.records[0],
         boxes=np.array([box], np.float32),
@@ -154,7 +154,7 @@ def test_windows_on_the_same_cells_are_a_negative_only_if_all_are(world):
     beside = (0, 0, 8, 5)  # on other cells; IoU 40/64
 
     def taken(negative_iou, *windows):
-        """The object is difficult, so that its own box is no window."""
+        """The object is difficult, so its own box is not among the windows."""
         return taken_by(world, box, 0, True, windows, negative_iou)
 
     assert taken(0.3, little) == [[True, True]]
@@ -168,14 +168,14 @@ def test_windows_on_the_same_cells_are_a_negative_only_if_all_are(world):
 def test_an_overlap_at_the_threshold_is_no_negative(world):
     windows = [(0, 0, 4, 8), (12, 12, 20, 20)]  # IoU 1/2 and 0
     expected = [[True, False], [True, False], [True, True]]
-    # The half of the object, the object itself, and what is far from it.
+    # The rows are the half of the object, the object itself, and the window far from it.
     assert taken_by(world, (0, 0, 8, 8), 1, False, windows, 0.5) == expected
     expected[0] = [True, True]
     assert taken_by(world, (0, 0, 8, 8), 1, False, windows, 0.51) == expected
 
 
 def test_mining_equals_its_slow_twin(world):
-    """Every layer and block by itself, models as they were when the block began."""
+    """The twin mines each layer by itself, with the model from the beginning of the block."""
     run = world.run()
     found = made_mining(world, run).train(LAYERS, world.entries, "key")
     settings = run.config.svm

@@ -58,7 +58,7 @@ def test_settings_reach_every_miner(world, monkeypatch):
         CONFIG.svm, C=0.25, bias=3.0, positive_weight=1.5, refit_every=17, negative_iou=0.2
     )
     miners = made_mining(world, world.run(svm=settings, seed=3))._start(LAYERS, world.entries)
-    # Room for 9 negatives a class on pool5, for 75 on the others.
+    # There is room for 9 negatives of a class on pool5, and for 75 on the other layers.
     limits = {"pool5": (LENGTH, 4, 5), "fc6": (6, 17, 58), "fc7": (6, 17, 58)}
     for layer, expected in limits.items():
         miner = miners[layer]
@@ -78,7 +78,7 @@ def test_negatives_fit_in_memory_whatever_the_classes():
             assert 1 <= new <= asked
             assert 1 <= kept <= 7000
             assert 2 * classes * length * (new + kept) <= mining.NEGATIVE_BYTES
-    # A budget of nothing still lets every class learn from a negative.
+    # Every class keeps one negative even if the memory is too small for that.
     assert negatives_held(10**6, 12_800, 2000) == (1, 1)
 
 
@@ -86,7 +86,7 @@ SPEC = ExtractorSpec("spp", "fake", Path("trunk"), "digest", (688,), "paper", "f
 
 
 def threads_for_processes(monkeypatch):
-    """In the place of processes, which would import everything first; their extractor is a fake."""
+    """Use threads for processes, which would import everything first, with a fake extractor."""
     monkeypatch.setattr(
         mining, "extractor_spec", lambda run, _: None if run.shares_network else SPEC
     )
@@ -117,7 +117,7 @@ def test_processes_change_no_byte(world, monkeypatch, precision):
     for workers in (1, 2):
         run = world.run(f"with {workers}", workers=workers, precision=precision)
         found.append(mined(world, run))
-        # One process has the features already, others read the head from its file.
+        # One process has the features already; several processes read the head from its file.
         assert len(loaded) == (0 if workers == 1 else IMAGES)
     assert found[0] == found[1]
     factors = tuple(world.features.factors.items())
@@ -145,7 +145,7 @@ def test_a_killed_mining_ends_with_the_same_bytes(world, caplog, kills, layers):
     undisturbed = mined(world, world.run("one", **every), layers)
     expected = []
     done = 0
-    for images in kills:  # counted from where the call begins
+    for images in kills:  # counted from the first image of the call
         with pytest.raises(Killed):
             mined(world, world.run("two", dies_before(images), **every), layers)
         done = max(end for end in (0, 2, 4, 8) if end <= done + images)
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_other_positives_is_refused(world):
 
 
 def test_a_blocks_file_goes_with_its_block(world, monkeypatch):
-    """Also where its block ends by an error; one that a kill left goes at the next start."""
+    """It is deleted also if the block fails; a file left by a kill is deleted at the next start."""
     threads_for_processes(monkeypatch)
     monkeypatch.setattr(hard_windows, "_features_of_process", lambda _: world.features)
     run = world.run("one", workers=2)

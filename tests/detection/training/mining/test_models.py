@@ -13,8 +13,8 @@ def test_hard_rows_by_hand() -> None:
         np.array([-1, -0.75, -np.inf], np.float32),
     )
     rows = np.array([[0, 1], [-1, 1.5], [-1.5, 0.5]], np.float16)
-    # Scores of cat 0, -1, -1.5 and of dog -1, -0.5, -1.5; at the threshold is not above it. Dog has
-    # a higher one, and there is no SVM for sheep yet.
+    # The scores are 0, -1, -1.5 for cat and -1, -0.5, -1.5 for dog. A score at the threshold is not
+    # hard; dog has a higher threshold. Sheep has no SVM yet, so all rows are hard.
     expected = [[True, False, True], [False, True, True], [False, False, True]]
     assert model.hard(rows).tolist() == expected
     assert model.hard(rows.astype(np.float32)).tolist() == expected

@@ -22,7 +22,7 @@ def test_a_window_of_several_classes_is_held_once(rng: np.random.Generator) -> N
     np.testing.assert_array_equal(cache.gather(2), features[[0, 4]])
     again = NegativeCache(4)
     again.load(cache.state())
-    # Gigabytes are neither written nor read twice.
+    # The features, which may be gigabytes, are not copied.
     assert cache.state()["features.0"] is again.state()["features.0"]
     np.testing.assert_array_equal(again.gather(2), features[[0, 4]])
     assert again.gather(2).dtype == NegativeCache(4).gather(0).dtype == np.float16
