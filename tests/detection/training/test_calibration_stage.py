@@ -26,7 +26,7 @@ def detector():
 
 @pytest.fixture
 def world(detector, tmp_path):
-    """Images whose objects are what the detector is surest of, windows, and a run."""
+    """Return images whose objects are the detector's six best detections, windows, and a run."""
     by_path, records = {}, []
     for number in range(IMAGES):
         path = tmp_path / f"{number}.png"
@@ -46,7 +46,7 @@ def world(detector, tmp_path):
 def test_each_layer_is_calibrated_and_the_second_time_reused(detector, world, caplog):
     caplog.set_level(logging.INFO)
     made = calibration_stage(world.run, detector, world.data, world.windows)
-    # The objects are what fc7 found, so that its scores say most.
+    # The objects are the best detections by fc7, so its scores can be calibrated.
     assert "fc7" in made.calibration
     assert made.calibrated
     assert made.calibration["fc7"].slope_.shape == (len(CLASSES),)
@@ -64,7 +64,7 @@ def test_each_layer_is_calibrated_and_the_second_time_reused(detector, world, ca
 
 
 def test_a_reused_calibration_brings_its_own_page(detector, world):
-    """Trainings one, another and one again in a folder: the page is the first one's."""
+    """After another calibration in the folder, reusing the first one brings its page back."""
     calibration_stage(world.run, detector, world.data, world.windows)
     page = (world.run.folder / "report.html").read_text()
     fewer = replace(world.data, records=world.data.records[:3])

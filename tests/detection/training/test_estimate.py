@@ -15,7 +15,7 @@ from detection.training.finetuning import shuffle_buffer
 
 
 def test_items_cost_alike_after_the_first():
-    """A stage of 5 s before its first of 12 images, and 2 s for each."""
+    """A stage takes 5 s before the first of its 12 images, and 2 s for each."""
     assert StageTime("SVMs", 5 + 12 * 2, 12, 2.0).of(100, share=9) == 5 + 100 * 2
     assert StageTime("fit", 3.0, 0, 0.0).of(100, share=9) == 3 * 9
 

@@ -54,7 +54,7 @@ def test_box_regression_rows(tmp_path):
     np.testing.assert_array_equal(entry.classes, record.labels[nearest])
     enough = (iou(proposals, record.boxes).max(axis=1) >= 0.5).sum()
     assert len(entry.windows) == 2 + enough > 10
-    # The file has these rows and the random ones, and no other.
+    # The file has these rows and the random ones, and no others.
     assert len(entry.rows) == len(entry.windows) + RANDOM_WINDOWS
     at_seven = added(tmp_path, record, proposals, Sampling(regression_iou=0.7))
     assert iou(at_seven.windows, record.boxes).max(axis=1).min() >= 0.7
@@ -116,7 +116,7 @@ def test_rows_depend_on_seed_and_image_only(tmp_path):
     assert contents(forward) == contents(backward)
     apart.add(records[2], proposals)
     assert contents(apart).items() <= contents(forward).items()
-    # The same windows on another image are drawn anew.
+    # Another image with the same windows has other random rows.
     rows = [forward.load(record).random_rows.read() for record in records]
     assert not np.array_equal(rows[0], rows[1])
 
@@ -135,7 +135,7 @@ def test_an_image_without_objects(tmp_path, count):
 def test_an_image_with_one_window(tmp_path):
     whole = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
     entry = added(tmp_path, made_record(tmp_path, boxes=[(0, 0, 90, 60)]), whole)
-    # The object and the window (0.88) are there for regression, and one at random.
+    # Regression has the object and the window (overlap 0.88); the random row is the window.
     assert entry.regression_rows.read()[:, :4].tolist() == [[0, 0, 90, 60], *whole.tolist()]
     assert entry.object_rows.read()[:, :4].tolist() == [[0, 0, 90, 60]]
     assert entry.random_rows.read()[:, :4].tolist() == whole.tolist()

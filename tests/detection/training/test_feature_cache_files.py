@@ -125,7 +125,7 @@ def test_a_bank_that_was_sent_is_given_an_extractor(tmp_path):
 
 
 def row_files(folder, counts, length=5):
-    """Files of random rows, and the rows one below the other."""
+    """Write files of random rows; return their parts, and all rows in one array."""
     rng = np.random.default_rng(0)
     parts, rows = [], [np.zeros((0, length), np.float16)]
     for number, count in enumerate(counts):

@@ -73,7 +73,7 @@ def test_images_without_objects_can_be_held_back():
 
 
 def drawn_without_copies(data, share, seed):
-    """The twin: each image by itself, as images without copies are drawn."""
+    """Return the ids that the slow twin holds back: it draws each image by itself."""
     count, held = len(data.records), set()
     objects = np.array(
         [[(each.labels == k).sum() for k in range(len(data.classes))] for each in data.records]

@@ -38,7 +38,7 @@ def random_record(rng, count):
 
 
 def slow_labels(record, proposals, difficult):
-    """Paper 4.1, window by window: positive in [0.5, 1], background in [0.1, 0.5)."""
+    """Label each window as in paper 4.1: positive in [0.5, 1], background in [0.1, 0.5)."""
     objects = list(zip(record.boxes, record.labels, record.difficult, strict=True))
     trainable = [(box, label) for box, label, hard in objects if difficult or not hard]
     rows = []
@@ -71,7 +71,7 @@ def slow_labels(record, proposals, difficult):
 def test_equals_the_slow_twin(seed, difficult):
     rng = np.random.default_rng(seed)
     record = random_record(rng, seed % 5)
-    # Windows near the objects as well as anywhere, so that every range of overlap occurs.
+    # Some windows are near the objects and others anywhere: every range of overlap occurs.
     proposals = random_boxes(rng, 40)
     if len(record.boxes):
         moved = record.boxes[rng.integers(len(record.boxes), size=40)]
@@ -97,7 +97,7 @@ def test_equals_the_slow_twin(seed, difficult):
 
 def test_limits_by_hand():
     record = made_record([(0, 0, 10, 10)], [2])
-    # 100 pixels of object; windows inside it overlap by their area / 100.
+    # The object has 100 pixels, so the overlap of a window inside it is its area / 100.
     proposals = windows_of(
         (0, 0, 10, 5),  # 0.50: positive
         (0, 0, 7, 7),  # 0.49: background
@@ -129,22 +129,22 @@ def test_ground_truth_comes_first():
 def test_of_objects_in_one_place_each_is_its_own():
     boxes = [(0, 0, 10, 10), (0, 0, 10, 10), (0, 0, 10, 10)]
     found = label_windows(made_record(boxes, [2, 0, 1]), windows_of((0, 0, 10, 9)), CLASSES)
-    # The proposal is as near to all three: the first.
+    # The proposal is equally near to all three, so it gets the first.
     assert found.nearest.tolist() == [0, 1, 2, 0]
     assert found.overlap[:3].tolist() == [1, 1, 1]
 
 
 def test_difficult_objects():
-    # 100 pixels each: an easy object, and a difficult one 8 pixels lower.
+    # An easy object, and a difficult one 8 pixels lower, have 100 pixels each.
     record = made_record([(0, 0, 10, 10), (0, 8, 10, 18)], [0, 1], [False, True])
-    # rows 7..16: 30 of 160 with the easy one (0.19), 80 of 110 with the difficult one (0.73)
+    # Rows 7..16 share 30 of 160 pixels with the easy one (0.19), 80 of 110 with the other (0.73).
     proposals = windows_of((0, 7, 10, 16), (0, 5, 10, 15))
     kept = label_windows(record, proposals, CLASSES)
     assert kept.windows.shape == (3, 4)
     assert not kept.positive[1]
     assert not kept.background[1]
     assert kept.class_overlap[1, 1] > 0.5
-    # rows 5..15: 50 of 150 with the easy one, 70 of 130 (0.54) with the difficult one
+    # Rows 5..15 share 50 of 150 pixels with the easy one, 70 of 130 (0.54) with the other.
     assert not kept.background[2]
     trained = label_windows(record, proposals, CLASSES, difficult=True)
     assert trained.windows.shape == (4, 4)
@@ -201,7 +201,7 @@ def test_every_class_needs_an_object_to_learn_from():
 
 
 def test_a_class_without_objects_is_told_why():
-    """Difficult objects are a remedy only where there are some."""
+    """The message proposes difficult objects only if the class has some."""
     record = made_record([[0, 0, 9, 9], [5, 5, 20, 20]], [0, 1], [False, True])
     repairs = Counter({DROPPED: 2, SWAPPED: 1})
     data = Dataset((record,), ("cat", "dog", "cow"), repairs, {"b": "b.jpg is broken"})

@@ -49,7 +49,7 @@ def test_svms_are_reused(world, caplog):
 
 
 def test_only_the_missing_layers_are_trained(world, caplog):
-    """And trained one after the other or all at once, in any order, they are the same bytes."""
+    """Layers trained in several calls, in any order, have the same bytes as in a single call."""
     together = svms_of(world, world.run("one"))
     caplog.set_level(logging.INFO)
     for layers in (("fc7",), ("fc7", "pool5"), ("fc6", "pool5"), ("fc6", "fc7", "pool5")):
@@ -102,12 +102,12 @@ def test_keys_of_svms(world):
 @pytest.mark.parametrize("kills", [(1,), (2,), (3, 1), (5, 0), (4, 1, 1)])
 def test_killed_svms_end_with_the_same_bytes(world, caplog, kills):
     undisturbed = svms_of(world, world.run("one"))
-    for image in kills:  # counted from where the call begins
+    for image in kills:  # counted from the first image of the call
         with pytest.raises(Killed):
             svms_of(world, world.run("two", dies_before(image)))
     caplog.set_level(logging.INFO)
     assert svms_of(world, world.run("two")) == undisturbed
-    # Checkpoints are written where a block ends, here after 2 and 4 images.
+    # A checkpoint is written at the end of a block, here after 2 and 4 images.
     assert ("SVMs resume at image" in caplog.text) == (kills != (1,))
     assert not (world.run("two").folder / "stages/svms.checkpoint").exists()
     assert artefact_bytes(world.run("one"), "svms") == artefact_bytes(world.run("two"), "svms")

@@ -34,7 +34,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def weights(monkeypatch):
-    """Weights of a tiny network, at one small scale."""
+    """Return weights of a tiny network, and make 32 pixels the only scale."""
     monkeypatch.setitem(SCALES, 1, (32,))
     return made_weights()
 
@@ -52,7 +52,7 @@ def test_mean_norm_factor():
 
 @pytest.mark.parametrize("layers", [("fc7",), ("fc6", "pool5"), LAYERS])
 def test_features_have_mean_norm_20(world, layers):
-    # More images than are read at once, and with other norms at the end than at the beginning.
+    # There are more images than are read at once, and the last ones have other norms.
     entries = [world.entries[number % 2] for number in range(300)] + world.entries
     head = world.features.head
     features = scaled_layers(layers, "float32", entries, head)
@@ -136,11 +136,11 @@ def test_wide_maps_are_reduced_once(world, tmp_path):
     assert first.digest == again.digest != weights.digest
     assert len(artefacts(run, "reduction")) == 1
     assert [event["stage"] for event in events_of(run, "reused")] == ["reduction"]
-    # It comes out of saved tensors as it went in.
+    # A network built from the saved tensors gives the same map.
     loaded = build_backbone("alexnet", Weights(first.tensors(), "saved", first.digest))
     image = torch.randn(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded(image), first(image))
-    unread = replace(world.data, records=())  # what cannot be is said before an image is read
+    unread = replace(world.data, records=())  # the setting is refused before an image is read
     with pytest.raises(ValueError, match="pca_channels is 300, but the maps of alexnet have 256"):
         network_of(world.run(network=Network(pca_channels=300)), unread, weights)
 
@@ -151,7 +151,7 @@ def test_the_facts_of_a_training(world):
     expected = {"network": "vgg16", "start": "", "train_from": "fc", "held_back": 0}
     assert facts.items() >= {**expected, "split": "trainval", "images": 6}.items()
     config = replace(CONFIG, start="small", finetune=replace(CONFIG.finetune, steps=0))
-    # Data without a trainval were trained on their train.
+    # Data without a trainval split are trained on train.
     read = replace(world.data, split="train")
     facts = training_facts(config, Start(Network(), None, "digest"), read, none)
     expected = {"start": "digest", "train_from": "svm", "split": "train"}

@@ -27,7 +27,7 @@ from files.writing import file_digest
 
 @pytest.fixture(scope="module")
 def backbone():
-    """Of few channels, so that the head is small."""
+    """Return a network whose maps have 4 channels, so that the head is small."""
     made = build_backbone("alexnet", "random")
     weight = torch.rand(4, 256, 1, 1, generator=torch.Generator().manual_seed(0)) / 100
     made.reduction = reduction_of(weight, torch.zeros(4))
@@ -41,7 +41,7 @@ def detector(backbone):
 
 
 def started(detector, folder, numbers="float32", **network):
-    """The start from a detector's file, with other settings of the network."""
+    """Save the detector, and return the start from its file with settings of the network."""
     path = folder / "detector.safetensors"
     detector.save(path, numbers)
     return load_start(replace(CONFIG, start=str(path), network=Network(**network)))
@@ -66,7 +66,7 @@ def test_a_detectors_network_and_fc_layers(detector, backbone, tmp_path):
         for part, value in getattr(trained, name).state_dict().items():
             assert torch.equal(getattr(head, name).state_dict()[part], value)
     assert head.fc8.out_features == 0
-    # The reduction comes with the trunk: none is made anew.
+    # The reduction comes with the trunk, so no new one is made.
     made = network_stage(
         Run(replace(CONFIG, run=str(tmp_path / "run"))), start.network, None, start.weights
     )
@@ -79,7 +79,7 @@ def test_a_small_detector_stays_small(detector, backbone, tmp_path):
     start = started(compact(detector, 4), tmp_path, "int8")
     assert isinstance(start.weights.head, TruncatedHead)
     assert start.weights.head.rank == 4
-    # Its rounded weights are not those that the file's digest is of.
+    # The digest is of the rounded weights, which are not the backbone's.
     assert start.weights.digest == tensor_digest(start.weights.state) != backbone.digest
 
 

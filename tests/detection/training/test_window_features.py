@@ -36,7 +36,7 @@ def maps(extractor, image):
 
 
 def twin_features_at(backbone, image, windows, scale):
-    """Window by window, by torch's own layers."""
+    """Return features at one scale, computed window by window with PyTorch's own layers."""
     size = image.shape[:2]
     resized = torch.nn.functional.interpolate(
         backbone.preprocess(torch.from_numpy(image)),
@@ -132,7 +132,7 @@ def test_features_at_a_scale_equal_the_twins(backbone, extractor, maps, image, r
         expected = twin_features_at(backbone, image, windows, SCALES[number])
     assert found.shape == (23, 12800)
     torch.testing.assert_close(found, expected)
-    # Bit for bit the rows of an extractor that has this scale alone.
+    # An extractor that has this scale alone gives the same bits.
     alone = SPPExtractor(backbone, SCALES[number : number + 1]).features(image, windows)
     assert torch.equal(found, alone.pooled[alone.index])
     assert extractor.features_at(image, windows[:0], SCALES[number]).shape == (0, 12800)
@@ -169,7 +169,7 @@ def test_training_changes_the_features(image, rng):
     after = extractor.features(image, windows).pooled
     assert not torch.equal(before, after)
     assert not after.requires_grad
-    # The trunk's weights may require gradients; maps never do.
+    # Maps never require gradients, although the trunk's weights may.
     assert not extractor.maps(image).maps[0].requires_grad
 
 
