@@ -12,7 +12,7 @@ def random_boxes(rng: np.random.Generator, count: int, dtype: type = np.float32)
 
 
 def devkit_overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Overlap of two boxes in VOC's inclusive corners, as the devkit's loop computes it."""
+    """Return two boxes' overlap as the devkit computes it, from VOC's inclusive corners."""
     width = min(one[2], other[2]) - max(one[0], other[0]) + 1
     height = min(one[3], other[3]) - max(one[1], other[1]) + 1
     if width <= 0 or height <= 0:
@@ -22,7 +22,7 @@ def devkit_overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_from_voc_by_hand() -> None:
-    # columns 48..195 inclusive are 148 pixels: half-open 47..195
+    # The 148 columns 48 to 195 become 47 to 195, where the end is exclusive.
     assert_array_equal(from_voc(np.array([[48, 240, 195, 371]])), [[47, 239, 195, 371]])
     assert from_voc(np.array([[1, 1, 1, 1]])).dtype == np.float32
     assert from_voc(np.zeros((0, 4)), np.float64).dtype == np.float64

@@ -104,7 +104,7 @@ def test_what_is_trained_and_what_scores(configured):
 
 
 def test_strictness(configured, tmp_path):
-    """Off by default: one bad image is no reason to lose a run."""
+    """Strictness is off by default, because one bad image is no reason to lose a run."""
     assert not configured().strict
     (tmp_path / "mine.yaml").write_text("strict: true\n")
     for words in (("--strict",), ("--strict", "true"), ("--config", "mine.yaml")):
@@ -120,7 +120,7 @@ def test_no_box_regression(configured):
 
 @pytest.mark.parametrize("channels", [-2, 0, 1, 7, 65537])
 def test_channels_are_two_for_each_direction(channels):
-    """Said at once, not when hundreds of images have gone through the network."""
+    """A wrong number is refused at once, not after hundreds of images went through the network."""
     with pytest.raises(ValueError, match=rf"Network.pca_channels must be .* got {channels}$"):
         Network(pca_channels=channels)
     assert Network(pca_channels=2).pca_channels == 2
@@ -175,7 +175,7 @@ def test_the_quick_own_images_are_the_others_with_fewer_batches_and_no_mirror_im
         for name in ("own_images_quick", "own_images")
     )
     assert quick.finetune.steps < whole.finetune.steps
-    assert whole.finetune.checkpoint_every < whole.finetune.steps  # a killed one resumes in between
+    assert whole.finetune.checkpoint_every < whole.finetune.steps  # a killed training can resume
     steps, every = whole.finetune.steps, whole.finetune.checkpoint_every
     finetune = replace(quick.finetune, steps=steps, checkpoint_every=every)
     assert replace(quick, run=whole.run, finetune=finetune, mirrored=True) == whole

@@ -17,7 +17,7 @@ from detection.settings.data import Data
 def test_the_size_of_a_large_cache_is_logged(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run, cache = tmp_path / "run", tmp_path / "cache"
-    sweep(run, cache)  # neither is there yet
+    sweep(run, cache)  # neither folder exists yet
     (cache / "bank").mkdir(parents=True)
     (cache / "bank/small").write_bytes(b"1" * 9)
     sweep(run, cache)
@@ -30,7 +30,7 @@ def test_the_size_of_a_large_cache_is_logged(tmp_path, caplog):
 
 
 def test_each_folder_is_walked_once(tmp_path, monkeypatch):
-    """A cache may hold a million files."""
+    """A folder is not walked twice, because a cache may hold a million files."""
     walk, walked = Path.rglob, []
     monkeypatch.setattr(Path, "rglob", lambda path, what: walked.append(path) or walk(path, what))
     sweep(tmp_path / "run", tmp_path / "cache")
@@ -38,7 +38,7 @@ def test_each_folder_is_walked_once(tmp_path, monkeypatch):
 
 
 def test_a_training_deletes_what_killed_ones_left(caplog, tmp_path):
-    """In its folder, the folders of tests in it and the cache; once, as it starts."""
+    """It deletes leftovers in its folder, the tests' folders in it and the cache when it starts."""
     caplog.set_level(logging.INFO)
     run = Run(Config(run=str(tmp_path / "run"), data=Data(cache=str(tmp_path / "cache"))))
     old = [
@@ -86,6 +86,6 @@ def test_names_of_dead_processes_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: -1)
     os.utime(tmp_path / stay[2], (0, 0))
     (tmp_path / of_dead[0]).write_bytes(b"")
-    assert remove_dead_names(older_than=-10) == []  # another user's
+    assert remove_dead_names(older_than=-10) == []  # another user's files stay
     monkeypatch.setattr(leftovers, "SHARED_MEMORY", tmp_path / "none")
     assert remove_dead_names() == []

@@ -26,7 +26,7 @@ from detection.machine import (
 
 
 def counts():
-    """Threads of PyTorch and of NumPy's linear algebra."""
+    """Return the numbers of threads of PyTorch and of NumPy's linear algebra."""
     blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
     return torch.get_num_threads(), max(blas, default=1)
 
@@ -55,7 +55,7 @@ def test_a_package_of_another_name():
 
 
 def test_without_the_module_that_tells_memory(monkeypatch):
-    """Windows has none."""
+    """Windows has no module ``resource``, so the peak memory is 0 there."""
     assert peak_memory_mb() > 10
     monkeypatch.setitem(sys.modules, "resource", None)
     assert peak_memory_mb() == 0
@@ -145,7 +145,7 @@ def tf32():
 
 @pytest.fixture
 def with_tf32():
-    """TF32 allowed, as PyTorch's default is for convolutions; afterwards as before."""
+    """Allow TF32, as PyTorch does for convolutions by default; restore the settings afterwards."""
     before = tf32()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     yield
@@ -174,7 +174,7 @@ def test_convolutions_on_a_gpu_are_in_float32(with_tf32):
 
 
 def test_keys_tell_float32_from_tf32():
-    """Under "cuda" may lie what was made in TF32."""
+    """Artefacts with "cuda" in their keys may be of TF32, so float32 has a name of its own."""
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
     assert [device_in_keys(cpu, each) for each in ("float32", "bfloat16")] == ["cpu", "cpu"]
     assert device_in_keys(gpu, "float32") == "cuda float32"

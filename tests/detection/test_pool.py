@@ -25,7 +25,7 @@ ORDERS = ["generator", "generator_unordered"]
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_work_has_one_thread_wherever_it_is_done(threads, order):
-    """And what takes the results has all of them, between the jobs too."""
+    """The process that takes the results keeps all its threads, also between jobs."""
     here = str(Path.cwd())
     for workers in (1, 2):
         found = shared_out(workers, order)(delayed(threads_and_folder)() for _ in range(3))
@@ -42,7 +42,7 @@ def test_results_and_errors_are_those_of_the_jobs(workers):
     assert list(pool(delayed(pow)(2, exp=n) for n in range(4))) == [1, 2, 4, 8]
     with pytest.raises(ValueError, match="invalid literal"):
         list(pool([delayed(int)("x")]))
-    assert [list(pool([delayed(abs)(-n)])) for n in range(2)] == [[0], [1]]  # as of several blocks
+    assert [list(pool([delayed(abs)(-n)])) for n in range(2)] == [[0], [1]]  # called twice
 
 
 def kind_of(array):
@@ -55,7 +55,7 @@ def test_large_arguments_are_not_put_into_shared_memory():
 
 
 def test_what_a_killed_process_had_is_done_here(caplog):
-    """As where the system is out of memory."""
+    """This is what happens when the system runs out of memory."""
     jobs = (delayed(killing)(number, 19, os.getpid()) for number in range(20))
     assert sorted(shared_out(2, "generator_unordered")(jobs)) == [*range(20)]
     (said,) = caplog.messages
@@ -64,7 +64,7 @@ def test_what_a_killed_process_had_is_done_here(caplog):
 
 
 def test_processes_killed_one_by_one_lose_nothing(caplog):
-    """Nor the order."""
+    """Results keep their order."""
 
     def jobs():
         for number in range(40):
@@ -76,7 +76,7 @@ def test_processes_killed_one_by_one_lose_nothing(caplog):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_threads_that_the_caller_asked_for(threads, order):
-    """One thread a job in them too, and all back afterwards."""
+    """Each job has one thread there, too, and the caller has all its threads afterwards."""
     here = str(Path.cwd())
     with parallel_config(backend="threading", n_jobs=3):
         assert works_here(2)
@@ -99,7 +99,7 @@ def test_processes_that_the_caller_asked_for():
 
 @pytest.mark.parametrize("named", [{"backend": "loky"}, {}])
 def test_the_number_of_workers_that_the_caller_asked_for(named, tmp_path):
-    """Of joblib's own backend as of another: ``n_jobs`` takes the place of --workers."""
+    """``n_jobs`` replaces --workers, whether joblib's own backend is named or not."""
     with parallel_config(n_jobs=3, **named):
         assert worker_count(2) == 3
         assert not works_here(1)
@@ -156,7 +156,7 @@ def test_no_scheduler(monkeypatch):
 
 
 def on_cluster(program, *words):
-    """What a program prints whose client ends with it."""
+    """Return the lines that a program prints, and its stderr; its Dask client ends with it."""
     done = subprocess.run(
         [sys.executable, "-c", HEAD + program, *map(str, words)], capture_output=True, text=True
     )
@@ -184,10 +184,10 @@ def _paths(monkeypatch):
 
 
 def test_the_workers_of_a_cluster(cluster, tmp_path, monkeypatch):
-    """Each does some, with one thread, in the caller's folder; results may come in order.
+    """Each worker does some jobs, with one thread, in the caller's folder; results may be ordered.
 
-    Then a client of the caller's own. At last workers are killed: what one had is done by another,
-    what ends one after the other is done here.
+    The caller's own client works, too. At last workers are killed: the job of a killed one is done
+    by another, and a job that kills one after the other is done by the calling process.
     """
     monkeypatch.chdir(tmp_path)
     said, err = on_cluster(
@@ -226,7 +226,7 @@ print(sorted(pool("generator_unordered")(jobs)) == [*range(12)])
 
 
 def test_a_cluster_whose_scheduler_is_killed(tmp_path):
-    """One sentence, while results are waited for as when Dask gave up long ago; then a new one."""
+    """Each error is one line: while waiting for results, after Dask gave up, and in a new call."""
     pytest.importorskip("distributed")
     (tmp_path / "other").mkdir()
     with (

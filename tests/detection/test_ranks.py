@@ -23,7 +23,7 @@ PROGRAM = ROOT / "tests/helpers/ranked_training.py"
 
 
 def by_processes(count, *trainings):
-    """Several processes of torchrun, which make the trainings one after the other; their end."""
+    """Run trainings one after the other in processes of torchrun; return the completed process."""
     words = [json.dumps([str(folder), *others]) for folder, *others in trainings]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
     return subprocess.run(
@@ -41,7 +41,7 @@ def by_one(folder, layers, end=0):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Of all trainings of this file; torchrun's start takes longer than each of them."""
+    """Run all trainings of this file once, because torchrun's start takes longer than each."""
     root = tmp_path_factory.mktemp("ranks")
     names = ("fc", "conv4", "two", "mixed", "killed", "three")
     made = SimpleNamespace(**{name: root / name for name in names})
@@ -51,7 +51,7 @@ def folders(tmp_path_factory):
     assert by_processes(2, (made.two, "fc"), (made.mixed, "conv4", 8)).returncode != 0
     assert (made.mixed / "checkpoint").exists()
     by_one(made.mixed, "conv4", end=14)
-    # One of two is, and the other ends, too.
+    # One of two processes is killed, and the other ends, too.
     trainings = [(made.mixed, "conv4"), (made.killed, "fc", 14, 1)]
     assert by_processes(2, *trainings).returncode != 0
     assert (made.killed / "checkpoint").exists()
@@ -63,7 +63,7 @@ def folders(tmp_path_factory):
 
 
 def compare(one, other, names):
-    """Losses and weights of two trainings."""
+    """Check that two trainings have the same losses and weights."""
     events = [json.loads((folder / "events.json").read_text()) for folder in (one, other)]
     for ours, theirs in zip(*events, strict=True):
         for name in names:
@@ -79,12 +79,12 @@ def test_two_processes_learn_what_one_does(folders):
 
 
 def test_any_number_of_processes_goes_on(folders):
-    """Where convolutions are trained: two, then one, then two."""
+    """Convolutions are trained by two processes, then by one, then by two."""
     compare(folders.conv4, folders.mixed, ["held_back_loss", "held_back_error"])
 
 
 def test_one_process_of_two_is_killed(folders):
-    """The other ends, too; one resumes, or three, and learn what one does undisturbed."""
+    """The other ends, too; one or three processes resume and learn what one does undisturbed."""
     for resumed in (folders.killed, folders.three):
         compare(folders.fc, resumed, ["held_back_loss", "held_back_error"])
 
@@ -100,7 +100,7 @@ with joined(torch.device("cpu")):
 
 
 def test_a_process_that_waits_for_the_others_can_be_ended():
-    """As torchrun does where one of them fails before it joins them."""
+    """torchrun ends it in this way when another process fails before joining."""
     own = {"PYTHONPATH": PATHS, "RANK": "0", "WORLD_SIZE": "2"}
     own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     process = subprocess.Popen(

@@ -32,7 +32,7 @@ def events_of(run):
 
 
 def written(config):
-    """The settings as YAML has them, which knows lists and no tuples."""
+    """Return the settings as YAML has them, with lists for tuples."""
     return json.loads(json.dumps(asdict(config)))
 
 
@@ -50,7 +50,7 @@ def test_description(run, caplog):
 
 
 def test_settings_are_those_that_made_what_is_there(run):
-    """A second training that fails says nothing about the detector of the first."""
+    """A second training that fails does not replace the settings of the first one's detector."""
     run.describe()
     run.detector_path.write_bytes(b"trained")
     other = Run(replace(run.config, scales=1))
@@ -73,7 +73,7 @@ def test_stages_of_another_training_in_the_folder_do_not_count(run):
     assert stage_seconds(run.folder).keys() == {"fine tuning", "convolutions"}
     train(run.config, fine_tuning=20)
     assert stage_seconds(run.folder) == {"fine tuning": {"seconds": 20}}
-    train(replace(whole, workers=7, strict=True), SVMs=5)  # the first one, on another machine
+    train(replace(whole, workers=7, strict=True), SVMs=5)  # the first on another machine
     stages = stage_seconds(run.folder)
     assert {name: one["seconds"] for name, one in stages.items()} == {
         **{"fine tuning": 10, "convolutions": 3000, "SVMs": 5}
@@ -150,7 +150,7 @@ def test_a_killed_stage_counts_with_what_it_took(run, monkeypatch):
     run.event("begin", stage="SVMs")
     run.event("stage", stage="SVMs", seconds=7.5, peak_memory_mb=9, workers=2)
     assert stage_seconds(run.folder)["SVMs"]["seconds"] == 60 + 120 + 7.5
-    # Made anew, for other windows, it took what it took.
+    # A stage that is made again for other windows has only its own time.
     run.event("stage", stage="SVMs", seconds=2.0, peak_memory_mb=8)
     assert stage_seconds(run.folder) == {"SVMs": {"seconds": 2.0, "peak_memory_mb": 8}}
 
@@ -162,7 +162,7 @@ def test_a_stage_tells_the_images_that_its_seconds_went_to(run, monkeypatch):
     run.event("progress", stage="detection", done=30, total=100)
     run.event("begin", stage="detection", images=60)
     run.event("stage", stage="detection", seconds=90.0, peak_memory_mb=9)
-    # Ten images were done in what was lost after the last event.
+    # Ten more images were done after the last event before the kill; they are not counted.
     found = stage_seconds(run.folder)["detection"]
     assert (found["seconds"], found["images"]) == (60 + 90, 30 + 60)
     run.event("begin", stage="detection", images=8)
@@ -182,7 +182,7 @@ def test_no_events_yet(tmp_path):
 
 
 def test_a_run_makes_its_folder_when_it_writes(run):
-    """A mistyped --run of a test leaves nothing behind."""
+    """A mistyped --run of a test leaves no folder behind."""
     assert (run.detector_path.parent, run.artefact("svms", "ab").parent.parent) == (run.folder,) * 2
     assert not run.folder.parent.exists()
     run.event("start")
@@ -215,7 +215,7 @@ def test_what_is_no_event_counts_nothing(run, caplog):
 
 def test_one_training_at_a_time(run):
     with run.locked():
-        run.event("start")  # whatever is written, the lock is of the folder
+        run.event("start")  # the lock is of the folder, whatever is written
         with (
             pytest.raises(RuntimeError, match=r"another training is at work in /.*runs/one; wait"),
             Run(run.config).locked(),
@@ -230,7 +230,7 @@ def test_one_training_at_a_time(run):
 
 
 def test_a_file_system_without_locks(run, monkeypatch):
-    """As NFS where its lock service does not answer."""
+    """NFS fails like this when its lock service does not answer."""
 
     def fails(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
