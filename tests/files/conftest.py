@@ -12,6 +12,6 @@ def pixels(rng):
 
 @pytest.fixture
 def large(rng):
-    """(200, 300, 3): smooth, so that it is a few kilobytes in any format."""
+    """Return a smooth (200, 300, 3) image, which has a few kilobytes in any format."""
     small = Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
     return np.asarray(small.resize((300, 200), Image.Resampling.BICUBIC))

@@ -37,7 +37,7 @@ def written(path, arrays=None, facts=FACTS):
 
 
 def refused(path, key=KEY):
-    """The sentence that a damaged file ends in."""
+    """Return the message with which a damaged file is refused."""
     with pytest.raises(DamagedArtefact) as error:
         read_artefact(path, key)
     sentence = str(error.value)
@@ -247,7 +247,7 @@ def test_what_was_there_stays_when_writing_fails(path):
     ],
 )
 def test_what_the_system_did_not_give_is_not_called_damaged(path, monkeypatch, number, remedy):
-    """It may be whole, and the work of hours."""
+    """The file may be whole, and the work of hours."""
 
     def fails(*_):
         raise OSError(number, os.strerror(number), str(path))

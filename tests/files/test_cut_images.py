@@ -40,7 +40,7 @@ def test_a_png_without_its_last_chunk_is_whole(tmp_path, large):
 
 
 def test_how_many_rows_may_be_missing(tmp_path, rng):
-    """Up to 32 or 5 %, and never more than a quarter; in a BMP the last bytes are the first row."""
+    """5 %, or 32 rows if they are more, but at most a quarter; a BMP ends with its first rows."""
     for height, allowed in ((1000, 50), (400, 32), (80, 20)):
         path = tmp_path / "a.bmp"
         Image.fromarray(rng.integers(1, 256, (height, 12, 3), dtype=np.uint8)).save(path)
@@ -54,7 +54,7 @@ def test_how_many_rows_may_be_missing(tmp_path, rng):
 
 
 def test_a_black_foot_is_not_taken_for_missing(tmp_path, large):
-    """Films have black bars: black rows that are there are not counted."""
+    """Black rows that are in the file, such as the bars of a film, do not count as missing."""
     barred = large.copy()
     barred[150:] = 0
     path, content, whole = saved(tmp_path, barred, "a.jpg")
@@ -63,7 +63,7 @@ def test_a_black_foot_is_not_taken_for_missing(tmp_path, large):
 
 
 def test_a_progressive_jpeg_is_read_when_every_block_has_a_colour(tmp_path, large):
-    """With half of its bytes it is blurred a little; nothing of it is missing."""
+    """With half of its bytes the image is slightly blurred, but no part of it is missing."""
     path, content, whole = saved(tmp_path, large, "a.jpg", progressive=True)
     for share, error in ((0.9, 1), (0.5, 4)):
         path.write_bytes(content[: int(share * len(content))])
@@ -89,7 +89,7 @@ def test_at_any_length_a_progressive_jpeg_is_read_or_refused(tmp_path, large):
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.bmp", "a.gif", "a.tif", "l.tif"])
 def test_what_is_cut_is_read_or_refused_and_nothing_else(tmp_path, rng, name, share):
-    """Of noise, so that a share of the bytes is a share of the rows; 20 of 200 may be missing."""
+    """In noise, a share of the bytes is a share of the rows; 20 of the 200 rows may be missing."""
     noise = rng.integers(0, 256, (200, 100, 3), dtype=np.uint8)
     options = {"compression": "tiff_lzw"} if name == "l.tif" else {}
     path, content, whole = saved(tmp_path, noise, name, **options)

@@ -110,7 +110,7 @@ def test_transparency_lies_on_white(tmp_path):
 
 
 def stored_for(pixels, orientation):
-    """The pixels that a reader of the tag turns into these."""
+    """Return the stored pixels that the orientation tag turns into ``pixels``."""
     return {
         1: pixels,
         2: pixels[:, ::-1],
@@ -126,7 +126,7 @@ def stored_for(pixels, orientation):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["png", "tif", "jpg", "webp"])
 def test_an_image_is_upright(tmp_path, large, orientation, ending):
-    """Its twin, stored upright, is the same; so is the size that the header tells."""
+    """A rotated image equals its upright twin, also in the size read from its header."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     stored = Image.fromarray(np.ascontiguousarray(stored_for(large, orientation)))
@@ -155,7 +155,7 @@ def test_a_png_may_tell_how_it_lies_after_its_pixels(tmp_path, pixels):
 
 
 def exif_block(kind, count, value):
-    """An EXIF block with the orientation as another type, or as nonsense."""
+    """Return an EXIF block whose orientation has any type and value."""
     entry = struct.pack("<HHHI4s", 1, ORIENTATION, kind, count, value)
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + struct.pack("<I", 0)
 
@@ -163,10 +163,10 @@ def exif_block(kind, count, value):
 @pytest.mark.parametrize(
     "exif",
     [
-        b"Exif\0\0II*\0\x08\0\0\0\xff\xff",  # 65,535 entries, of which none is there
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff",  # 65,535 entries are announced, none follows
         b"Exif\0\0 no block",
         exif_block(2, 4, b"abc\0"),  # text
-        exif_block(3, 1, struct.pack("<HH", 99, 0)),  # no orientation
+        exif_block(3, 1, struct.pack("<HH", 99, 0)),  # 99 is no orientation
         exif_block(5, 1, struct.pack("<I", 10**6)),  # a fraction beyond the end
         exif_block(4, 10**9, b"\0\0\0\0"),
     ],
@@ -182,7 +182,7 @@ def test_a_broken_exif_block_loses_no_image(tmp_path, large, exif):
 
 
 def test_exif_that_cannot_be_written_again_loses_no_image(tmp_path, large, monkeypatch):
-    """Pillow's own way to turn an image upright writes its EXIF anew, which some is not fit for."""
+    """Pillow's own function to turn an image upright writes its EXIF again, which may fail."""
 
     def fail(*_):
         raise struct.error("short format requires (-32768) <= number <= 32767")
@@ -196,7 +196,7 @@ def test_exif_that_cannot_be_written_again_loses_no_image(tmp_path, large, monke
 
 
 def test_formats(tmp_path, large):
-    """Whatever Pillow opens, by its content: a wrong ending harms nothing."""
+    """A format is recognised by its content, so a wrong ending does no harm."""
     endings = ["jpg", "png", "bmp", "webp", "gif", "tiff", "ppm", "tga", "ico"]
     endings += [ending for ending, name in (("avif", "avif"), ("jp2", "jpg_2000")) if have(name)]
     small = Image.fromarray(large[:100, :150])

@@ -103,7 +103,7 @@ def test_refused_names(check: Callable[[str, str], str], name: str, reason: str)
 
 @pytest.mark.parametrize("image_id", [".", "./a", "a/", "a//b", "a/./b"])
 def test_ids_of_one_image_are_equal(image_id: str) -> None:
-    """Otherwise a list could name an image twice."""
+    """Other spellings of an id are refused, because a list could name an image twice."""
     with pytest.raises(ValueError, match="holds an empty name of a folder"):
         check_image_id(image_id, "here")
 

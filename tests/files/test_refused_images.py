@@ -86,14 +86,14 @@ def test_a_long_thin_image_is_read(tmp_path, rng):
 
 
 def test_warnings_of_pillow_are_its_own_affair(tmp_path, pixels, monkeypatch):
-    """Half of the largest image is warned of, which is an error where warnings are."""
+    """Pillow's warning about a large image does not matter, even where warnings are errors."""
     Image.fromarray(pixels).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH - 1)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
 
 
 def test_threads_read_at_once(tmp_path, large):
-    """As beside a GPU: a cut image read in one of them changes nothing in the others."""
+    """Threads read images beside a GPU; a cut image in one of them does not affect the others."""
     path, content, whole = saved(tmp_path, large, "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     wrong = []
@@ -117,7 +117,7 @@ def test_threads_read_at_once(tmp_path, large):
 
 
 def test_formats_that_pillow_cannot_decode_by_itself_are_known_to_it():
-    """A name that it no longer has would stand there for nothing."""
+    """A name that Pillow no longer has would be a useless entry."""
     Image.init()
     assert set(images.NO_IMAGES) <= set(Image.OPEN)
 
@@ -127,7 +127,7 @@ NOT_GIVEN = ("EMFILE", "ENFILE", "ESTALE", "EIO", "ENOTCONN", "ETIMEDOUT")
 
 @pytest.mark.parametrize("number", [getattr(errno, name) for name in NOT_GIVEN])
 def test_what_the_system_did_not_give_is_no_unreadable_image(tmp_path, monkeypatch, number):
-    """An image that is left out would change what is trained."""
+    """Leaving out such an image would change what is trained."""
 
     def fails(*_):
         raise OSError(number, os.strerror(number))
@@ -141,7 +141,7 @@ def test_what_the_system_did_not_give_is_no_unreadable_image(tmp_path, monkeypat
 
 
 def test_a_disk_that_fails_in_the_middle_of_an_image(tmp_path, monkeypatch):
-    """Reading it again may give all of it, which is no image cut short."""
+    """A second reading may give the whole image, so it is not read as an image cut short."""
     path = tmp_path / "a.png"
     Image.new("RGB", (4, 4)).save(path)
     load = ImageFile.ImageFile.load

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file gives an input error")
 @pytest.mark.parametrize("read", [read_text, read_xml, file_digest])
 def test_an_error_of_the_disk_names_the_file(path: Path, read: Callable[[Path], object]) -> None:
-    """In the middle of a file Python does not: here where nothing of a process's memory lies."""
+    """Python does not name the file when a read fails, here of unmapped memory."""
     path.symlink_to("/proc/self/mem")
     said = rf"{path} could not be read \(Input/output error\), .*: keep it, check its disk"
     with pytest.raises(OSError, match=said):
@@ -115,7 +115,7 @@ def test_a_mark_outweighs_the_declaration(encoding: str, declared: str | None, p
 
 
 def test_xml_of_utf_16_without_a_mark(path: Path) -> None:
-    """The declaration says it, and XML's first letter gives the order of bytes."""
+    """The declaration names UTF-16, and the first letter gives the order of bytes."""
     for encoding in ("utf-16-le", "utf-16-be"):
         path.write_bytes(xml("utf-16", "straße").encode(encoding))
         assert read_xml(path).text == "straße"

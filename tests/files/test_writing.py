@@ -115,7 +115,7 @@ def test_remedies(number, remedy):
 
 
 def test_a_disk_that_is_gone_tells_what_went_wrong_first(tmp_path, monkeypatch):
-    """Not that the half-written file cannot be deleted either."""
+    """The error is the first one, not that the half-written file cannot be deleted."""
 
     def fails(number):
         def call(*_, **__):
@@ -133,7 +133,7 @@ def test_a_disk_that_is_gone_tells_what_went_wrong_first(tmp_path, monkeypatch):
 
 
 def test_a_name_as_long_as_names_can_be_is_written(tmp_path):
-    """The temporary name is no longer than the file's own."""
+    """The temporary name does not exceed the length of the file's own."""
     path = tmp_path / ("a" * 255)
     save_text(path, "words")
     assert path.read_text() == "words"
@@ -158,7 +158,7 @@ def test_kill_in_the_middle_leaves_the_old_file(tmp_path):
 
 
 def test_only_what_was_left_long_ago_is_deleted(tmp_path):
-    """Made by write_atomic itself, so that the names are the ones it gives."""
+    """The leftovers have names as write_atomic gives them."""
     left = {}
     for name, age in (("old", 4000), ("young", 3000), ("below/deep/old", 9999)):
         path = tmp_path / name
@@ -170,7 +170,7 @@ def test_only_what_was_left_long_ago_is_deleted(tmp_path):
         left[name].write_bytes(b"half")
         for each in (path, left[name]):
             os.utime(each, (time.time() - age,) * 2)
-    other = tmp_path / "download.tar.part"  # other programs' names are theirs
+    other = tmp_path / "download.tar.part"  # a file of another program stays
     other.touch()
     os.utime(other, (0, 0))
     deleted, size = remove_leftovers(tmp_path)
@@ -186,7 +186,7 @@ def test_only_what_was_left_long_ago_is_deleted(tmp_path):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """A folder with an image, and a link to one elsewhere."""
+    """Return the images of a folder: a file, and a link to an image elsewhere."""
     for place in ("in/a.png", "store/b.png"):
         save_text(tmp_path / place, place)
     (tmp_path / "in/link.png").symlink_to(tmp_path / "store/b.png")
@@ -198,13 +198,13 @@ def test_no_input_is_written_over(tmp_path, inputs, monkeypatch):
     os.link(inputs[0], tmp_path / "twin.png")
     monkeypatch.chdir(tmp_path / "in")
     forbidden = [*inputs, tmp_path / "store/b.png", tmp_path / "store", tmp_path, Path("a.png")]
-    # As a file system that knows no case does, a hard link gives one file two names.
+    # A hard link gives one file two names, as a file system that ignores case does.
     for output in (*forbidden, tmp_path / "other/a.png", tmp_path / "other", tmp_path / "twin.png"):
         with pytest.raises(ValueError, match="would be overwritten") as refusal:
             refuse_inputs([tmp_path / "fine.png", output], inputs)
         assert str(refusal.value).startswith(f"{output} would")
     refuse_inputs([tmp_path / "in/c.png", tmp_path / "none", tmp_path / "in/none/a.png"], inputs)
-    refuse_inputs([tmp_path / "x.png"], [tmp_path / "x.png"])  # where nothing is, nothing is lost
+    refuse_inputs([tmp_path / "x.png"], [tmp_path / "x.png"])  # no file is there, so none is lost
 
 
 def test_text_is_utf8(tmp_path):
@@ -225,7 +225,7 @@ def test_what_is_made_of_a_file_follows_its_bytes(tmp_path):
     for text in ("one", "two words"):
         path.write_text(text)
         assert [text_of(str(path)) for _ in range(3)] == [text] * 3
-    save_text(path, "2 words !")  # of as many bytes, in place of the other
+    save_text(path, "2 words !")  # replaces it, with as many bytes
     assert text_of(str(path)) == "2 words !"
     assert len(read) == 3
     path.unlink()
