@@ -7,7 +7,7 @@ from detection.pages.outcomes import SIZES
 
 
 def kinds_at(shown, threshold):
-    """``(K, 3, 7)`` numbers of detections by class, size and kind."""
+    """Return the numbers of detections by class, size and kind, ``(K, 3, 7)``."""
     seen = shown.scores > np.float32(threshold)
     count = np.zeros((len(shown.explained.classes), len(SIZES), len(Kind)), np.int64)
     places = shown.explained.labels[seen], shown.sizes[seen], shown.explained.kind[seen]
@@ -16,11 +16,11 @@ def kinds_at(shown, threshold):
 
 
 def confusion_at(shown, threshold):
-    """``(K + 1, K + 2)``: what became of each class's objects, and detections of nothing.
+    """Return the confusion table ``(K + 1, K + 2)`` at a threshold.
 
-    A row of a class counts its objects that are not difficult: found, in the column of the
-    class; taken for another, in that one's; badly placed; missed. The last row counts, by
-    class, detections that lie on no object or hardly on one of another class.
+    A class's row counts its objects that are not difficult. Its columns are the class that they
+    were detected as, then badly placed, then missed. The last row counts, by class, detections on
+    no object, or hardly on an object of another class.
     """
     objects, labels = shown.explained.objects, shown.explained.objects.labels
     classes = len(shown.explained.classes)

@@ -9,7 +9,7 @@ WAYS = ("half", "zeros", "one bit", "empty", "garbled")
 
 
 def damaged(content, way):
-    """Bytes of a file after damage of one of WAYS."""
+    """Return the bytes of a file after damage of a kind in WAYS."""
     half = len(content) // 2
     flipped = bytearray(content)
     flipped[-9] ^= 16
@@ -23,7 +23,7 @@ def damaged(content, way):
 
 
 def fail_to_open(monkeypatch, ending):
-    """Let images of names that end so fail to open, as on a bad disk."""
+    """Make images whose names end in ``ending`` fail to open, as on a bad disk."""
     opened = Image.open
 
     def fails(path, *words):

@@ -94,14 +94,14 @@ for line in sys.stdin:
 
 
 def write_small_voc(root, train, test):
-    """Drawn images of a sixth of the pixels: windows take a fraction of the time."""
+    """Write synthetic images of a sixth of the pixels, so that windows take less time."""
     with small_scenes():
         write_synthetic_voc(root, train=train, test=test, seed=0)
 
 
 @contextmanager
 def small_scenes():
-    """What is drawn in the block is small."""
+    """Make the synthetic images of the block small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene, "IMAGE_SIDES", (120, 170))
         patch.setattr(scene, "OBJECT_SIDES", (28, 100))
@@ -109,9 +109,9 @@ def small_scenes():
 
 
 def call_of(tool, folder, name, *flags, kill=None):
-    """A call of a tool; its output goes to files of this name.
+    """Return a call of a tool; its output goes to files of this name.
 
-    Where it is given ``swap``, a file and another, the second stands in the first one's place.
+    The caller may add ``swap``, two files: during the call, the second replaces the first.
     """
     out, err = (str(folder / f"{name}.{kind}") for kind in ("out", "err"))
     flags = [str(flag) for flag in flags]
@@ -119,13 +119,13 @@ def call_of(tool, folder, name, *flags, kill=None):
 
 
 def made_calls(folder, calls, threads="1", cores="1"):
-    """Make the calls one after the other: each one's status, stdout and stderr.
+    """Make the calls one after the other; return the status, stdout and stderr of each.
 
     Args:
-        folder: they are made in.
-        calls: of ``call_of``.
+        folder: the working directory of the calls.
+        calls: from ``call_of``.
         threads: OMP_NUM_THREADS; None leaves it unset.
-        cores: how many the tools may take, as other tests are at work beside; None for all.
+        cores: how many cores the tools may use, because other tests run beside them; None for all.
     """
     driver = _driver(threads, cores)
     driver.stdin.write(json.dumps([str(folder), calls]) + "\n")
@@ -160,7 +160,7 @@ def _driver(threads, cores):
 
 
 def files(folder, pattern):
-    """Bytes of the files of a pattern, by path; without the hidden ones a killed writer leaves."""
+    """Return the bytes of files by path, without the hidden files that killed writers leave."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob(pattern)

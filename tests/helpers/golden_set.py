@@ -1,4 +1,4 @@
-"""The golden files of the VOC metric: what is read of them, and the making of those kept here.
+"""Reading the golden files of the VOC metric, and writing the small ones kept in tests/golden.
 
 ``python tests/helpers/golden_set.py FULL`` makes ``tests/golden`` again from the full set.
 """
@@ -22,21 +22,21 @@ from detection.data.voc import VOC_CLASSES, read_voc
 from detection.evaluation.comp4 import comp4_path, read_comp4
 
 GOLDEN = ROOT / "tests/golden"
-# A class with all its detections, so that the devkit's own answers hold for it: a small file.
+# This class keeps all its detections, so that the devkit's answers hold; its file is small.
 WHOLE_CLASS = "bus"
-# Of all classes, the detections in every so manyth image of VOC 2007 test.
+# All classes keep their detections in one of this many images of VOC 2007 test.
 EVERY = 48
 PARTS = {"whole_class": (WHOLE_CLASS,), "images": VOC_CLASSES}
 COLUMNS = ("image", "height", "width", "class", "difficult", "xmin", "ymin", "xmax", "ymax")
 
 
 def toy_cases():
-    """Small made cases by name, with the devkit's answers."""
+    """Return small synthetic cases by name, with the devkit's answers."""
     return json.loads((GOLDEN / "toy_cases.json").read_text())["cases"]
 
 
 def read_part(part):
-    """Records, detections by class and answers by class of a part of ``tests/golden``."""
+    """Return records, detections by class and answers by class of a part of ``tests/golden``."""
     classes = PARTS[part]
     found = read_comp4(GOLDEN / part, "test", classes)
     rows, sizes = defaultdict(list), {}
@@ -51,7 +51,7 @@ def read_part(part):
 
 
 def read_full(folder):
-    """The same of the full set, whose answers are the devkit's."""
+    """Return records, detections and answers of the full set, whose answers are the devkit's."""
     with (
         tempfile.TemporaryDirectory() as unpacked,
         tarfile.open(folder / "voc2007_test_annotations.tar.gz") as archive,
@@ -63,7 +63,7 @@ def read_full(folder):
 
 
 def answers_of_twin(records, found):
-    """The slow twin's answers for each class found, from records that label by VOC_CLASSES."""
+    """Return the slow twin's answers for each class; labels of the records index VOC_CLASSES."""
     answers = {}
     for name, detections in found.items():
         boxes = to_voc(detections.boxes).tolist()
@@ -87,7 +87,7 @@ def answers_of_twin(records, found):
 
 
 def write_golden(source, full, folder):
-    """Cut the full set, ``full`` as read of ``source``, down to the files of ``tests/golden``."""
+    """Write a part of the full set into ``folder``; ``full`` is ``read_full(source)``."""
     records, found, devkit = full
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "toy_cases.json", folder / "toy_cases.json")
@@ -100,7 +100,7 @@ def write_golden(source, full, folder):
     answers = {
         "whole_class": {WHOLE_CLASS: devkit[WHOLE_CLASS]},
         "images": {
-            # Ten digits as in the devkit's; the last bits of Python's sum differ by its version.
+            # Ten digits, as the devkit's; the last bits of a sum depend on Python's version.
             name: {key: round(value, 10) for key, value in one.items()}
             for name, one in answers_of_twin(cut, kept).items()
         },
@@ -109,7 +109,7 @@ def write_golden(source, full, folder):
 
 
 def _write_part(source, folder, classes, records):
-    """Objects of some classes as a table, and the lines of detections as they stand."""
+    """Write the objects of some classes as a table, and copy the lines of detections."""
     folder.mkdir(exist_ok=True)
     with (folder / "objects.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -121,7 +121,7 @@ def _write_part(source, folder, classes, records):
             kept = [
                 (name, int(difficult), *box) for name, difficult, box in rows if name in classes
             ]
-            # An image in which only detections are keeps a row, without an object.
+            # An image that has only detections keeps a row without an object.
             writer.writerows((*image, *row) for row in kept or [("",) * 6])
     images = {record.image_id for record in records}
     for name in classes:
@@ -133,7 +133,7 @@ def _write_part(source, folder, classes, records):
 
 
 def check_answers(result, answers):
-    """A result of the metric has the answers, class by class and in the means."""
+    """Check that a result of the metric has the answers, class by class and in the means."""
     assert result.classes == tuple(answers)
     for name, expected in answers.items():
         one = result.per_class[name]

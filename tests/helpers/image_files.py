@@ -1,4 +1,4 @@
-"""Images as files: headers that claim anything, and what reading says of a bad one."""
+"""Images as files: a PNG with any header, and the message for an unreadable image."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from files.images import UnreadableImage, read_image
 
 
 def png(width, height, rows, *, bits=8, kind=2):
-    """A PNG with a header that claims anything."""
+    """Return a PNG whose header need not fit its rows."""
 
     def chunk(name, content):
         check = struct.pack(">I", zlib.crc32(name + content))
@@ -22,7 +22,7 @@ def png(width, height, rows, *, bits=8, kind=2):
 
 
 def refusal(path):
-    """What an image is refused with: one line that names the file, everywhere."""
+    """Return the message with which an image is refused: one line that names the file."""
     with pytest.raises(UnreadableImage) as refused:
         read_image(path)
     said = str(refused.value)

@@ -27,7 +27,7 @@ SETTINGS = Finetune(batch=24, images=2, scale="random", jitter=0)
 
 
 class Windows:
-    """A store of windows around the objects, of every overlap, a list for each image."""
+    """A store of windows around the objects with every overlap; each image has its own list."""
 
     def __init__(self, count=150):
         self.count = count
@@ -43,7 +43,7 @@ class Windows:
 
 
 def made_record(folder, number, boxes=BOXES, labels=None, difficult=None):
-    """Noise with a rectangle in the colour of its class (red, green or blue) at each box."""
+    """Write noise with a rectangle of its class's colour (red, green, blue) in each box."""
     rng = np.random.default_rng(number)
     labels = rng.permutation(CLASSES)[: len(boxes)] if labels is None else np.array(labels)
     image = rng.integers(80, 120, (HEIGHT, WIDTH, 3))

@@ -7,7 +7,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 
 
 def draw_image(colour, seed):
-    """Noise of a class's colour, 40 to 70 pixels a side."""
+    """Return noise around a colour, with sides of 40 to 69 pixels."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(40, 70, 2)
     pixels = np.array(colour) + rng.normal(0, 40, (height, width, 3))
@@ -15,7 +15,7 @@ def draw_image(colour, seed):
 
 
 def write_classes(folder, train=8, val=3, classes=COLOURS):
-    """Write ``train/CLASS/`` and ``val/CLASS/`` with so many images each; returns the folder."""
+    """Write so many images to each ``train/CLASS/`` and ``val/CLASS/``; return the folder."""
     for place, name in enumerate(classes):
         for split, count in (("train", train), ("val", val)):
             (folder / split / name).mkdir(parents=True)

@@ -18,19 +18,19 @@ PATHS = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
 
 @dataclass(frozen=True)
 class Cluster:
-    """A scheduler's address and process, and what is needed to kill a worker."""
+    """A scheduler's address and process id; methods list its workers and wait for them."""
 
     address: str
     scheduler: int
 
     def pids(self):
-        """Of the workers, each of which a nanny starts again when it is killed."""
+        """Return the process ids of the workers; a nanny restarts a worker that is killed."""
         with self._client() as client:
             client.wait_for_workers(1, timeout=60)
             return sorted(client.run(os.getpid).values())
 
     def wait(self, workers):
-        """Until so many workers are there."""
+        """Wait until so many workers are connected."""
         with self._client() as client:
             client.wait_for_workers(workers, timeout=120)
 
@@ -42,7 +42,7 @@ class Cluster:
 
 @contextmanager
 def made_cluster(folder, workers=2, threads=1):
-    """A cluster on this machine while the block lasts; its logs are in the folder."""
+    """Run a cluster on this machine during the block; its logs are in the folder."""
     place = folder / "scheduler.json"
     environment = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
     processes = []
@@ -74,7 +74,7 @@ def made_cluster(folder, workers=2, threads=1):
 
 
 def threads_and_folder():
-    """Threads of PyTorch and NumPy, and the folder, where a job is done."""
+    """Return the threads of PyTorch, the threads of NumPy, and the folder that a job runs in."""
     import torch  # slow, and other jobs do not need it
 
     blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
@@ -82,13 +82,13 @@ def threads_and_folder():
 
 
 def process_of(number, seconds=0.0):
-    """A number and the process that had it for so long."""
+    """Return the number and the process's id after so many seconds."""
     time.sleep(seconds)
     return number, os.getpid()
 
 
 def met(folder, count):
-    """The process that has it, once so many have one at the same time."""
+    """Return the process's id once ``count`` processes have such a job at the same time."""
     (folder / str(os.getpid())).touch()
     end = time.monotonic() + 60
     while len([*folder.iterdir()]) < count and time.monotonic() < end:
@@ -97,14 +97,14 @@ def met(folder, count):
 
 
 def killing(number, first, parent):
-    """A number; the process that has the first one is killed, unless it is the parent."""
+    """Return the number; the process that gets ``first`` is killed unless it is the parent."""
     if number == first and os.getpid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
 def killing_once(number, first, place):
-    """A number; whoever has the first one first is killed."""
+    """Return the number; the first process that gets ``first`` is killed."""
     if number == first and not place.exists():
         place.touch()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -14,7 +14,7 @@ NO_DETECTIONS = ClassDetections([], np.zeros(0), np.zeros((0, 4)))
 
 
 def make_record(image_id, objects, classes=("cat",), size=(200, 200)):
-    """A record of rows (class, difficult, xmin, ymin, xmax, ymax), corners 1-based inclusive."""
+    """Return a record from rows (class, difficult, xmin, ymin, xmax, ymax), 1-based inclusive."""
     return ImageRecord(
         image_id,
         Path(f"{image_id}.jpg"),
@@ -26,7 +26,7 @@ def make_record(image_id, objects, classes=("cat",), size=(200, 200)):
 
 
 def make_detections(rows):
-    """ClassDetections of rows (image id, score, xmin, ymin, xmax, ymax)."""
+    """Return ClassDetections from rows (image id, score, xmin, ymin, xmax, ymax)."""
     return ClassDetections(
         [row[0] for row in rows],
         np.array([row[1] for row in rows], dtype=np.float64),

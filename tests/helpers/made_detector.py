@@ -1,4 +1,4 @@
-"""A detector of random weights on a made image and its windows."""
+"""A detector with random weights, and a synthetic image with windows."""
 
 from dataclasses import asdict, replace
 
@@ -36,7 +36,7 @@ def made_windows(count=40, seed=0):
 
 
 def made_detector(extractor, hidden=16):
-    """A detector of random SVMs on every layer; without fc layers where ``hidden`` is None."""
+    """Return a detector with random SVMs on every layer; ``hidden`` None leaves out fc layers."""
     rng = np.random.default_rng(0)
     pooled = extractor.features(made_image(), made_windows()).pooled.float()
     head = None
@@ -74,7 +74,7 @@ def made_detector(extractor, hidden=16):
 
 
 def calibrated(detector):
-    """The same with sigmoids for each of its layers."""
+    """Return the detector with sigmoids for each of its layers."""
     sigmoids = Calibration.from_arrays(np.array([1.0, 2.0, 0.5]), np.array([0.0, -0.5, 0.3]))
     return replace(detector, calibration=dict.fromkeys(detector.layers, sigmoids))
 

@@ -1,4 +1,4 @@
-"""Images of one size for exports as tools write them, and what is read of the exports."""
+"""Images of one size for exports as annotation tools write them, and reading of the exports."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def read(root: Path, split: str = "all", **settings: str) -> Dataset:
 
 
 def found(dataset: Dataset) -> dict[str, list]:
-    """Class names and boxes by image id."""
+    """Return class names and boxes by image id."""
     return {
         record.image_id: [
             (dataset.classes[label], box)

@@ -14,7 +14,7 @@ def made_image():
 
 
 def tiny_backbone(seed=0):
-    """Five small convolutions; a cell is four pixels."""
+    """Return five small convolutions with a stride of four pixels."""
     layers = []
     for place, channels in enumerate((3, 4, 4, 4, 4)):
         layers.append(torch.nn.Conv2d(channels, 4, 3, stride=2 if place < 2 else 1, padding=1))

@@ -1,4 +1,4 @@
-"""A bank of pooled windows whose features say where they came from, and what is added to it."""
+"""A bank whose features show the window that they are from, and images and windows for it."""
 
 from typing import ClassVar
 
@@ -16,9 +16,9 @@ SAMPLING = Sampling()
 
 
 class FakeExtractor:
-    """A window's feature says where it came from: corners, and two pixels.
+    """A window's feature is its corners and two pixels of the image.
 
-    The images' red grows by 2 a column, so the pixels in the window's first and last column tell
+    The images' red grows by 2 per column, so the pixels in the window's first and last column show
     its place.
     """
 
@@ -28,7 +28,7 @@ class FakeExtractor:
         rows = np.zeros((len(windows), 6), np.float32)
         for row, (x1, y1, x2, y2) in zip(rows, windows.astype(int), strict=True):
             row[:] = x1, y1, x2, y2, image[y1, x1, 0], image[y1, x2 - 1, 0]
-        # Equal windows have one row, and the rows are in no order of the windows.
+        # Equal windows share a row, and the rows are not in the order of the windows.
         unique, index = np.unique(rows, axis=0, return_inverse=True)
         return WindowFeatures(torch.from_numpy(unique), index.reshape(-1))
 

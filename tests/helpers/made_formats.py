@@ -15,7 +15,7 @@ CLASSES = ("ball", "leaf", "star")
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image, and its objects by class name and half-open whole-pixel box."""
+    """An image and its objects: the class name and half-open box, in whole pixels, of each."""
 
     name: str
     pixels: np.ndarray
@@ -32,7 +32,7 @@ class Drawn:
 
 
 def draw(count: int = 40, seed: int = 0) -> list[Drawn]:
-    """Noise with boxes, some at the edges; the first image has every class, the last no object."""
+    """Return noise with boxes, some at the edges; the first has every class, the last no object."""
     rng = np.random.default_rng(seed)
     drawn = []
     for place in range(count):

@@ -1,4 +1,4 @@
-"""A world of more images for mining over them, and the mining of it."""
+"""A world with more images, and hard-negative mining in it."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ IMAGES = 13
 
 
 def made_mining_world(folder):
-    """More images than in made_world, of which the last has no objects."""
+    """Return a world with more images than made_world; the last image has no objects."""
     world = made_world(folder)
     rng = np.random.default_rng(7)
     images = [made_sample(folder, number, rng) for number in range(IMAGES)]

@@ -32,7 +32,7 @@ CONVOLUTIONS = {"conv1": "0", "conv2": "3", "conv3": "5", "conv4": "7", "conv5":
 
 
 def made_backbone():
-    """Five small convolutions; a cell is four pixels."""
+    """Return five small convolutions with a stride of four pixels."""
     trunk = nn.Sequential(
         *(nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1), nn.ReLU(inplace=True)),
         nn.MaxPool2d(3, stride=2, padding=1),
@@ -65,7 +65,7 @@ def window_batches(records, settings=SETTINGS, seed=0, store=None):
 
 
 def made_training(records, checkpoint):
-    """Call it to train a network on the images; returns the network."""
+    """Return a function that trains a network on the images and returns it."""
 
     def train(
         settings=SETTINGS,
@@ -92,13 +92,13 @@ def same(one, other):
 
 
 def changed(one, other):
-    """Names of the parameters that differ."""
+    """Return the names of the parameters that differ."""
     other = other.state_dict()
     return {name for name, value in one.state_dict().items() if not torch.equal(value, other[name])}
 
 
 def names_of(layers):
-    """The parameters trained from a layer on."""
+    """Return the names of the parameters that are trained from a layer on."""
     known = sorted(CONVOLUTIONS)
     convolutions = [] if layers == "fc" else known[known.index(layers) :]
     trained = [f"trunk.{CONVOLUTIONS[name]}" for name in convolutions]

@@ -1,4 +1,4 @@
-"""A test of a detector whose names try to do harm in a page, and its explained detections."""
+"""A synthetic test of a detector; its names try to do harm in the page."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ EVENTS = [
 
 
 def made_test(folder, classes=HOSTILE, images=30, seed=0, *, probable=True, drawn=True):
-    """Records with images, and detections of every kind; scores are sixteenths, many equal."""
+    """Return records, detections of every kind with many equal scores, and their evaluation."""
     rng = np.random.default_rng(seed)
     records, rows = [], []
     for number in range(images):
@@ -70,7 +70,7 @@ def made_test(folder, classes=HOSTILE, images=30, seed=0, *, probable=True, draw
 
 
 def write_made(path, records, shown, result, **changes):
-    """The page of a made test."""
+    """Write the page of a synthetic test."""
     content = {
         "title": "run <b>1</b>",
         "records": records,

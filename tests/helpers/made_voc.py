@@ -21,7 +21,7 @@ def object_xml(
 
 
 def add_images(folder: Path, size: str = SIZE, **objects: str) -> Path:
-    """Black images of the sizes above, by id with the XML of their objects; returns the folder."""
+    """Add black images by id, with the XML of their objects, to a folder; return the folder."""
     main = folder / "ImageSets/Main"
     main.mkdir(parents=True, exist_ok=True)
     for image_id, text in objects.items():

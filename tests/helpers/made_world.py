@@ -62,12 +62,12 @@ def dies_before(item_number):
 
 
 def cells_of(windows):
-    """Windows whose corners fall on the same cells of three pixels share a feature."""
+    """Return the cells of three pixels that corners are on; equal cells have the same feature."""
     return np.floor(np.asarray(windows, np.float64) / GRID)
 
 
 class FakeExtractor:
-    """A window's feature: 50 numbers made from its cells."""
+    """A window's feature is 50 numbers computed from its cells."""
 
     length = LENGTH
 
@@ -108,7 +108,7 @@ def made_sample(folder, number, rng):
 
 
 def made_world(folder):
-    """Images with their windows, bank rows and features; and runs on them."""
+    """Return images with their windows, bank rows and features, and a function to make runs."""
     rng = np.random.default_rng(0)
     images = [made_sample(folder, number, rng) for number in range(IMAGES)]
     by_path = {record.path: windows for record, windows, _ in images}
@@ -130,7 +130,7 @@ def made_world(folder):
 
 
 def made_weights():
-    """Weights of a tiny network."""
+    """Return the weights of a tiny network."""
     state = made_backbone().trunk.state_dict()
     return Weights(state, "made here", tensor_digest(state))
 
@@ -141,7 +141,7 @@ def finetuned(world, run, weights, data=None, windows=None):
 
 
 def all_finetuned(world, run, weights, data=None, windows=None):
-    """The trunk, and all that the stage gives."""
+    """Run the stage of fine-tuning; return the network and what the stage returns."""
     backbone = made_backbone()
     backbone.load_tensors({name: value.clone() for name, value in weights.state.items()})
     backbone.digest = weights.digest
@@ -155,7 +155,7 @@ def all_finetuned(world, run, weights, data=None, windows=None):
 
 
 def svms_of(world, run, head_key="head", extractor=None):
-    """The bytes of the SVMs of every layer."""
+    """Run the stage of SVMs; return the bytes of each layer's SVMs."""
     found = svm_stage(
         run,
         run.config.svm,

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 
 def overlap(one, other):
-    """Intersection over union of whole-numbered boxes."""
+    """Return the exact intersection over union of boxes with whole numbers."""
     one, other = ([int(value) for value in box] for box in (one, other))
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])

@@ -1,6 +1,6 @@
-"""A tiny fine-tuning by one process or by those that torchrun starts: losses, weights and curve.
+"""A tiny fine-tuning by one process or by several of torchrun: losses, weights and curve.
 
-torchrun calls it with a line of JSON a training: the arguments of ``train``.
+Each word of its command line is a training: the arguments of ``train`` in JSON.
 """
 
 import json
@@ -30,14 +30,14 @@ def train(ranks, folder, layers, end=0, dying=-1):
     """Train, and write what was learnt.
 
     Args:
-        ranks: of the processes.
-        folder: for all files.
+        ranks: the processes.
+        folder: where all files are written.
         layers: the first layer that is trained.
         end: the step at which to end, 0 for none.
         dying: which process is killed there; -1 for all.
 
     Raises:
-        Ended: one process alone ended there.
+        Ended: a process that trains alone has reached ``end``.
     """
     folder = Path(folder)
     settings = replace(SETTINGS, train_from=layers, jitter=0.2, images=4, conv_images=4)
@@ -55,7 +55,7 @@ def train(ranks, folder, layers, end=0, dying=-1):
             yield step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shuffle_buffer, "STEPS_HELD", 8)  # of 100, most of the time
+        patch.setattr(shuffle_buffer, "STEPS_HELD", 8)  # 100 take too long
         finetune_head(
             Descent(network, settings, seed=0, ranks=ranks),
             window_batches(records, settings),

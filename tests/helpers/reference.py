@@ -1,6 +1,6 @@
 """Slow, obvious twins of the fast functions, written from the paper and the released formulas.
 
-Coordinates here are those of the sources: 1-based and inclusive (l, t, r, b).
+Coordinates are as in the sources: 1-based and inclusive (l, t, r, b).
 """
 
 import math
@@ -30,7 +30,7 @@ def scale_released(window, image_size, scales):
 
 
 def cells_of_window(window, image_size, scale, map_size, offset0, offset=6.5, step=16):
-    """0-based inclusive (left, top, right, bottom) of one window."""
+    """Return the cells of one window, 0-based and inclusive (left, top, right, bottom)."""
     scaled = [(v - 1) * (scale - 1) / (min(image_size) - 1) + 1 for v in inclusive(window)]
     rows, columns = map_size
     result = [0, 0, 0, 0]
@@ -45,7 +45,7 @@ def cells_of_window(window, image_size, scale, map_size, offset0, offset=6.5, st
 
 
 def pool_window(map, cells):
-    """One window's 50 C values, bin by bin; map (C, H, W) array, cells 0-based inclusive."""
+    """Return a window's 50 C values, bin by bin; map (C, H, W) array, cells 0-based inclusive."""
     left, top, right, bottom = cells
     part = map[:, top : bottom + 1, left : right + 1]
     _, height, width = part.shape
@@ -61,7 +61,7 @@ def pool_window(map, cells):
 
 
 def within_channel_norm(x, size=3, alpha=5e-5, beta=0.75):
-    """Of one channel (H, W); cells outside the map are zeros of the mean over size squared."""
+    """Normalise one channel (H, W); cells outside the map count as zeros in the mean."""
     height, width = x.shape
     reach = size // 2
     result = np.empty_like(x)
@@ -76,7 +76,7 @@ def within_channel_norm(x, size=3, alpha=5e-5, beta=0.75):
 
 
 def adaptive_pyramid(map, cells):
-    """One window's 50 C values by torch's adaptive pooling; map (C, H, W) tensor."""
+    """Return a window's 50 C values by PyTorch's adaptive pooling; map (C, H, W) tensor."""
     left, top, right, bottom = cells
     part = map[:, top : bottom + 1, left : right + 1]
     pool = torch.nn.functional.adaptive_max_pool2d

@@ -1,10 +1,10 @@
-"""What detect said and wrote of images of one size."""
+"""What detect printed and wrote for images of one size."""
 
 HEIGHT, WIDTH = 120, 160
 
 
 def searched(done):
-    """The images that lines were printed of."""
+    """Return the images that have a printed line."""
     return {line.split("\t")[0] for line in done.lines}
 
 

@@ -15,9 +15,10 @@ def overlap_of(one, other):
 
 
 def slow_kinds(rows, records, classes):
-    """Rows (class, image id, score, box), surest first; each with its kind and its object.
+    """Return the objects, and (class, score, kind, object) of each detection.
 
-    An object is (image id, place in the record).
+    ``rows``: class, image id, score, box, by decreasing score. An object is (image id, place in
+    the record).
     """
     objects = {
         (record.image_id, place): (classes[label], box.astype(float), hard)
@@ -54,7 +55,7 @@ def slow_kinds(rows, records, classes):
 
 
 def slow_gains(objects, told, classes):
-    """Mean AP once each kind is mended, less that of the detections as they are."""
+    """Return how much the mean AP gains if the errors of each kind are corrected."""
     counted = {key for key, (_, _, hard) in objects.items() if not hard}
     plain = _mean_ap(objects, told, classes, counted, None)
     gains = {kind: _mean_ap(objects, told, classes, counted, kind) - plain for kind in FALSE}
@@ -63,7 +64,7 @@ def slow_gains(objects, told, classes):
 
 
 def _mean_ap(objects, told, classes, counted, mended):
-    """The mean over the classes that have objects; one with none left counts as it did."""
+    """Return the mean over classes with objects; a class of which none count keeps its number."""
     moved = {}
     for name, score, kind, on in told:
         if kind == "found" or (kind == mended and kind in ("place", "class")):

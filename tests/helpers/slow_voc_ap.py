@@ -5,7 +5,7 @@ from itertools import accumulate
 
 
 def slow_curve(rows, objects):
-    """The rule a detection at a time, on VOC corners with the devkit's +1.
+    """Match one detection at a time, on VOC corners with the devkit's +1.
 
     ``rows``: image id, score, xmin, ymin, xmax, ymax. ``objects``: image id -> rows (difficult,
     xmin, ymin, xmax, ymax). Returns running tp and fp.
@@ -36,7 +36,7 @@ def slow_curve(rows, objects):
 
 
 def slow_averages(tps, fps, npos):
-    """Average precision at eleven recalls, and the area under the monotone precision."""
+    """Return average precision at eleven recalls, and the area under the monotone precision."""
     points = [(t / npos, t / (t + f)) for t, f in zip(tps, fps, strict=True) if t + f]
     eleven = sum(max((p for r, p in points if r >= k * 0.1), default=0) for k in range(11)) / 11
     later = list(accumulate((precision for _, precision in reversed(points)), max))[::-1]
@@ -48,7 +48,7 @@ def slow_averages(tps, fps, npos):
 
 
 def slow_answers(rows, objects):
-    """The devkit's answers for a class with objects that count, by the golden files' names."""
+    """Return the answers for a class with objects that count, by the golden files' names."""
     tps, fps = slow_curve(rows, objects)
     npos = sum(not difficult for each in objects.values() for difficult, *_ in each)
     eleven, area = slow_averages(tps, fps, npos)

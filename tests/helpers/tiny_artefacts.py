@@ -37,9 +37,9 @@ from proposals.edge_boxes import EdgeBoxes
 from proposals.selective_search import SelectiveSearch
 
 TABLE = ROOT / "tests/whole/tiny_artefacts.json"
-# Of a sum of random signs: other processors change a part in 1e5, other code more than this.
+# Of sums with random signs: other processors change a part in 1e5, other code more than this.
 TOLERANCE = 1e-3
-# Of a list of windows, the share that must stand in the same order: a last bit may move one.
+# The share of windows that must be in the same order; a last bit may move a window.
 SAME_WINDOWS = 0.95
 
 
@@ -49,7 +49,7 @@ class Kind:
 
     Attributes:
         version: module and name of the constant that is part of the key.
-        make: its arrays, by name, from nothing but a folder to work in.
+        make: returns its arrays by name; gets a folder to work in.
         libraries: packages that may change the numbers without a version being raised.
     """
 
@@ -59,13 +59,13 @@ class Kind:
 
     @property
     def current(self):
-        """The version now."""
+        """The current version."""
         module, name = self.version.rsplit(".", 1)
         return getattr(importlib.import_module(module), name)
 
     @property
     def made_with(self):
-        """Libraries and system here."""
+        """The libraries' versions and the system of this machine."""
         found = {name: release_of(name) for name in ("numpy", *self.libraries)}
         return found | {"system": f"{platform.system()} {platform.machine()}"}
 
@@ -75,7 +75,7 @@ def release_of(name):
 
 
 def flat_image():
-    """Rectangles of one colour each: no edge of it is so weak that a last bit decides."""
+    """Return rectangles of one colour each; no edge is so weak that a last bit decides."""
     image = np.full((120, 160, 3), 70, np.uint8)
     places = ((10, 10, 60, 50), (40, 30, 100, 90), (90, 15, 150, 60), (20, 70, 70, 110))
     colours = ((220, 40, 40), (40, 200, 60), (50, 60, 230), (230, 220, 50))
@@ -104,7 +104,7 @@ def rcnn_features(folder):
 
 def feature_cache(folder):
     record = made_record(folder)
-    # The file's bytes seed the random windows, and those of a PNG depend on the library.
+    # The file's bytes seed the random windows, and the bytes of a PNG depend on the library.
     record = replace(record, path=record.path.with_suffix(".bmp"))
     Image.open(record.path.with_suffix(".png")).save(record.path)
     cache = made_feature_cache(folder / "cache")
@@ -114,7 +114,7 @@ def feature_cache(folder):
 
 
 def head(folder):
-    """What training added to each matrix: the start would hide a change of the steps."""
+    """Return what training added to each matrix; the start would hide a change of the steps."""
     records, arrays = made_records(folder), {}
     for layers, optimizer in (("fc", "adamw"), ("conv4", "sgd")):
         settings = replace(SETTINGS, train_from=layers, optimizer=optimizer, steps=6)
@@ -206,7 +206,7 @@ KINDS = {
 
 
 def made(kind):
-    """What an artefact of this kind holds, as the table has it."""
+    """Make an artefact of this kind, and return its content as the table has it."""
     with tempfile.TemporaryDirectory() as folder:
         arrays = KINDS[kind].make(Path(folder))
     if kind in ("selective search", "EdgeBoxes"):
@@ -215,7 +215,7 @@ def made(kind):
 
 
 def outline(array):
-    """Shape, root mean square, and sums in which each number has a weight of its own."""
+    """Return shape, root mean square, and sums in which each number has a weight of its own."""
     numbers = array.ravel()
     size = np.sqrt(np.square(numbers).mean())
     angles = np.arange(len(numbers)) * np.array([[1.0], [2.4], [0.7]])
@@ -224,7 +224,7 @@ def outline(array):
 
 
 def same(one, other):
-    """Whether two artefacts as the table has them are the same but for the last bits."""
+    """Whether two artefacts, as the table has them, differ in their last bits at most."""
     return one.keys() == other.keys() and all(
         same_windows(one[name], other[name])
         if name == "windows" and isinstance(one[name][0], list) and len(one[name][0]) == 4
