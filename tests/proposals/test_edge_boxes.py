@@ -1,4 +1,4 @@
-"""EdgeBoxes: windows of drawn scenes, order, limits, odd images, keys."""
+"""EdgeBoxes: windows of synthetic scenes, order, limits, odd images, keys."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ BOXES = np.array([[20, 15, 80, 60], [100, 70, 150, 130]], np.float32)
 
 @pytest.fixture
 def image(rng):
-    """Two flat rectangles on a ground of little noise."""
+    """Return an image of two flat rectangles on a ground with little noise."""
     made = rng.integers(100, 110, (150, 180, 3), np.uint8)
     for number, (x1, y1, x2, y2) in enumerate(BOXES.astype(int)):
         made[y1:y2, x1:x2] = (220, 30 + 100 * number, 60)
@@ -63,7 +63,7 @@ def test_order_in_memory_does_not_matter(image):
 
 @pytest.fixture
 def threads():
-    """Sets torch's and OpenCV's numbers of threads, which are as before at the end."""
+    """Return a function to set PyTorch's and OpenCV's numbers of threads, and restore them."""
     before = torch.get_num_threads(), cv2.getNumThreads()
 
     def put(of_torch, of_opencv):
@@ -114,7 +114,7 @@ def test_limits(image):
     np.testing.assert_array_equal(fewer, whole[:7])
     large = EdgeBoxes(min_box_area=3000, regions=0)(image)
     areas = np.prod(large[:, 2:] - large[:, :2], axis=1)
-    # Sides are refined afterwards.
+    # Areas can fall below the limit, because sides are refined afterwards.
     assert areas.min() > 0.5 * 3000
     assert np.prod(whole[:, 2:] - whole[:, :2], axis=1).min() < 600
 
@@ -251,7 +251,7 @@ def test_regions_fit_real_objects_more_closely(voc07_root):
 
 
 def test_windows_that_opencv_refined_to_a_pixel_or_none_are_dropped(image, monkeypatch):
-    """Their IoU is no number, and would make all scores after them none."""
+    """Their IoU is NaN, and would make all later scores NaN."""
     search = EdgeBoxes._search
     wrong = np.array([[5.0, 5, 5, 9], [7, 7, 7, 7], [8, 8, 9, 9]])
 

@@ -31,7 +31,7 @@ from proposals.edges import LearnedEdges
 
 
 def made_network(seed=0):
-    """Random, with statistics of normalisation that are not the identity."""
+    """Return a random network whose normalisation is not the identity."""
     torch.manual_seed(seed)
     network = EdgeNetwork()
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_fusing_and_saving_keep_the_function(rng, tmp_path):
 def test_the_shipped_network(rng):
     path = Path(LearnedEdges().model)
     assert path.stat().st_size < 1_000_000
-    # A bright square on a dark ground: strong along its outline, weak inside and away from it.
+    # The edges of a bright rectangle on a dark ground are strong on its outline and weak inside.
     image = np.full((120, 160, 3), 60, np.uint8)
     image += rng.integers(0, 8, image.shape, np.uint8)
     image[30:90, 40:110] += 110
@@ -110,7 +110,7 @@ def test_a_damaged_network_is_refused(tmp_path):
 
 
 def slow_outlines(mask):
-    """Nearest labelled pixel by a search over all of them."""
+    """Return outlines; a search over all labelled pixels finds the nearest of each void pixel."""
     height, width = mask.shape
     labelled = np.argwhere(mask != 255)
     filled = mask.copy()
@@ -137,7 +137,7 @@ def test_outlines_of_masks():
     edges, counts = outlines(mask)
     np.testing.assert_array_equal(edges, slow_outlines(mask))
     assert counts.all()
-    # A stripe of void along the outline: the outline is found inside it, the rest is open.
+    # A stripe of void is along the outline: the outline is inside it, its rest does not count.
     mask = np.zeros((21, 21), np.uint8)
     mask[5:16, 5:16] = 255
     mask[7:14, 7:14] = 1
@@ -171,7 +171,7 @@ def test_reading_the_training_images(tmp_path, rng):
     mask[5:15, 5:15] = 1
     for name in ("one", "two"):
         image.save(voc / f"JPEGImages/{name}.jpg")
-    # The other has no mask here, as in a part of VOC.
+    # Image "one" has no mask, as images in a part of VOC.
     Image.fromarray(mask).save(voc / "SegmentationObject/two.png")
     (found,) = read_voc_masks(voc, "train")
     assert found.image.shape == (20, 30, 3)
@@ -242,7 +242,7 @@ def test_loss_by_hand():
     logits = torch.tensor([0.0, 2.0, -1.0, 5.0]).view(1, 1, 2, 2)
     edges = torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2)
     counts = torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 2, 2)
-    # One boundary, two others count; the last is open.
+    # One boundary pixel and two other pixels count; the last pixel does not.
     losses = [np.log(2), np.log(1 + np.exp(2)), np.log(1 + np.exp(-1))]
     expected = (2 / 3 * losses[0] + 1.1 / 3 * (losses[1] + losses[2])) / 3
     assert balanced_loss(logits, edges, counts).item() == pytest.approx(expected, rel=1e-5)
@@ -269,7 +269,7 @@ def test_training_learns_and_repeats(rng):
 
 
 def test_a_changed_network_is_read_again(tmp_path, rng):
-    """In the same process, as its key changes too."""
+    """The new file is read in the same process, and the key changes, too."""
     image = rng.integers(0, 256, (16, 24, 3), np.uint8)
     path, found, keys = tmp_path / "edges.safetensors", [], set()
     for seed in (1, 2):

@@ -22,7 +22,7 @@ from proposals.recall import best_overlaps
 
 @pytest.fixture
 def scene(rng):
-    """An image of two flat rectangles, and edges of their outlines, some 3 pixels wide."""
+    """Return an image of two flat rectangles, and edges of their outlines, 2 pixels wide."""
     image = rng.integers(100, 104, (80, 100, 3), np.uint8)
     edges = np.zeros((80, 100), np.float32)
     for x1, y1, x2, y2 in ((10, 8, 45, 40), (55, 30, 90, 70)):
@@ -42,7 +42,7 @@ def neighbours(place, shape):
 
 
 def slow_basins(edges):
-    """From every pixel down to a bottom; bottoms that touch are one."""
+    """Follow every pixel down to a bottom; bottoms that touch are one basin."""
     blur = opencv().GaussianBlur
     height = blur(edges, (0, 0), SIGMA)
     height += np.float32(SLOPE) * blur(edges, (0, 0), SLOPE_SIGMA)
@@ -81,7 +81,7 @@ def test_basins_of_an_even_patch_are_one(scene):
     assert basins(np.zeros((20, 30), np.float32)).max() == 0
     labels = basins(scene[1])
     assert sorted(set(labels.ravel().tolist())) == list(range(labels.max() + 1))
-    # Ridges part inside from outside: no basin reaches far over an outline.
+    # Ridges separate inside from outside: no basin reaches far across an outline.
     inside = np.zeros(labels.shape, bool)
     inside[8:40, 10:45] = True
     for number in range(labels.max() + 1):
@@ -91,7 +91,7 @@ def test_basins_of_an_even_patch_are_one(scene):
 
 
 def slow_merged(labels, edges, image, likeness):
-    """Masks of regions; everything is measured again for each pair at each step."""
+    """Return windows of merged regions; each pair is measured again from its masks at each step."""
     lab = opencv().cvtColor(image, opencv().COLOR_RGB2LAB) / 255.0
     names = {number: labels == number for number in range(labels.max() + 1)}
 

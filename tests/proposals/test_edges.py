@@ -92,7 +92,7 @@ def test_a_step_is_one_pixel_wide():
 
 
 def slow_gradient(image, sigma):
-    """Largest gradient of the channels by loops over pixels."""
+    """Return the largest gradient of the channels, by loops over pixels."""
     strength = np.zeros(image.shape[:2])
     for channel in range(3):
         smooth = cv2.GaussianBlur(image[:, :, channel].astype(np.float64), (0, 0), sigma)

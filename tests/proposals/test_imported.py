@@ -37,7 +37,7 @@ def write_csv(path, windows, encoding="utf-8"):
 
 
 def write(path, windows):
-    """A file of these windows, in the format of its ending."""
+    """Write the windows in the format of the file's ending, and return ImportedWindows."""
     if path.suffix == ".npz":
         np.savez(path, **windows)
     else:
@@ -47,7 +47,7 @@ def write(path, windows):
 
 @pytest.fixture
 def images(tmp_path):
-    """Makes images of 40x50 pixels below JPEGImages; gives their paths."""
+    """Return a function that writes images of 40x50 pixels below JPEGImages; it returns paths."""
 
     def make(*names, size=(40, 50)):
         paths = [tmp_path / "data.v1/JPEGImages" / name for name in names]
@@ -78,7 +78,7 @@ def test_formats(tmp_path, images, ending):
 
 
 def numbered(*names):
-    """A window of its own for each name."""
+    """Return a different window for each name."""
     return {name: np.array([[n, n, n + 9.0, n + 9]]) for n, name in enumerate(names)}
 
 
@@ -252,7 +252,7 @@ def refusal(windows, image, default):
         windows.load(image)
     except ValueError as error:
         return str(error)
-    return default  # not every byte of an archive is looked at
+    return default  # not every byte of an archive is read
 
 
 @pytest.mark.parametrize("ending", [".mat", ".npz"])
@@ -301,7 +301,7 @@ def test_files_that_are_not_read(tmp_path):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_changed_file_has_its_new_windows(tmp_path, images, ending):
-    """In the same process, as its key changes too."""
+    """The new file is read in the same process, and the key changes, too."""
     (image,) = images("a.jpg")
     path, keys = tmp_path / f"windows{ending}", set()
     for rows in ([[1, 2, 3, 4]], [[5, 6, 7, 8], [1, 1, 9, 9]]):

@@ -6,7 +6,7 @@ from proposals.recall import best_overlaps
 
 
 def slow_best(windows, boxes):
-    """Best overlap of each box, a pair at a time, in Python's own numbers."""
+    """Return the best overlap of each box, one pair at a time, in Python's own numbers."""
     best = []
     for x1, y1, x2, y2 in np.asarray(boxes).tolist():
         found = 0.0

@@ -20,7 +20,7 @@ def propose(image, method=None):
 
 
 def draw(height=96, width=128, seed=0):
-    """Coloured rectangles on noise, RGB."""
+    """Return an RGB image of coloured rectangles on noise."""
     rng = np.random.default_rng(seed)
     image = rng.integers(90, 120, (height, width, 3))
     for _ in range(6):
@@ -35,7 +35,7 @@ def image():
 
 
 def slow_windows(image, method):
-    """OpenCV's seeded list turned round, one window after the other."""
+    """Return OpenCV's windows for the same seed in reversed order, without small or equal ones."""
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     switch = {
@@ -125,7 +125,7 @@ def test_max_windows_keeps_the_head(image):
 def test_min_side_is_inclusive(image):
     everything = propose(image, SelectiveSearch(min_side=1))
     sides = everything[:, 2:] - everything[:, :2]
-    side = int(np.sort(sides.min(axis=1))[len(sides) // 2])  # one that occurs
+    side = int(np.sort(sides.min(axis=1))[len(sides) // 2])  # a side that occurs
     kept = propose(image, SelectiveSearch(min_side=side))
     np.testing.assert_array_equal(kept, everything[(sides >= side).all(axis=1)])
     assert ((kept[:, 2:] - kept[:, :2]).min(axis=1) == side).any()
@@ -158,7 +158,7 @@ LARGE = pytest.mark.parametrize(
 
 
 def draw_large(size):
-    """Blocks of colour, cheap at any size."""
+    """Return blocks of colour, which are fast to search at any size."""
     blocks = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
     return cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_NEAREST)
 
@@ -178,7 +178,7 @@ def test_a_large_image_is_searchedshrunk(size, searched):
     assert windows.dtype == np.float32
     assert (windows[:, :2] >= 0).all()
     assert (windows[:, 2:] <= size[::-1]).all()
-    # The sides of the image are met exactly.
+    # Each side of the image is the side of some window.
     assert (windows == np.array([0, 0, size[1], size[0]])).any(axis=0).all()
 
 

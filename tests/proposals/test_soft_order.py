@@ -20,7 +20,7 @@ def iou_of(one, other):
 
 
 def twin(windows, scores, count, decay, from_iou):
-    """A window's score is its own times a factor for each window taken."""
+    """Multiply the score of a window by a factor for each window that is already taken."""
     order, taken = [], []
     while len(order) < min(count, len(windows)):
         now = {}
@@ -55,7 +55,7 @@ def test_without_decay_the_order_is_that_of_the_scores(rng):
 
 def test_every_window_is_taken_once_and_fewer_are_the_beginning(rng):
     windows, scores = random_windows(rng, 60), rng.uniform(size=60)
-    # Equal windows, whose scores fall to little, and scores of 0.
+    # Some windows are equal, so that their scores fall to almost 0; other scores are 0.
     windows[20:40] = windows[20]
     scores[50:] = 0
     order, taken = soft_order(windows, scores, 100, 0.99, 0.0)

@@ -48,7 +48,7 @@ def processes(workers):
 
 
 def filled(store, images, workers=1):
-    """The images that windows were made of; all of them can be read."""
+    """Make the missing windows and return their images; fail if one cannot be read."""
     found = list(store.compute(images, processes(workers)))
     assert not [failure for _, failure in found if failure]
     return [image for image, _ in found]
