@@ -26,7 +26,7 @@ Counts = Counter[str]
 
 
 def killed_anywhere(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """SIGKILL to all of a training of two processes, at random, until one start gets through."""
+    """Kill all processes of a training at random times, until one start reaches the end."""
     while True:
         process = ground.start("killed")
         try:
@@ -43,7 +43,7 @@ def killed_anywhere(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def workers_killed(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """SIGKILL to one worker after another; the training is not stopped by it."""
+    """Kill one worker after another; the training does not stop."""
     process = ground.start("workers")
     while True:
         try:
@@ -58,7 +58,7 @@ def workers_killed(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def disk_full(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """No file of one of the stages fits; with room again the same command resumes."""
+    """Limit the size of files so that a stage fails; without the limit, the command resumes."""
     limit = rng.choice(sorted(ground.sizes.values())) - 1
     done = ground.train("full", limit=limit)
     check(done.returncode == 1, done.stderr, counts)
@@ -89,7 +89,7 @@ def two_at_one_cache(ground: Ground, rng: random.Random, counts: Counts) -> None
 
 
 def two_settings_in_one_run(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """A second training is refused while one is at work in the folder, and has it afterwards."""
+    """A second training is refused while one works in the folder, and can use it afterwards."""
     first = ground.start("shared")
     while not (ground.folder / "shared/run/metrics.jsonl").exists() and first.poll() is None:
         time.sleep(0.05)
@@ -107,7 +107,7 @@ def two_settings_in_one_run(ground: Ground, rng: random.Random, counts: Counts) 
 
 
 def clock_set_back(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """All files are of tomorrow, as after the clock was set back, and the training resumes."""
+    """Give all files tomorrow's date, as if the clock had been set back; the training resumes."""
     process = ground.start("clock")
     try:
         process.communicate(timeout=rng.uniform(0.2, 0.9) * ground.seconds)
@@ -126,7 +126,7 @@ def clock_set_back(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def links_cut(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """A worker's link is cut, for 20 s or for good; the training is not stopped by it."""
+    """Cut a worker's link, for 20 s or for the rest of the training, which does not stop."""
     with links.apart(ground.folder / "apart") as address:
         process = ground.start("links", "--cluster", address)
         try:
@@ -144,7 +144,7 @@ def links_cut(ground: Ground, rng: random.Random, counts: Counts) -> None:
 
 
 def hostile_files(ground: Ground, rng: random.Random, counts: Counts) -> None:
-    """Detectors, images and annotations made by a fuzzer: a sentence each, never a traceback."""
+    """Run the fuzzer's tests: a hostile file leads to one sentence, never to a traceback."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += [str(ROOT / "tests/whole/test_fuzz.py"), f"--hypothesis-seed={rng.getrandbits(32)}"]
     environment = os.environ | {"FUZZ_EXAMPLES": "1500", "OMP_NUM_THREADS": "1"}
@@ -160,14 +160,14 @@ TRIALS: list[Callable[[Ground, random.Random, Counts], None]] = [
 
 
 def check(right: bool, said: str, counts: Counts) -> None:
-    """Count a failure, and show what was said."""
+    """Count and print a failure, also if the output has a traceback."""
     if not right or TRACE in said:
         counts["failures"] += 1
         print(f"FAILED:\n{said}", flush=True)
 
 
 def same(ground: Ground, name: str, counts: Counts) -> None:
-    """Count a detector, and whether it is the undisturbed training's; delete the training."""
+    """Count a detector, and whether it is equal to the undisturbed training's."""
     counts["detectors"] += 1
     if ground.digest(name) == ground.detector:
         counts["detectors equal"] += 1
@@ -176,7 +176,7 @@ def same(ground: Ground, name: str, counts: Counts) -> None:
 
 
 def main() -> int:
-    """Attempt after attempt until the time is over; 1 if any failed."""
+    """Make attempts until the time is over; return 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--images", type=int, default=12)
@@ -190,7 +190,7 @@ def main() -> int:
         trials.remove(links_cut)
         if not trials:
             return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was made is deleted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the folder is deleted
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     try:
         ground = Ground(folder, asked.images)

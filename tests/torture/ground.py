@@ -1,4 +1,4 @@
-"""Drawn data, a training of it that nothing disturbs, and calls of the tools that are disturbed."""
+"""Synthetic data, an undisturbed training on it, and trainings that can be disturbed."""
 
 import os
 import shutil
@@ -14,28 +14,28 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 from detection.data.synthetic.dataset import write_synthetic_voc  # noqa: E402
 from files.writing import file_digest  # noqa: E402
 
-# The quickstart, of fewer images and steps.
+# The quickstart with fewer images and steps.
 SETTINGS = [
     *("--config", "configs/quickstart.yaml", "--device", "cpu", "--network.weights", "random"),
     *("--scales", "1", "--finetune.steps", "20", "--finetune.images", "1"),
     *("--finetune.checkpoint_every", "5", "--svm.checkpoint_every", "4"),
     *("--proposals.selective_search.max_windows", "300", "--svm.layers", "[pool5,fc7]"),
 ]
-# Of an error that a tool expects; anything else is a defect.
+# A traceback is a defect: errors that a tool expects are one sentence.
 TRACE = "Traceback (most recent call last)"
 
 
 class Ground:
-    """Where all attempts take place.
+    """The folder and the data of all attempts, and the result of an undisturbed training.
 
     Args:
         folder: for data, runs and caches; what an attempt leaves is deleted after it.
-        images: of the training.
+        images: number of images to train on.
 
     Attributes:
         detector: digest of the detector that an undisturbed training leaves.
-        seconds: that it took.
-        sizes: bytes of each kind of file that it left.
+        seconds: how long that training took.
+        sizes: bytes of the largest file of each kind that it left.
     """
 
     def __init__(self, folder: Path, images: int) -> None:
@@ -56,7 +56,7 @@ class Ground:
             self.sizes[kind] = max(self.sizes.get(kind, 0), path.stat().st_size)
 
     def command(self, name: str, *flags: str, workers: int = 2, cache: str = "") -> list[str]:
-        """A training whose run and cache lie in a folder of this name."""
+        """Return the command of a training whose run and cache are in a folder of this name."""
         place = self.folder / name
         places = ["--run", str(place / "run"), "--data.cache", cache or str(place / "cache")]
         words = [*SETTINGS, "--data.root", str(self.folder / "drawn"), *places]
@@ -87,13 +87,13 @@ class Ground:
         )
 
     def train(self, name: str, *flags: str, **options) -> subprocess.CompletedProcess:
-        """Train to the end, whatever it is."""
+        """Start a training and wait for its end, with or without success."""
         process = self.start(name, *flags, **options)
         out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def digest(self, name: str) -> str:
-        """Of the detector that a training left."""
+        """Return the digest of the detector that a training left."""
         return file_digest(self.folder / name / "run/detector.safetensors")
 
     def clear(self, name: str) -> None:
@@ -102,7 +102,7 @@ class Ground:
 
 
 def children(leader: int) -> list[int]:
-    """Processes of a session that its leader or its children started, which do the work."""
+    """Return the ids of joblib's worker processes in the session of ``leader``."""
     found = []
     for place in Path("/proc").iterdir():
         if place.name.isdigit() and int(place.name) != leader:
@@ -111,7 +111,7 @@ def children(leader: int) -> list[int]:
                 words = (place / "cmdline").read_bytes().split(b"\0")
             except (OSError, ValueError, IndexError):
                 continue
-            # Not joblib's own, which watches over names in shared memory.
+            # Joblib's process that watches over names in shared memory is left out.
             if session == leader and any(b"popen_loky" in word for word in words):
                 found.append(int(place.name))
     return found

@@ -1,6 +1,6 @@
 """A Dask scheduler and two workers, each in a network namespace whose link can be cut.
 
-A link that is cut says nothing to either end, unlike a process that is killed. Linux, as root.
+Neither end is notified of a cut link, unlike of a killed process. This needs Linux and root.
 """
 
 import os
@@ -23,7 +23,7 @@ BRIDGE = f"sp{os.getpid()}"
 
 
 def missing() -> str:
-    """Why no namespaces can be made here; empty where they can."""
+    """Return why no namespaces can be made here, or an empty string."""
     if sys.platform != "linux" or shutil.which("ip") is None or os.geteuid():
         return "no links are cut: that needs Linux, its command ip, and root"
     made = subprocess.run(["ip", "netns", "add", _space("try")], capture_output=True, text=True)
@@ -35,7 +35,7 @@ def missing() -> str:
 
 @contextmanager
 def apart(folder: Path) -> Iterator[str]:
-    """The address of a scheduler that has two workers, whose logs are in a folder that is made."""
+    """Give the address of a scheduler with two workers; their logs are in the new folder."""
     folder.mkdir()
     processes = []
     try:
@@ -66,7 +66,7 @@ def apart(folder: Path) -> Iterator[str]:
 
 
 def set_link(name: str, state: str) -> None:
-    """Cut a machine off, or let it have its link again: 'down' or 'up'."""
+    """Cut the link of a scheduler or worker ('down'), or restore it ('up')."""
     _ip(f"link set {_link(name)} {state}")
 
 
