@@ -1,7 +1,7 @@
-"""The same detector and candidates by a Dask cluster, one worker of which is killed in each stage.
+"""A Dask cluster makes the same detector and candidates while each stage loses a worker.
 
-The cluster is a scheduler and two workers in processes of their own. Small here, and with the
-quickstart's settings where slow tests are asked for.
+The cluster is a scheduler and two workers in processes of their own. A small training is always
+tested, one with the quickstart's settings if slow tests are asked for.
 """
 
 import os
@@ -19,7 +19,7 @@ from made_cluster import made_cluster
 
 from detection.data.synthetic.dataset import write_synthetic_voc
 
-# What appears while a stage is at work, and so a moment to kill one of its workers.
+# One worker is killed when so many files of this pattern have appeared during a stage.
 STAGES = {
     "windows": ("cache/windows/*/*.safetensors", 2),
     "training windows": ("cache/bank/*/*.safetensors", 1),
@@ -27,7 +27,7 @@ STAGES = {
     "windows of the test": ("cache/windows/*/*test*.safetensors", 1),
     "detection": ("run/test_*/candidates-*/*.safetensors", 1),
 }
-# Fine-tuning is not shared out, and SVMs on pool5 need none.
+# Fine-tuning is not distributed, and SVMs on pool5 need none.
 SMALL = [*FLAGS, "--data.root", "drawn", "--svm.layers", "[pool5]"]
 QUICK = [
     *("--config", "configs/quickstart.yaml", "--data.root", "drawn", "--device", "cpu"),
@@ -36,7 +36,7 @@ QUICK = [
 
 
 class Killer(Thread):
-    """Kills a worker as soon as each stage has left its first files."""
+    """Kills a worker in each stage, as soon as the stage has left its first files."""
 
     def __init__(self, cluster, folder, stages):
         super().__init__(daemon=True)
@@ -46,7 +46,7 @@ class Killer(Thread):
     def run(self):
         for stage in self.stages:
             pattern, count = STAGES[stage]
-            pids = self.cluster.pids()  # beforehand: a small stage is over soon
+            pids = self.cluster.pids()  # asked before, as a small stage is over soon
             while len([*self.folder.glob(pattern)]) < count:
                 if self.ended:
                     return
@@ -64,7 +64,7 @@ def called(folder, tool, *flags):
 
 
 def driven(folder, tool, *flags):
-    """The same, at a small scale."""
+    """Run a tool in a fork of the driver, at a small scale."""
     (done,) = made_calls(folder, [call_of(tool, folder, tool, *flags)])
     assert done.status == 0, done.err
 
@@ -73,16 +73,16 @@ VOC = partial(write_synthetic_voc, seed=0)
 
 
 def compare(tmp_path, settings, train, test, stages, call=called, draw=VOC):
-    """Train, and test if there are images, serially and on a cluster: all files are the same.
+    """Train, and test if there are images, serially and on a cluster; check that files are equal.
 
     Args:
-        tmp_path: folder.
-        settings: of the training.
-        train: images.
-        test: images.
-        stages: in which a worker is killed.
+        tmp_path: folder for everything.
+        settings: flags of the training.
+        train: number of images to train on.
+        test: number of images to test on.
+        stages: stages in which a worker is killed.
         call: runs a tool.
-        draw: makes the images.
+        draw: writes the synthetic images.
     """
     made = {}
     for name in ("serial", "cluster"):
@@ -108,7 +108,7 @@ def compare(tmp_path, settings, train, test, stages, call=called, draw=VOC):
             assert killer.killed == stages
         made[name] = files(folder, "*.safetensors")
     one, other = made.values()
-    # Who shares a network needs no file of it.
+    # Only the workers of the cluster need a file of the network.
     assert {name for name in other if name not in one} == {
         name for name in other if name.startswith("run/stages/trunk-")
     }

@@ -9,7 +9,7 @@ from driven_tools import FLAGS, call_of, made_calls, write_small_voc
 from detection.inference.detector import SPPDetector
 
 SETTINGS = (*FLAGS, "--network.pca_channels", "8")
-# Of each kind: where its files lie, and the tool and run that meet them first.
+# The files of each kind, and the tool and run that read them first.
 KINDS = {
     "windows": ("cache/windows/**/*.safetensors", "train_det.py", "fresh"),
     "reduction": ("fresh/stages/reduction-*", "train_det.py", "fresh"),
@@ -24,12 +24,12 @@ ANOTHERS = "another's"
 
 
 def damages(folder, kind, number):
-    """The file of a kind that is damaged, and for each way what takes its place.
+    """Yield each way of damage, the file of a kind, and the damaged file that replaces it.
 
-    All kinds are read by one function: two ways a kind, and all of them among the kinds.
+    One function reads all kinds, so two ways for each kind are enough; together they are all ways.
     """
     files = sorted(path for path in folder.glob(KINDS[kind][0]) if path.is_file())
-    file = files[-1]  # those of train come after those of test
+    file = files[-1]  # files of train come after files of test
     other = files[-2] if len(files) > 1 else next(folder.glob("run/stages/svms-fc6-*"))
     ways = [WAYS[(2 * number + more) % len(WAYS)] for more in range(2)]
     for way in (*ways, ANOTHERS):
@@ -43,7 +43,7 @@ def damages(folder, kind, number):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """What the tools did, by kind and way, with the damaged file."""
+    """Return the calls with damaged files by kind, way and file, and two with whole files."""
     folder = tmp_path_factory.mktemp("damage")
     write_small_voc(folder / "drawn", train=6, test=2)
     places = ("--data.root", folder / "drawn", "--data.cache", folder / "cache")
@@ -68,7 +68,7 @@ def outcomes(tmp_path_factory):
             wanted.append((kind, way, file))
             calls.append(call(tool, run, f"call{number}{place}"))
             calls[-1]["swap"] = [str(file), str(source)]
-    # A whole detector, but not the one that this run's training left.
+    # This detector is whole, but not the one that the run's training left.
     detector = folder / "run/detector.safetensors"
     made = SPPDetector.load(detector)
     made.trained["seed"] = 77

@@ -9,7 +9,7 @@ from driven_tools import FLAGS, call_of, files, made_calls, write_small_voc
 
 from detection.events import stage_seconds
 
-# When a file of this name is about to appear for the n-th time, or just has.
+# Kill a training before or after a file of this name appears for the n-th time.
 KILLS = {
     "windows": ("*/windows/*.safetensors", 3, "before"),
     "fine-tuning": ("*/fine-tuning.checkpoint", 2, "after"),
@@ -25,7 +25,7 @@ KILLS = {
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """All calls of this file, by name."""
+    """Make all calls of this file; return their folder and the calls by name."""
     folder = tmp_path_factory.mktemp("end_to_end")
     write_small_voc(folder / "drawn", train=8, test=4)
 

@@ -1,6 +1,6 @@
 """Hostile files, made by a fuzzer: they are read, or refused in a sentence that names the file.
 
-A few of each kind here; ``FUZZ_EXAMPLES=1500`` asks for more, as ``make torture`` does.
+Each test makes a few; ``FUZZ_EXAMPLES=1500`` asks for more, as ``make torture`` does.
 """
 
 import copy
@@ -48,9 +48,9 @@ VALUES = st.recursive(
 
 
 def edited(content, edits):
-    """Bytes with a few pieces cut out and put in; an edit is (place, bytes cut out, bytes put in).
+    """Return bytes after edits, each of which is (place, bytes cut out, bytes put in).
 
-    A place of exactly 1 cuts the end off.
+    A place is a share of the length; exactly 1 replaces the second half.
     """
     for place, cut, put in edits:
         begin = int(place * len(content)) if place < 1 else len(content) // 2
@@ -60,10 +60,10 @@ def edited(content, edits):
 
 
 def refused(call, name, errors=(ValueError, OSError, RuntimeError)):
-    """Make the call; whether it is refused, in one of the project's sentences."""
+    """Make the call and return whether it is refused; the refusal is one line with the name."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # PyTorch's, of a network whose file gives a size of 0.
+        # PyTorch warns about a network whose file gives a size of 0.
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         try:
             call()
@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(folder):
-    """A detector's file."""
+    """Return the file of a detector."""
     backbone = build_backbone("alexnet", "random")
     path = folder / "whole.safetensors"
     made_detector(SPPExtractor(backbone, (64,))).save(path)
@@ -95,7 +95,7 @@ def detector(folder):
 def test_bytes_of_a_detector(detector, edits):
     path = detector.with_name("edited.safetensors")
     content = detector.read_bytes()
-    # Most are of the header.
+    # Only the header is edited.
     header = 8 + int.from_bytes(content[:8], "little")
     path.write_bytes(edited(content[:header], edits) + content[header:])
     if path.read_bytes() != content:
@@ -105,7 +105,7 @@ def test_bytes_of_a_detector(detector, edits):
 @FUZZ
 @given(data=st.data())
 def test_senseless_detectors_that_are_whole(detector, data):
-    """As somebody writes one who knows the format."""
+    """An author who knows the format could write such files."""
     path = detector.with_name("senseless.safetensors")
     found = read_artefact(detector, FORMAT)
     facts, arrays = copy.deepcopy(found.facts), dict(found.arrays)
@@ -126,7 +126,7 @@ def test_senseless_detectors_that_are_whole(detector, data):
         if shape is not None:
             arrays[name] = np.resize(array, shape).astype(array.dtype)
     write_artefact(path, FORMAT, arrays, facts)
-    # What cannot be told from a detector is one, and detects or refuses.
+    # The file may also load, if the change leaves a valid detector.
     refused(lambda: SPPDetector.load(path), path.name)
 
 
@@ -170,7 +170,7 @@ def test_annotations(folder, write, pattern):
     @given(edits=EDITS)
     def read(edits):
         path.write_bytes(edited(content, edits))
-        # A sentence may name the folder, where it is of all files.
+        # A sentence about all files names the folder.
         refused(lambda: read_dataset(Data(root=str(root)), "all"), folder.name)
 
     read()

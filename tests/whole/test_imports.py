@@ -1,4 +1,4 @@
-"""What a start imports, and what it leaves until it is needed.
+"""What a start imports, and what is imported only when it is needed.
 
 Each program runs in a process forked from one that has PyTorch, the slowest import of them all.
 """
@@ -23,7 +23,7 @@ import torch._dynamo.utils
 assert torch._dynamo.utils.__file__, "the stand-in is still there"
 """
 PROGRAMS = [
-    # Nothing for plots or training, and no compiler, which is there when it is asked for.
+    # No import for plots or training, and no compiler, which can be imported later.
     "import commands.detect\n"
     "slow = {'matplotlib', 'scipy', 'sklearn', 'jinja2', 'torch._dynamo', 'detection.training'}\n"
     "assert not slow & sys.modules.keys()\n"
@@ -32,10 +32,10 @@ PROGRAMS = [
     "import commands.train_det; assert 'torch._dynamo' not in sys.modules",
     "import detection; assert 'torch._dynamo' not in sys.modules\n"
     "assert not [name for name in sys.modules if '.training' in name]",
-    # A network needs no algebra.
+    # Making a network does not import sympy.
     "from detection.networks.build import build_backbone\n"
     "build_backbone('alexnet', 'random'); assert 'sympy' not in sys.modules",
-    # A compiler that is there already stays.
+    # A compiler that was imported before stays.
     "import torch._dynamo.utils as there, detection.boxes\n"
     "assert sys.modules['torch._dynamo.utils'] is there",
 ]

@@ -35,7 +35,7 @@ MODULES = {
 
 @cache
 def imports_of(name):
-    """Every module that a module imports anywhere in it, as dotted names."""
+    """Return the dotted names of all modules that a module imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def imports_of(name):
 
 
 def room_of(name):
-    """The room of one of the project's modules; None for other modules."""
+    """Return the room (package, or part of detection) of a module; None outside the project."""
     first, *rest = name.split(".")
     if first == "detection":
         return rest[0] if rest else "detection"
@@ -74,13 +74,13 @@ def test_imports(name):
     if room_of(name) == "files":
         assert not packages & {"torch", "torchvision", "cv2"}
     if room_of(name) == "proposals":
-        # The edge network is the one exception: it knows nothing of the detector's.
+        # Only the edge network and its training may import torch.
         own = {"torch"} if name in ("proposals.edge_network", "proposals.edge_training") else set()
         assert not packages & {"torch", "torchvision", "detection"} - own
     if name.startswith("detection"):
         assert "cv2" not in packages
         assert not packages & {"classification", "commands", "tools"}
-    if name == "detection":  # the public names, from every room
+    if name == "detection":  # its public names are from every room
         return
     for each in imported:
         room = room_of(each)

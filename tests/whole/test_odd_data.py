@@ -11,7 +11,7 @@ from PIL import Image
 from detection.data.synthetic.dataset import synthetic_image
 
 CAT, MIXED = "猫", "cat/dog"
-# One after the other: a suffix or two, folders, a space, and names that differ after a dot only.
+# Names have one or two suffixes, folders or a space, and some differ only after a dot.
 TRAIN = ("a.rf.1.jpg", "a.rf.2.png", "day1/a.bmp", "day1/b.v2.webp", "my photo.tiff", "a.jpg")
 TEST = ("day2/c.rf.1.png", "day2/c.rf.2.jpg")
 
@@ -28,7 +28,7 @@ def xml_of(scene, names):
 
 
 def made_data(root):
-    """A data set in VOC's layout; one image is cut short, and one is not an image."""
+    """Write a data set in VOC's layout; one image is cut short, and one is not an image."""
     for split, paths in (("train", TRAIN), ("test", TEST)):
         ids = []
         for number, path in enumerate(paths):

@@ -52,7 +52,7 @@ def test_linked_files_exist(page: Path):
 
 @pytest.fixture
 def options() -> set[str]:
-    """The keys of all settings."""
+    """Return the keys of all settings."""
     return set(re.findall(r"^\| `([\w.]+)` ", (ROOT / "docs/options.md").read_text(), re.MULTILINE))
 
 

@@ -19,7 +19,7 @@ def training(folder, name, data, workers, cache, *more):
 
 
 def compare(folder, data, split, *more):
-    """Train with one process and thread, with two, and on windows that another tool made."""
+    """Check that one process, two, and one with another tool's windows train the same detector."""
     one, two, after = (
         training(folder, name, data, workers, cache, *more)
         for name, workers, cache in (("one", 1, "a"), ("two", 2, "b"), ("after", 1, "c"))

@@ -39,7 +39,7 @@ def test_costs_and_what_is_predicted(tmp_path, capsys):
     assert "| fine-tuning | 0.000 | 0.000 | 400 |" in said
     assert "| SVMs | 1.000 | 0.200 | 0 |" in said
     assert "| box regression | 0.000 | 0.100 | 0 |" in said
-    # One worker of the same images takes what was measured.
+    # The time predicted for one worker and the same images is the measured one.
     assert f"| 50 | 1 | {565 / 3600:.2f} | fine-tuning | 71% |" in said
     assert f"| 500 | 10 | {(400 + 100 + 100 + 50) / 3600:.2f} | fine-tuning | 62% |" in said
     assert f"| 500 | 100 | {(400 + 10 + 100 + 50) / 3600:.2f} | fine-tuning | 71% |" in said

@@ -19,7 +19,7 @@ KILL = ("*/svms.checkpoint", 1, "after")
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """All calls of this file, by name."""
+    """Make all calls of this file; return their folder and the calls by name."""
     folder = tmp_path_factory.mktemp("start")
     write_small_voc(folder / "drawn", train=8, test=4)
     first, small = folder / "first/detector.safetensors", folder / "small.safetensors"
@@ -63,7 +63,7 @@ def test_new_svms_on_the_layers_of_another_detector(ended):
     assert whole.trained["start"] == file_digest(ended.folder / "first/detector.safetensors")
     assert whole.features.head.fc7.weight.equal(first.features.head.fc7.weight)
     assert whole.extractor.backbone.digest == first.extractor.backbone.digest
-    # On the same images and features they are the same SVMs.
+    # SVMs on the same images and features are the same.
     for layer in ("fc6", "fc7"):
         assert (whole.svms[layer].coef_ == first.svms[layer].coef_).all()
     assert isinstance(small.features.head, TruncatedHead)
@@ -91,7 +91,7 @@ def test_neither_processes_nor_a_kill_change_a_byte(ended):
 def test_a_short_fine_tuning_of_a_small_detector(ended):
     short = detector_of(ended, "short")
     assert "softmax" in short.layers
-    # As wide as the start's, and of its rank.
+    # The head has the width and the rank of the start's.
     assert short.features.head.fc8.in_features == 32
     assert short.features.head.rank == 8
     assert short.trained["train_from"] == "fc"
