@@ -166,7 +166,7 @@ def test_shipped_files(configured, path):
     text = path.read_text()
     config = configured("--config", path)
     assert config.run == f"runs/{path.stem}"
-    assert text.startswith("#")  # each says what it is for, and the command
+    assert text.startswith("#")  # a comment states its purpose and the command
 
 
 def test_the_quick_own_images_are_the_others_with_fewer_batches_and_no_mirror_images(configured):

@@ -38,7 +38,7 @@ def test_each_folder_is_walked_once(tmp_path, monkeypatch):
 
 
 def test_a_training_deletes_what_killed_ones_left(caplog, tmp_path):
-    """It deletes leftovers in its folder, the tests' folders in it and the cache when it starts."""
+    """When it starts, a training deletes leftovers in its run, its tests' folders and the cache."""
     caplog.set_level(logging.INFO)
     run = Run(Config(run=str(tmp_path / "run"), data=Data(cache=str(tmp_path / "cache"))))
     old = [

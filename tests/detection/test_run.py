@@ -73,7 +73,7 @@ def test_stages_of_another_training_in_the_folder_do_not_count(run):
     assert stage_seconds(run.folder).keys() == {"fine tuning", "convolutions"}
     train(run.config, fine_tuning=20)
     assert stage_seconds(run.folder) == {"fine tuning": {"seconds": 20}}
-    train(replace(whole, workers=7, strict=True), SVMs=5)  # the first on another machine
+    train(replace(whole, workers=7, strict=True), SVMs=5)  # the first, elsewhere
     stages = stage_seconds(run.folder)
     assert {name: one["seconds"] for name, one in stages.items()} == {
         **{"fine tuning": 10, "convolutions": 3000, "SVMs": 5}

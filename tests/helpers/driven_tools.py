@@ -1,8 +1,8 @@
 """Calls of the tools as a user makes them, and what they leave.
 
-Each call runs in a process of its own, forked from one that has done the imports, which all tests
-share: the imports take longer than a small training. A kill is SIGKILL to the process group of the
-tool, at the moment when a file is about to take its name, or has just taken it.
+Each call runs in its own process, forked from one that has done the imports for all tests, because
+the imports take longer than a small training. A kill is SIGKILL to the tool's process group, just
+before or after a file gets its name.
 """
 
 import atexit

@@ -43,7 +43,7 @@ class Windows:
 
 
 def made_record(folder, number, boxes=BOXES, labels=None, difficult=None):
-    """Write noise with a rectangle of its class's colour (red, green, blue) in each box."""
+    """Write noise with a red, green or blue rectangle, by class, in each box; return the record."""
     rng = np.random.default_rng(number)
     labels = rng.permutation(CLASSES)[: len(boxes)] if labels is None else np.array(labels)
     image = rng.integers(80, 120, (HEIGHT, WIDTH, 3))

@@ -32,7 +32,7 @@ class Drawn:
 
 
 def draw(count: int = 40, seed: int = 0) -> list[Drawn]:
-    """Return noise with boxes, some at the edges; the first has every class, the last no object."""
+    """Return images of noise with boxes; the first has every class, the last has no object."""
     rng = np.random.default_rng(seed)
     drawn = []
     for place in range(count):

@@ -4,7 +4,7 @@ import os
 
 
 class RecordedBatches:
-    """A batch is its step and the id of the process that made it; the step is also written."""
+    """Each batch is its step and its process's id; the step is also written to a file."""
 
     def __init__(self, file, broken=None):
         self.file = file

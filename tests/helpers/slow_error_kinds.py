@@ -64,7 +64,7 @@ def slow_gains(objects, told, classes):
 
 
 def _mean_ap(objects, told, classes, counted, mended):
-    """Return the mean over classes with objects; a class of which none count keeps its number."""
+    """Return the mean over the classes with objects; if no object of a class counts, all do."""
     moved = {}
     for name, score, kind, on in told:
         if kind == "found" or (kind == mended and kind in ("place", "class")):

@@ -171,7 +171,7 @@ def test_reading_the_training_images(tmp_path, rng):
     mask[5:15, 5:15] = 1
     for name in ("one", "two"):
         image.save(voc / f"JPEGImages/{name}.jpg")
-    # Image "one" has no mask, as images in a part of VOC.
+    # Image "one" has no mask, as is possible in a part of VOC.
     Image.fromarray(mask).save(voc / "SegmentationObject/two.png")
     (found,) = read_voc_masks(voc, "train")
     assert found.image.shape == (20, 30, 3)

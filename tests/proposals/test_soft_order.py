@@ -20,7 +20,7 @@ def iou_of(one, other):
 
 
 def twin(windows, scores, count, decay, from_iou):
-    """Multiply the score of a window by a factor for each window that is already taken."""
+    """Return order and scores; each window taken multiplies the other scores by a factor."""
     order, taken = [], []
     while len(order) < min(count, len(windows)):
         now = {}

@@ -1,6 +1,6 @@
 """A Dask scheduler and two workers, each in a network namespace whose link can be cut.
 
-Neither end is notified of a cut link, unlike of a killed process. This needs Linux and root.
+Unlike a killed process, a cut link is not noticed at either end. This needs Linux and root.
 """
 
 import os

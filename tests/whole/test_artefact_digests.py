@@ -1,4 +1,4 @@
-"""What artefacts hold does not change while the version in their key stays.
+"""The content of artefacts does not change while the version in their key stays.
 
 Other numbers under an old key would be reused as if nothing had happened. ``tiny_artefacts.json``
 holds an outline of a tiny artefact of each kind with its version, compared within a tolerance that

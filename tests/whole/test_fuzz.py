@@ -48,7 +48,7 @@ VALUES = st.recursive(
 
 
 def edited(content, edits):
-    """Return bytes after edits, each of which is (place, bytes cut out, bytes put in).
+    """Return bytes after edits; an edit is (place, number of bytes cut out, bytes put in).
 
     A place is a share of the length; exactly 1 replaces the second half.
     """

@@ -23,7 +23,7 @@ import torch._dynamo.utils
 assert torch._dynamo.utils.__file__, "the stand-in is still there"
 """
 PROGRAMS = [
-    # No import for plots or training, and no compiler, which can be imported later.
+    # It imports nothing for plots or training, and no compiler, which can be imported later.
     "import commands.detect\n"
     "slow = {'matplotlib', 'scipy', 'sklearn', 'jinja2', 'torch._dynamo', 'detection.training'}\n"
     "assert not slow & sys.modules.keys()\n"

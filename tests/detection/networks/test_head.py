@@ -247,7 +247,7 @@ def truncated(head, rank):
 
 @pytest.mark.parametrize("rank", [None, 3, 8, 16])
 def test_a_head_for_other_classes(rank):
-    """None is a whole head; rank 3 makes fc6 and fc7 thin, rank 8 only fc6, rank 16 neither."""
+    """Rank None is the whole head; rank 3 makes fc6 and fc7 thin, 8 only fc6, and 16 neither."""
     head = made_head()
     given = head if rank is None else truncated(head, rank)
     rows, shift = pooled_rows(7), pooled_rows(1)[0]

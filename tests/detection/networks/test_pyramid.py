@@ -99,7 +99,7 @@ def test_equals_the_bin_by_bin_twin():
 
 
 def test_bins_of_long_windows_are_exact():
-    # The operator computes the edges of bins in floating point.
+    # PyTorch's operator computes the edges of bins in floating point.
     map = random_map(1, 1, 700)
     cells = [(0, 0, width - 1, 0) for width in range(1, 701)]
     expected = torch.stack([reference.adaptive_pyramid(map, window) for window in cells])

@@ -272,7 +272,7 @@ def test_the_index_filters_are_those_pinned():
 def test_a_state_in_a_wheel(tmp_path, monkeypatch):
     member = NETWORKS["efficientnet_lite0"].index
     state = random_weights("efficientnet_lite0").state
-    state["_fc.weight"] = torch.ones(3, 3).t()  # not the trunk's
+    state["_fc.weight"] = torch.ones(3, 3).t()  # not a tensor of the trunk
     state["_conv_stem.weight"] = state["_conv_stem.weight"].contiguous(
         memory_format=torch.channels_last
     )

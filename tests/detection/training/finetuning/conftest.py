@@ -9,7 +9,7 @@ from detection.training.finetuning import shuffle_buffer
 
 @pytest.fixture(autouse=True)
 def _few_steps_held(monkeypatch):
-    """Hold the windows of 8 steps: those ahead would take most of the time of a short training."""
+    """Hold 8 steps: computing the usual 100 would take most of the time of a short training."""
     monkeypatch.setattr(shuffle_buffer, "STEPS_HELD", 8)
 
 

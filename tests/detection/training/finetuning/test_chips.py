@@ -42,7 +42,7 @@ def test_all_places_around_the_box_are_drawn(box, side, rng):
         ((3, 2, 9, 8), (15, 20), 480),
         ((1, 2, 19, 8), (15, 20), 1200),  # wider than a chip
         ((3, 0, 9, 15), (15, 20), 1200),  # higher than a chip
-        ((3, 2, 9, 8), (15, 100), 1200),  # 1200 x 8000 is bounded
+        ((3, 2, 9, 8), (15, 100), 1200),  # 1200 x 8000 is too long
     ],
 )
 def test_the_whole_image(box, image_size, side, rng):

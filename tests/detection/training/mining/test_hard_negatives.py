@@ -176,7 +176,7 @@ def test_a_killed_run_ends_with_the_same_bytes(seed: int) -> None:
 
 
 def test_a_full_cache_takes_only_what_is_harder_than_its_easiest() -> None:
-    """Otherwise, with weak features, most windows are hard and every image leads to a refit."""
+    """If it took every hard window, weak features would mean a refit after nearly every image."""
     rng = np.random.default_rng(0)
     images = [(rng.random((30, 2)).astype(np.float16), np.ones((30, 1), bool)) for _ in range(20)]
     events, on_refit = collected()

@@ -252,7 +252,7 @@ def test_a_checkpoint_of_other_positives_is_refused(world):
 
 
 def test_a_blocks_file_goes_with_its_block(world, monkeypatch):
-    """It is deleted also if the block fails; a file left by a kill is deleted at the next start."""
+    """A block's file is deleted even if the block fails, and after a kill at the next start."""
     threads_for_processes(monkeypatch)
     monkeypatch.setattr(hard_windows, "_features_of_process", lambda _: world.features)
     run = world.run("one", workers=2)
