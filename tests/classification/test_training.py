@@ -65,7 +65,7 @@ def trained(root, tmp_path_factory):
     return run
 
 
-def test_it_tells_of_every_epoch(trained):
+def test_every_epoch_is_recorded(trained):
     events = epochs_of(trained)
     assert [event["size"] for event in events] == [64, 56, 64, 56]
     assert [event["epoch"] for event in events] == [1, 2, 3, 4]
@@ -83,7 +83,7 @@ def test_it_learns(root, tmp_path):
     assert events[-1]["val_top1"] > 0.8
 
 
-def test_the_file_tells_what_it_is(trained):
+def test_the_file_describes_itself(trained):
     network, classes, facts = load_classifier(trained.classifier_path)
     assert classes == ["blue", "green", "red"]
     assert network.settings["levels"] == [1, 2]
@@ -145,7 +145,7 @@ def test_seeds_share_the_key_of_settings(root):
     assert len({one.settings, other.settings, images.settings}) == 3
 
 
-def test_images_are_told_apart_by_their_bytes_in_a_large_set_by_sizes(root, tmp_path, monkeypatch):
+def test_images_are_known_by_their_bytes_in_a_large_set_by_sizes(root, tmp_path, monkeypatch):
     shutil.copytree(root, tmp_path / "data")
     red, blue = (tmp_path / "data" / "train" / name / "0.bmp" for name in ("red", "blue"))
     for path in (red, blue):  # BMP files of images of one size have one size

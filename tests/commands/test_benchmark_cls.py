@@ -36,7 +36,7 @@ def test_both_loops_and_all_views(tmp_path, capsys):
     assert "96 views by crops one by one: " in said
 
 
-def test_one_epoch_tells_nothing(tmp_path):
+def test_one_epoch_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--epochs must be 2 or more"):
         benchmark_cls.main(tmp_path, epochs=1)
 

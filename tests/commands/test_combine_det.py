@@ -220,7 +220,7 @@ def test_of_tests_with_other_candidates_one_is_named(voc, tool, cats, dogs):
     assert table.read_text().splitlines()[1].startswith("cats@5/fc6+bb + cats@5/fc7+bb,mine,1.0,")
 
 
-def test_runs_of_one_name_are_told_apart(voc, tool, cats):
+def test_runs_of_one_name_are_distinguished(voc, tool, cats):
     rows = {"1": [], "2": [(DOG, 0.7, OBJECT)]}
     other = make_run(voc / "others/cats", rows)
     both = tool(cats, other, "--out", voc / "out", "--csv", voc / "table.csv")

@@ -122,7 +122,7 @@ def test_a_missing_file_is_one_line(small, tool, capsys):
     assert "comp4_det_mine_dog.txt" in err
 
 
-def test_an_annotation_without_a_size_is_said(small, tool, capsys):
+def test_an_annotation_without_a_size_is_refused(small, tool, capsys):
     path = small / "VOC2007" / "Annotations" / "000001.xml"
     path.write_text(XML.replace("size>", "sighs>"))
     with pytest.raises(SystemExit):

@@ -211,7 +211,7 @@ def test_parameters_reach_the_method(run, tree, tmp_path):
         (("--data.root", "nowhere"), "nowhere"),
     ],
 )
-def test_a_wrong_flag_is_said_in_a_line(run, tree, tmp_path, flags, message):
+def test_a_wrong_flag_gives_one_line(run, tree, tmp_path, flags, message):
     ended = run(tree, "--cache", tmp_path, *flags)
     assert ended.status != 0
     assert "Traceback" not in ended.err

@@ -144,7 +144,7 @@ def test_no_process_is_left_when_a_tool_is_stopped(tmp_path, number, whole_group
 
 
 @pytest.mark.parametrize("number", STOPS)
-def test_what_follows_from_being_stopped_is_not_told(cli, capsys, number):
+def test_errors_caused_by_a_stop_are_not_shown(cli, capsys, number):
     """Errors that follow from being stopped are not reported."""
     before = [signal.getsignal(each) for each in STOPS]
 

@@ -54,7 +54,7 @@ def test_a_package_of_another_name():
     assert version_of("no-such-package") is None
 
 
-def test_without_the_module_that_tells_memory(monkeypatch):
+def test_without_the_module_that_measures_memory(monkeypatch):
     """Windows has no module ``resource``, so the peak memory is 0 there."""
     assert peak_memory_mb() > 10
     monkeypatch.setitem(sys.modules, "resource", None)
@@ -181,7 +181,7 @@ def test_keys_tell_float32_from_tf32():
     assert device_in_keys(gpu, "bfloat16") == "cuda"
 
 
-def test_a_device_without_its_library_is_said():
+def test_a_device_without_its_library_is_refused():
     for name in ("cuda", "mps"):
         if not getattr(torch, name).is_available():
             with pytest.raises(RuntimeError, match=f"the device {name} cannot be used .*as cpu$"):

@@ -78,7 +78,7 @@ def test_two_processes_learn_what_one_does(folders):
     compare(folders.fc, folders.two, ["train_loss", "held_back_loss", "held_back_error"])
 
 
-def test_any_number_of_processes_goes_on(folders):
+def test_any_number_of_processes_resumes(folders):
     """Convolutions are trained by two processes, then by one, then by two."""
     compare(folders.conv4, folders.mixed, ["held_back_loss", "held_back_error"])
 

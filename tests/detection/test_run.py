@@ -96,7 +96,7 @@ def test_events_are_lines_of_json(run):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_told_with_the_file(run):
+def test_a_full_disk_names_the_file(run):
     run.folder.mkdir(parents=True)
     (run.folder / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"metrics.jsonl cannot be written \(No space left .*"):
@@ -155,7 +155,7 @@ def test_a_killed_stage_counts_with_what_it_took(run, monkeypatch):
     assert stage_seconds(run.folder) == {"SVMs": {"seconds": 2.0, "peak_memory_mb": 8}}
 
 
-def test_a_stage_tells_the_images_that_its_seconds_went_to(run, monkeypatch):
+def test_a_stage_counts_the_images_that_it_worked_on(run, monkeypatch):
     clock = iter(f"2026-11-26T10:0{minute}:00" for minute in range(9))
     monkeypatch.setattr("detection.run.time.strftime", lambda _: next(clock))
     run.event("begin", stage="detection", images=100)
@@ -170,7 +170,7 @@ def test_a_stage_tells_the_images_that_its_seconds_went_to(run, monkeypatch):
     assert stage_seconds(run.folder)["detection"]["images"] == 8
 
 
-def test_what_was_done_before_is_said_and_is_no_event(run, caplog):
+def test_earlier_work_is_logged_and_is_no_event(run, caplog):
     caplog.set_level(logging.INFO)
     run.done_before("windows", 8, 8)
     assert caplog.messages == ["windows: 8 of 8 images were already done"]
@@ -292,7 +292,7 @@ def test_a_cpu_is_shared_by_processes_and_a_gpu_by_threads(run, monkeypatch):
     assert beside_gpu.pool("generator").n_jobs == 3
 
 
-def test_progress_is_told_for_the_time_of_a_killed_stage(run, monkeypatch):
+def test_progress_is_kept_for_the_time_of_a_killed_stage(run, monkeypatch):
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("detection.run.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("detection.run.PROGRESS_INTERVAL_S", 30)

@@ -167,12 +167,12 @@ def test_zeros_anywhere_are_noticed(path, rng):
     refused(path)
 
 
-def test_another_key_is_told(path):
+def test_another_key_is_an_error(path):
     written(path)
     assert f"has another key ({KEY}, expected fedcba)" in refused(path, "fedcba")
 
 
-def test_other_peoples_files_are_told(path):
+def test_files_of_other_programs_are_an_error(path):
     path.write_bytes(save({"a": np.ones(3)}))
     assert "is from another version or program" in refused(path)
     path.write_bytes(save({"a": np.ones(3)}, {"artefact": "[1, 2]"}))

@@ -43,7 +43,7 @@ def test_places_without_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(30000, 30000), (178_956_971, 1)])
-def test_a_limit_is_told_as_a_limit(tmp_path, size):
+def test_the_error_names_the_limit(tmp_path, size):
     (tmp_path / "a.png").write_bytes(png(*size, b""))
     for read in (read_image, image_size):
         with pytest.raises(UnreadableImage, match=r"a\.png has more than the 178 megapixels that"):

@@ -63,7 +63,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is alw
 
 @needs_full
 @pytest.mark.parametrize("count", [1, 100_000])
-def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, count):
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, count):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
     made = tempfile.mkstemp
@@ -114,7 +114,7 @@ def test_remedies(number, remedy):
         raise OSError(number, os.strerror(number))
 
 
-def test_a_disk_that_is_gone_tells_what_went_wrong_first(tmp_path, monkeypatch):
+def test_a_disk_that_is_gone_reports_the_first_error(tmp_path, monkeypatch):
     """The error is the first one, not that the half-written file cannot be deleted."""
 
     def fails(number):

@@ -17,12 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from paths import ROOT
+from paths import TOOLS
 
 from detection.data.synthetic import scene
 from detection.data.synthetic.dataset import write_synthetic_voc
-
-TOOLS = ROOT / "tools"
 
 FLAGS = shlex.split(
     "--device cpu --workers 1 --scales 1 --network.weights random --data.train_split train "

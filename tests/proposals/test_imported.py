@@ -113,7 +113,7 @@ def test_an_id_goes_before_a_file_name(tmp_path, images):
     assert [windows.load(path)[0, 0] for path in paths] == [0, 1, 2]
 
 
-def test_names_that_cannot_be_told_apart_are_refused(tmp_path, images):
+def test_names_that_cannot_be_distinguished_are_refused(tmp_path, images):
     windows = write(tmp_path / "w.npz", numbered("a.jpg", "a.png", "b"))
     assert windows.load(*images("a.png"))[0, 0] == 1
     with pytest.raises(ValueError, match=r"a\.bmp under several names \(a\.jpg, a\.png\)"):

@@ -164,13 +164,13 @@ def draw_large(size):
 
 
 @LARGE
-def test_a_large_image_is_searchedshrunk(size, searched):
+def test_a_large_image_is_shrunk_before_the_search(size, searched):
     large = draw_large(size)
-    shrink_to_working_size = cv2.resize(large, searched[::-1], interpolation=cv2.INTER_AREA)
-    assert shrink_to_working_size.shape[:2] == searched
+    shrunk = cv2.resize(large, searched[::-1], interpolation=cv2.INTER_AREA)
+    assert shrunk.shape[:2] == searched
     method = SelectiveSearch(base_k=300, inc_k=300, min_side=10)
     windows = propose(large, method)
-    expected = slow_windows(shrink_to_working_size, method)
+    expected = slow_windows(shrunk, method)
     if not len(expected):
         expected = np.array([[0, 0, searched[1], searched[0]]], np.float32)
     factor = np.array([size[1] / searched[1], size[0] / searched[0]] * 2)

@@ -171,7 +171,7 @@ def test_an_unreadable_image_stops_no_other(store, images, workers):
     assert store.missing(images) == []
 
 
-def test_each_of_several_equal_unreadable_images_is_told(store, tmp_path):
+def test_each_of_several_equal_unreadable_images_is_named(store, tmp_path):
     paths = [tmp_path / folder / "x.png" for folder in ("a", "b")]
     for path in paths:
         path.parent.mkdir()

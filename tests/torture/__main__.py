@@ -27,15 +27,17 @@ Counts = Counter[str]
 
 def killed_anywhere(ground: Ground, rng: random.Random, counts: Counts) -> None:
     """Kill all processes of a training at random times, until one start reaches the end."""
+    latest = 0.5  # of an undisturbed training's time, so that the first start is killed
     while True:
         process = ground.start("killed")
         try:
-            _, err = process.communicate(timeout=rng.uniform(0.1, 1.3) * ground.seconds)
+            _, err = process.communicate(timeout=rng.uniform(0.1, latest) * ground.seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             counts["kills"] += 1
             counts["restarts"] += 1
+            latest = 1.3
             continue
         check(process.returncode == 0, err, counts)
         same(ground, "killed", counts)

@@ -93,7 +93,7 @@ def test_a_row_of_ours(peers, tmp_path):
     assert (row["ap"], row["test_seconds_an_image"]) == ("0.5123", "0.5")
 
 
-def test_what_cannot_be_is_said(peers, faster_rcnn, tmp_path):
+def test_impossible_requests_are_refused(peers, faster_rcnn, tmp_path):
     with pytest.raises(FileNotFoundError, match="no test in"):
         peers.ours(tmp_path, csv=tmp_path / "table.csv")
     none = Dataset((), ("cat",))

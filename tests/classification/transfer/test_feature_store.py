@@ -87,7 +87,7 @@ def test_other_bytes_of_an_image_and_other_views_are_other_files(tmp_path, spec,
     assert len(keys) == 6
 
 
-def test_an_image_that_cannot_be_read_is_told_of(tmp_path, spec, paths):
+def test_an_image_that_cannot_be_read_is_listed(tmp_path, spec, paths):
     paths[4].write_text("no image")
     with pytest.raises(UnreadableImage, match=r"4\.png"):
         store_of(tmp_path, spec, strict=True).make(paths, VIEW, LAYERS)

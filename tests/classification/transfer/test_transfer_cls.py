@@ -63,7 +63,7 @@ def rows(path="table.csv"):
         return list(csv.DictReader(file))
 
 
-def test_colours_are_told_apart(voc, capsys):
+def test_colours_are_distinguished(voc, capsys):
     of_voc(voc, features=("pool5_6x6", "conv5", "fc7"))
     found = rows()
     assert list(found[0]) == [*COLUMNS, "metric", "value"]
@@ -101,7 +101,7 @@ def test_unreadable_images_are_left_out(voc, caplog):
     assert {row["view"] for row in rows()} == {"crop", "full"}
 
 
-def test_what_cannot_be_is_said(voc):
+def test_impossible_requests_are_refused(voc):
     with pytest.raises(ValueError, match="C must be above 0"):
         of_voc(voc, C=0.0)
     with pytest.raises(ValueError, match="one view or more"):

@@ -78,7 +78,7 @@ def test_what_commands_draw_is_no_image_of_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("above", ["fruit-test.v1i.yolov8", "train station", "my/test data v2"])
-def test_the_innermost_folder_tells_the_split(above: str, tmp_path: Path) -> None:
+def test_the_innermost_folder_is_the_split(above: str, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         write_xml(tmp_path / above / split, draw(3))
     train, test = (read_dataset(Data(str(tmp_path)), split) for split in ("trainval", "test"))

@@ -89,7 +89,7 @@ def test_the_format_is_the_ending(tmp_path, name, form):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_bad_input_is_said(tmp_path):
+def test_bad_input_is_refused(tmp_path):
     found = Detections.empty(CLASSES)
     with pytest.raises(ValueError, match=r"uint8 image, got float64 \(4, 4, 3\)"):
         draw_detections(np.zeros((4, 4, 3)), found, tmp_path / "a.png")
@@ -156,7 +156,7 @@ def test_where_dejavu_lacks_letters_a_font_of_the_system_is_taken(
     assert caplog.text == ""
 
 
-def test_letters_that_no_font_has_are_told_once(tmp_path, fresh_fonts, monkeypatch, caplog):
+def test_letters_that_no_font_has_give_one_warning(tmp_path, fresh_fonts, monkeypatch, caplog):
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
     classes = ("交通灯", "猫", "cat", "$1 & $2_{")
     one = ClassResult(3, np.array([3.0, 2]), np.array([1, 1]), np.array([0, 1]), 0.5, 0.5)

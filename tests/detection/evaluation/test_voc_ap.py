@@ -243,7 +243,7 @@ def test_the_order_of_arrays_in_memory_does_not_matter(rng):
     assert (one.map, one.map_area) == (two.map, two.map_area)
 
 
-def test_bad_input_is_said():
+def test_bad_input_is_refused():
     record = make_record("a", [("cat", 0, 1, 1, 10, 10)])
     found = make_detections([("b", 1.0, 1, 1, 10, 10)])
     with pytest.raises(ValueError, match="class cat names image 'b', which is not among the 1"):

@@ -210,7 +210,7 @@ def test_a_calibrated_detector_shows_probabilities(detector, saved):
     assert_same(made.finish(candidates, SIZE), detector.finish(candidates, SIZE))
 
 
-def test_raw_scores_are_told_once_a_detector(detector, saved):
+def test_raw_scores_give_one_warning_per_detector(detector, saved):
     for made in (SPPDetector.load(saved), replace(detector)):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

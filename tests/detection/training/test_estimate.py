@@ -20,7 +20,7 @@ def test_items_cost_alike_after_the_first():
     assert StageTime("fit", 3.0, 0, 0.0).of(100, share=9) == 3 * 9
 
 
-def test_every_stage_is_told_and_nothing_is_left(tmp_path, monkeypatch):
+def test_every_stage_is_timed_and_nothing_is_left(tmp_path, monkeypatch):
     write_small_voc(tmp_path / "drawn", train=10, test=2)
     config = parse_config([*FLAGS, "--data.root", str(tmp_path / "drawn")])
     config = replace(config, held_back=0.2)

@@ -200,7 +200,7 @@ def test_every_class_needs_an_object_to_learn_from():
         check_classes(Dataset((), ("cat", "dog", "cow")), "train", difficult=True)
 
 
-def test_a_class_without_objects_is_told_why():
+def test_the_error_explains_a_class_without_objects():
     """The message proposes difficult objects only if the class has some."""
     record = made_record([[0, 0, 9, 9], [5, 5, 20, 20]], [0, 1], [False, True])
     repairs = Counter({DROPPED: 2, SWAPPED: 1})

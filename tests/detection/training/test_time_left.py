@@ -46,7 +46,7 @@ def test_a_stage_that_did_nothing_keeps_its_time(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"SVMs": 3}', '{"SVMs": {"seconds": "x"}}'])
-def test_a_damaged_file_tells_nothing(tmp_path, text):
+def test_a_damaged_file_is_ignored(tmp_path, text):
     remember(tmp_path, Config(), STAGES)
     (path,) = (tmp_path / "times").iterdir()
     path.write_text(text)
@@ -55,7 +55,7 @@ def test_a_damaged_file_tells_nothing(tmp_path, text):
     assert expected_seconds(tmp_path, Config(), 100)["SVMs"] == 30.0
 
 
-def test_each_stage_tells_what_is_left(tmp_path, caplog):
+def test_each_stage_logs_the_time_left(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run = Run(replace(Config(), run=str(tmp_path)))
     run.expected = {"windows": 100.0, "fine-tuning": 60.0, "SVMs": 20.0}
@@ -71,7 +71,7 @@ def test_each_stage_tells_what_is_left(tmp_path, caplog):
     ]
 
 
-def test_what_inspect_data_tells_serves_both_trainings_of_own_images(tmp_path):
+def test_times_of_inspect_data_serve_both_trainings_of_own_images(tmp_path):
     configs = (OWN_IMAGES, "configs/own_images_quick.yaml")
     told, quick = (parse_config(["--config", str(ROOT / one)]) for one in configs)
     windows = inspect.signature(inspect_data.main).parameters["proposals"].default

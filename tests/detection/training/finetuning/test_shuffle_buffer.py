@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detection.settings.training import Finetune
-from detection.training.finetuning import shuffle_buffer as window_pool
+from detection.training.finetuning import shuffle_buffer
 from detection.training.finetuning.batches import View
 from detection.training.finetuning.shuffle_buffer import ShuffleBuffer
 
@@ -17,7 +17,7 @@ SETTINGS = Finetune(batch=16, images=2, positive_share=0.25)
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(window_pool, "STEPS_HELD", 5)
+    monkeypatch.setattr(shuffle_buffer, "STEPS_HELD", 5)
 
 
 class Batches:
@@ -39,7 +39,7 @@ class Batches:
         return View(image, np.array(windows, np.float32), self.labels, 0)
 
 
-def made_pool(batches=None):
+def made_buffer(batches=None):
     batches = batches or Batches()
     return ShuffleBuffer(
         batches, batches.draw, lambda view: torch.from_numpy(view.windows), BACKGROUND, 4
@@ -47,9 +47,9 @@ def made_pool(batches=None):
 
 
 def test_a_batch_mixes_the_windows_of_the_steps_ahead():
-    pool, seen = made_pool(), set()
+    buffer, seen = made_buffer(), set()
     for step in range(40):
-        pooled, labels, places = pool.draw(step)
+        pooled, labels, places = buffer.draw(step)
         assert places.tolist() == list(range(16))
         assert pooled.shape == (16, 4)
         assert pooled.dtype == torch.float32
@@ -65,18 +65,18 @@ def test_a_batch_mixes_the_windows_of_the_steps_ahead():
 
 def test_every_image_is_read_once_and_forgotten():
     batches = Batches()
-    pool = made_pool(batches)
+    buffer = made_buffer(batches)
     for step in range(10):
-        pool.draw(step)
-        assert sorted(pool._rows) == list(range(step, step + 5))
+        buffer.draw(step)
+        assert sorted(buffer._rows) == list(range(step, step + 5))
     assert batches.drawn == list(range(14))
 
 
 def test_a_batch_is_a_function_of_its_step():
-    going = made_pool()
+    going = made_buffer()
     for step in range(12):
         pooled, labels, _ = going.draw(step)
-        alone = made_pool().draw(step)
+        alone = made_buffer().draw(step)
         assert torch.equal(pooled, alone[0])
         assert torch.equal(labels, alone[1])
 
@@ -96,7 +96,7 @@ class Parts(Batches):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_parts_of_processes_are_the_batch(count):
-    whole, parts = made_pool(), [made_pool(Parts(rank, count)) for rank in range(count)]
+    whole, parts = made_buffer(), [made_buffer(Parts(rank, count)) for rank in range(count)]
     for step in range(12):
         pooled, labels, _ = whole.draw(step)
         together = torch.full_like(pooled, -1)
@@ -109,9 +109,9 @@ def test_the_parts_of_processes_are_the_batch(count):
 
 
 def test_background_stands_in_for_objects_that_are_missing():
-    pooled, labels, _ = made_pool(Batches((3,) * 6)).draw(0)
+    pooled, labels, _ = made_buffer(Batches((3,) * 6)).draw(0)
     assert len(pooled) == 16
     assert (labels == BACKGROUND).all()
-    _, labels, _ = made_pool(Batches((1, 3))).draw(0)
+    _, labels, _ = made_buffer(Batches((1, 3))).draw(0)
     assert (labels == 1).sum() == 4
     assert len(labels) == 14  # all 10 of background
