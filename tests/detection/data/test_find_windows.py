@@ -112,7 +112,7 @@ def test_the_same_image_under_two_names(world, cache):
 
 
 @dataclass(frozen=True)
-class Told:
+class RecordedWindows:
     """A method whose windows hold the process that made them and whether it uses CUDA."""
 
     name = key = "told"
@@ -125,7 +125,7 @@ class Told:
 def test_beside_a_gpu_windows_are_made_by_processes(world, cache, monkeypatch):
     """Processes make windows, an image each, as threads would wait for each other."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(Proposals, "parts", (Told(),))
+    monkeypatch.setattr(Proposals, "parts", (RecordedWindows(),))
     run = world.run(data=cache, device="cuda", workers=2)
     assert run.shares_network
     windows, data = find_windows(run, "train", world.data)
