@@ -235,13 +235,13 @@ def test_bad_images(image):
 
 @pytest.mark.data
 def test_the_number_of_threads_does_not_matter_on_real_images(voc07_root, threads):
-    for record in read_voc(voc07_root.parent, "train", limit=8).records:
+    for record in read_voc(voc07_root.parent, "train", limit=4).records:
         same_by_any_number_of_threads(read_image(record.path), threads)
 
 
 @pytest.mark.data
 def test_regions_fit_real_objects_more_closely(voc07_root):
-    records = read_voc(voc07_root.parent, "train", limit=15).records
+    records = read_voc(voc07_root.parent, "train", limit=10).records
     covered = {}
     for share in (0, 0.25):
         method = EdgeBoxes(regions=share, max_windows=1000)

@@ -50,7 +50,7 @@ def compare(folder, data, split, *more):
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell")
 def test_on_drawn_images(tmp_path):
-    write_small_voc(tmp_path / "drawn", train=8, test=1)
+    write_small_voc(tmp_path / "drawn", train=5, test=1)
     compare(tmp_path, tmp_path / "drawn", "train")
 
 

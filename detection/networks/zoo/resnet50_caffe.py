@@ -60,16 +60,15 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
 
 def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
     """Every weight by its Keras name, such as ``res2a_branch2a/kernel``."""
-    files = {Path(name).name: name for name in archive.getnames()}
-
-    def content(name: str) -> bytes:
-        """The bytes of a file of the archive."""
-        file = archive.extractfile(files[name])
-        return file.read() if file is not None else b""
-
+    # In the archive's order: for a file before the last one, gzip would begin anew.
+    files = {
+        Path(member.name).name: file.read()
+        for member in archive
+        if (file := archive.extractfile(member)) is not None
+    }
     arrays = {}
-    for group in json.loads(content("model.json"))["weightsManifest"]:
-        shards, place = b"".join(map(content, group["paths"])), 0
+    for group in json.loads(files["model.json"])["weightsManifest"]:
+        shards, place = b"".join(files[name] for name in group["paths"]), 0
         for weight in group["weights"]:
             count = int(np.prod(weight["shape"]))
             values = np.frombuffer(shards, "<f4", count, place)
