@@ -1,5 +1,6 @@
 """The tables of the classification half as Markdown, from docs/results/classification*.csv."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -120,3 +121,32 @@ def differences(table: Path, task: str) -> str:
         interval = f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
         lines.append([row["first"] + words, row["second"], interval, row["p"]])
     return markdown(("training; view", "beside", "top-1, 95 %", "p"), lines)
+
+
+def speed(result: Path) -> str:
+    """What tools/benchmark_cls.py left: trainings beside torchvision's loop, views from maps.
+
+    Args:
+        result: its JSON file.
+    """
+    found = json.loads(result.read_text())
+    rates, views = found["images_per_second"], found["views"]
+    lines = [
+        (
+            f"training, {epoch}: images/s",
+            f"{rates['ours'][epoch]:.1f}",
+            f"torchvision's loop: {rates['torchvision'][epoch]:.1f}",
+            f"{rates['ours'][epoch] / rates['torchvision'][epoch]:.2f}",
+        )
+        for epoch in ("first epoch", "other epochs")
+    ]
+    lines += [
+        (
+            "96 views from maps: s an image",
+            f"{views['maps']:.3f}",
+            f"96 {name}: {views[name]:.3f}",
+            f"{views['maps'] / views[name]:.2f}",
+        )
+        for name in ("crops together", "crops one by one")
+    ]
+    return markdown(("", "ours", "beside", "ratio"), lines)

@@ -66,6 +66,7 @@ def makers_of(results: Path) -> dict[str, Callable[[], str]]:
         "voc07_short": partial(classification_tables.transfer, classes, "voc07", ["pool5_pyramid"]),
         "caltech101": partial(classification_tables.transfer, classes, "caltech101"),
         "scratch": partial(classification_tables.scratch, classes, "clothing15"),
+        "speed_cls": partial(classification_tables.speed, results / "benchmark_cls.json"),
         "own": partial(own_images_tables.own, results / "own_images_peers.csv"),
         "own_float32": partial(own_images_tables.own, results / "own_images_float32.csv"),
         "peers": partial(own_images_tables.peers, results / "own_images_peers.csv"),

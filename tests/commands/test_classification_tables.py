@@ -1,8 +1,10 @@
 """The tables of the classification half."""
 
+import json
+
 import pytest
 
-from commands.classification_tables import differences, scratch, transfer
+from commands.classification_tables import differences, scratch, speed, transfer
 
 COLUMNS = "task,network,features,view,size,train,test,seed"
 PYRAMID = 'pets,alexnet,"pyramid, 3 epochs",full,64,train,val'
@@ -75,4 +77,20 @@ def test_comparisons_of_other_settings(table):
         f"| a | b | {numbers}",
         f"| a, settings cccc | b | {numbers}",
         f"| a | c | {numbers}",
+    ]
+
+
+def test_speed(tmp_path):
+    path = tmp_path / "benchmark.json"
+    rates = {
+        "ours": {"first epoch": 80.0, "other epochs": 120.04},
+        "torchvision": {"first epoch": 100.0, "other epochs": 100.0},
+    }
+    views = {"maps": 0.2, "crops together": 0.25, "crops one by one": 1.0}
+    path.write_text(json.dumps({"images_per_second": rates, "views": views}))
+    assert speed(path).splitlines()[2:] == [
+        "| training, first epoch: images/s | 80.0 | torchvision's loop: 100.0 | 0.80 |",
+        "| training, other epochs: images/s | 120.0 | torchvision's loop: 100.0 | 1.20 |",
+        "| 96 views from maps: s an image | 0.200 | 96 crops together: 0.250 | 0.80 |",
+        "| 96 views from maps: s an image | 0.200 | 96 crops one by one: 1.000 | 0.20 |",
     ]
