@@ -51,7 +51,7 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
         ValueError: the archive contains something else.
     """
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r|*") as archive:
             arrays = _arrays(archive)
         return _converted(arrays)
     except (tarfile.TarError, KeyError, ValueError) as error:
@@ -60,7 +60,7 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
 
 def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
     """Every weight by its Keras name, such as ``res2a_branch2a/kernel``."""
-    # In the archive's order: for a file before the last one, gzip would begin anew.
+    # As a stream, in the archive's order: for an earlier file, gzip would begin anew.
     files = {
         Path(member.name).name: file.read()
         for member in archive
