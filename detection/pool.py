@@ -9,6 +9,7 @@ what a worker that was killed had in its hands is done again, and no byte depend
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
@@ -25,6 +26,8 @@ Pool = Callable[[Iterable[Job]], Iterator[Any]]
 Order = Literal["generator", "generator_unordered"]
 # Jobs of each worker that go to a backend which gives results only when all are done.
 PART = 8
+# Such a backend and its workers, at most one: Ray's take seconds to start.
+_KEPT: dict[Any, Parallel] = {}
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +112,37 @@ def _by_backend(order: Order, jobs: Iterable[Job]) -> Iterator[Any]:
     if getattr(backend, "supports_return_generator", False):
         yield from Parallel(return_as=order)(sent)
         return
-    with Parallel() as parallel:  # Ray's, for one, whose processes live as long
-        while some := list(islice(sent, PART * effective_n_jobs(None))):
-            yield from parallel(some)
+    while part := list(islice(sent, PART * effective_n_jobs(None))):
+        yield from _done(backend, part)
+
+
+def _done(backend: Any, part: list[Job]) -> list[Any]:
+    """The results of some jobs, by workers that live until the caller sets another backend.
+
+    If a worker dies, this process does the jobs again. A job that fails by itself fails here, too,
+    with its own error instead of the backend's.
+    """
+    try:
+        if backend not in _KEPT:
+            _end_kept()
+            _KEPT[backend] = Parallel().__enter__()
+        return list(_KEPT[backend](part))
+    except Exception as error:
+        reason = type(error).__name__
+    _end_kept()
+    results = [job(*words, **named) for job, words, named in part]
+    logger.warning(
+        "a worker of the chosen backend was lost (%s); this process did its %d images",
+        reason,
+        len(part),
+    )
+    return results
+
+
+def _end_kept() -> None:
+    while _KEPT:
+        with suppress(Exception):  # of workers that are lost
+            _KEPT.popitem()[1].__exit__(None, None, None)
 
 
 def _by_processes(workers: int, order: Order, jobs: Iterable[Job]) -> Iterator[Any]:

@@ -12,12 +12,15 @@ similarities. The default parameters were chosen with the table
 
 import ctypes
 import math
+import os
 import sys
 import zlib
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
+from joblib.externals.loky import ProcessPoolExecutor
 from numpy.typing import NDArray
 
 from files.names import content_key
@@ -25,6 +28,8 @@ from proposals.opencv import check_image, one_thread, opencv, shrink_to_working_
 
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
+# Libraries whose threads call ``rand()`` at any time. Beside them the search has its own process.
+DISTURBING = ("ray",)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SelectiveSearch:
         check_image(image, "selective search")
         with one_thread():
             searched = shrink_to_working_size(image)
-            corners = self._regions(searched)[::-1]
+        corners = self._undisturbed_regions(searched)[::-1]
         corners[:, 2:] += corners[:, :2]
         sides = corners[:, 2:] - corners[:, :2]
         corners = corners[(sides >= self.min_side).all(axis=1)]
@@ -117,26 +122,39 @@ class SelectiveSearch:
         factor = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
         return (corners * factor).astype(np.float32)
 
+    def _undisturbed_regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """The regions, found in a process where no other code uses libc's generator."""
+        if any(name in sys.modules for name in DISTURBING):
+            return _own_process(os.getpid()).submit(self._regions, image).result()
+        return self._regions(image)
+
     def _regions(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """OpenCV's ``(R, 4)`` x, y, width, height in its own order: small regions first.
 
         The whole process shares libc's generator, so no other code may use it meanwhile.
         """
         cv2 = opencv()
-        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
-        search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV reads BGR
-        if self.mode == "fast":
-            search.switchToSelectiveSearchFast(self.base_k, self.inc_k, self.sigma)
-        else:
-            search.switchToSelectiveSearchQuality(self.base_k, self.inc_k, self.sigma)
-        _libc().srand(_seed_of(image))
-        regions = search.process()
+        with one_thread():
+            search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+            search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV reads BGR
+            if self.mode == "fast":
+                search.switchToSelectiveSearchFast(self.base_k, self.inc_k, self.sigma)
+            else:
+                search.switchToSelectiveSearchQuality(self.base_k, self.inc_k, self.sigma)
+            _libc().srand(_seed_of(image))
+            regions = search.process()
         return np.array(regions, dtype=np.int32).reshape(-1, 4)
 
 
 def _seed_of(image: NDArray[np.uint8]) -> int:
     """32-bit seed from an image's shape and pixels."""
     return zlib.crc32(image.tobytes(), zlib.crc32(repr(image.shape).encode()))
+
+
+@cache
+def _own_process(parent: int) -> ProcessPoolExecutor:
+    """A process beside this one, which is ``parent``; a fork of it needs another."""
+    return ProcessPoolExecutor(max_workers=1)
 
 
 def _libc() -> ctypes.CDLL:

@@ -18,7 +18,7 @@ from made_cluster import (
 )
 
 from detection.cluster import connected
-from detection.pool import shared_out, worker_count, works_here
+from detection.pool import _end_kept, shared_out, worker_count, works_here
 
 ORDERS = ["generator", "generator_unordered"]
 
@@ -95,6 +95,58 @@ def test_processes_that_the_caller_asked_for():
         found = list(shared_out(1, "generator")(delayed(process_of)(n, 0.05) for n in range(6)))
     assert [number for number, _ in found] == [*range(6)]
     assert os.getpid() not in {process for _, process in found}
+
+
+class Rays(joblib.parallel.ThreadingBackend):
+    """A backend that, like Ray's, gives results only when all are there, and shares no memory."""
+
+    supports_sharedmem = False
+    supports_return_generator = False
+    started = 0
+
+    def configure(self, *words, **named):
+        type(self).started += 1
+        return super().configure(*words, **named)
+
+
+@pytest.fixture
+def rays(monkeypatch):
+    monkeypatch.setitem(joblib.parallel.BACKENDS, "rays", Rays)
+    monkeypatch.setattr(Rays, "started", 0)
+    yield
+    _end_kept()
+
+
+@pytest.mark.usefixtures("rays")
+def test_workers_of_a_backend_live_until_another_is_chosen():
+    """Ray's take seconds to start, and mining shares out its images block by block."""
+    for _ in range(2):
+        with parallel_config(backend="rays", n_jobs=2):
+            for _ in range(3):
+                found = shared_out(1, "generator")(delayed(pow)(n, 2) for n in range(20))
+                assert list(found) == [n**2 for n in range(20)]
+    assert Rays.started == 2
+
+
+def failing_once(number, first, place):
+    """Return the number; the first process that gets ``first`` fails as if its worker had died."""
+    if number == first and not place.exists():
+        place.touch()
+        raise OSError("the worker died")
+    return number
+
+
+@pytest.mark.usefixtures("rays")
+def test_what_a_lost_worker_of_a_backend_had_is_done_here(tmp_path, caplog):
+    """A job's own error stays what it is."""
+    with parallel_config(backend="rays", n_jobs=2):
+        pool = shared_out(1, "generator")
+        jobs = (delayed(failing_once)(n, 3, tmp_path / "failed") for n in range(20))
+        assert list(pool(jobs)) == [*range(20)]
+        with pytest.raises(ValueError, match="invalid literal"):
+            list(pool([delayed(int)("x")]))
+    (said,) = caplog.messages
+    assert "was lost (OSError); this process did its 16 images" in said
 
 
 @pytest.mark.parametrize("named", [{"backend": "loky"}, {}])

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -105,6 +105,26 @@ def test_threads_do_not_disturb_each_other(image):
     for index in (0, 1):
         for windows in got[index]:
             np.testing.assert_array_equal(windows, expected[index])
+
+
+def test_a_library_that_uses_the_generator_disturbs_nothing(image, monkeypatch):
+    """Ray's threads call ``rand()`` in each of its workers; the order of windows differed."""
+    alone, ended = propose(image), threading.Event()
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+
+    def disturb():
+        while not ended.is_set():
+            ctypes.CDLL(None).rand()
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        beside = [propose(image) for _ in range(2)]
+    finally:
+        ended.set()
+        other.join()
+    for windows in beside:
+        np.testing.assert_array_equal(windows, alone)
 
 
 def test_large_windows_come_first(image):
