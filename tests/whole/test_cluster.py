@@ -1,7 +1,8 @@
 """A Dask cluster makes the same detector and candidates while each stage loses a worker.
 
 The cluster is a scheduler and two workers in processes of their own. A small training is always
-tested, one with the quickstart's settings if slow tests are asked for.
+tested; one with the quickstart's settings and one on 300 images of VOC, some 40 minutes on two
+cores, if slow tests are asked for.
 """
 
 import os
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from threading import Thread
 
 import pytest
@@ -27,16 +27,28 @@ STAGES = {
     "windows of the test": ("cache/windows/*/*test*.safetensors", 1),
     "detection": ("run/test_*/candidates-*/*.safetensors", 1),
 }
+VOC_STAGES = {
+    "windows": ("cache/windows/*/*.safetensors", 40),
+    "training windows": ("cache/bank/*/*.safetensors", 40),
+    "SVMs": ("run/stages/svms-at-64.safetensors", 1),
+    "SVMs, later": ("run/stages/svms-at-192.safetensors", 1),
+    "windows of the test": ("cache/windows/*/*.safetensors", 320),
+    "detection": ("run/test_*/candidates-*/*.safetensors", 20),
+}
 # Fine-tuning is not distributed, and SVMs on pool5 need none.
 SMALL = [*FLAGS, "--data.root", "drawn", "--svm.layers", "[pool5]"]
 QUICK = [
     *("--config", "configs/quickstart.yaml", "--data.root", "drawn", "--device", "cpu"),
     *shlex.split("--network.weights random"),
 ]
+OF_VOC = shlex.split(
+    "--config configs/voc07_minival.yaml --limit 300 --proposals.method edge_boxes --scales 1 "
+    "--precision float32 --device cpu --finetune.hidden 512 --finetune.steps 100 --held_back 0"
+)
 
 
 class Killer(Thread):
-    """Kills a worker in each stage, as soon as the stage has left its first files."""
+    """Kills a worker in each of some stages, as soon as the stage has left its first files."""
 
     def __init__(self, cluster, folder, stages):
         super().__init__(daemon=True)
@@ -44,8 +56,7 @@ class Killer(Thread):
         self.killed, self.ended = [], False
 
     def run(self):
-        for stage in self.stages:
-            pattern, count = STAGES[stage]
+        for stage, (pattern, count) in self.stages.items():
             pids = self.cluster.pids()  # asked before, as a small stage is over soon
             while len([*self.folder.glob(pattern)]) < count:
                 if self.ended:
@@ -69,61 +80,72 @@ def driven(folder, tool, *flags):
     assert done.status == 0, done.err
 
 
-VOC = partial(write_synthetic_voc, seed=0)
-
-
-def compare(tmp_path, settings, train, test, stages, call=called, draw=VOC):
-    """Train, and test if there are images, serially and on a cluster; check that files are equal.
+def compare(tmp_path, stages, training, testing=None, call=called):
+    """Train, and perhaps test, serially and on a cluster; check that files are equal.
 
     Args:
         tmp_path: folder for everything.
-        settings: flags of the training.
-        train: number of images to train on.
-        test: number of images to test on.
-        stages: stages in which a worker is killed.
+        stages: stages in which a worker is killed, as in STAGES.
+        training: flags of the training.
+        testing: flags of the test, if any.
         call: runs a tool.
-        draw: writes the synthetic images.
+
+    Returns:
+        The number of files compared.
     """
     made = {}
     for name in ("serial", "cluster"):
         folder = tmp_path / name
-        draw(folder / "drawn", train=train, test=test)
         where = ["--run", "run", "--data.cache", "cache"]
-        words = [*settings, *where]
+        tools = {"train_det.py": training, "test_det.py": testing}
+        calls = [(tool, *words, *where) for tool, words in tools.items() if words is not None]
         if name == "serial":
-            call(folder, "train_det.py", *words, "--workers", 1)
-            if test:
-                call(folder, "test_det.py", *where, "--scales", 1, "--workers", 1)
+            for words in calls:
+                call(folder, *words, "--workers", 1)
         else:
-            (folder / "logs").mkdir()
+            (folder / "logs").mkdir(parents=True)
             with made_cluster(folder / "logs") as cluster:
                 killer = Killer(cluster, folder, stages)
                 killer.start()
-                call(folder, "train_det.py", *words, "--cluster", cluster.address)
-                words = [*where, "--scales", 1, "--cluster", cluster.address]
-                if test:
-                    call(folder, "test_det.py", *words)
+                for words in calls:
+                    call(folder, *words, "--cluster", cluster.address)
                 killer.ended = True
                 killer.join()
-            assert killer.killed == stages
+            assert killer.killed == [*stages]
         made[name] = files(folder, "*.safetensors")
     one, other = made.values()
     # Only the workers of the cluster need a file of the network.
     assert {name for name in other if name not in one} == {
         name for name in other if name.startswith("run/stages/trunk-")
     }
-    assert len(one) > 2 * (train + test)
     for name, content in one.items():
         assert other[name] == content, name
+    return len(one)
+
+
+def draw(tmp_path, write, **images):
+    for name in ("serial", "cluster"):
+        write(tmp_path / name / "drawn", **images)
 
 
 def test_drawn_images(tmp_path):
     pytest.importorskip("distributed")
-    stages = ["training windows"]
-    compare(tmp_path, SMALL, train=6, test=0, stages=stages, call=driven, draw=write_small_voc)
+    draw(tmp_path, write_small_voc, train=6, test=0)
+    name = "training windows"
+    assert compare(tmp_path, {name: STAGES[name]}, SMALL, call=driven) > 12
 
 
 @pytest.mark.slow
 def test_the_quickstart(tmp_path):
     pytest.importorskip("distributed")
-    compare(tmp_path, QUICK, train=48, test=24, stages=[*STAGES])
+    draw(tmp_path, write_synthetic_voc, train=48, test=24, seed=0)
+    assert compare(tmp_path, STAGES, QUICK, ["--scales", 1]) > 144
+
+
+@pytest.mark.slow
+def test_voc(tmp_path, voc07_root):
+    pytest.importorskip("distributed")
+    for name in ("serial", "cluster"):
+        (tmp_path / name).mkdir()
+    training = [*OF_VOC, "--data.root", voc07_root.parent]
+    assert compare(tmp_path, VOC_STAGES, training, ["--scales", 1, "--limit", 100]) > 800
