@@ -30,6 +30,8 @@ from proposals.opencv import check_image, one_thread, opencv, shrink_to_working_
 VERSION = 1
 # Libraries whose threads call ``rand()`` at any time. Beside them the search has its own process.
 DISTURBING = ("ray",)
+# It ends after so many idle seconds, also if this process is killed.
+IDLE_S = 60
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _seed_of(image: NDArray[np.uint8]) -> int:
 @cache
 def _own_process(parent: int) -> ProcessPoolExecutor:
     """A process beside this one, which is ``parent``; a fork of it needs another."""
-    return ProcessPoolExecutor(max_workers=1)
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE_S)
 
 
 def _libc() -> ctypes.CDLL:
