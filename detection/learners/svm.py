@@ -8,7 +8,7 @@ the weight of this feature, and is regularised too:
 
 with hinge = max(0, 1 - y (w x + b)). Features must have a mean L2 norm of 20; ``C`` is chosen for
 this scale. liblinear has one random state per process and gives other weights if two fits share
-it, so classes are fitted one after the other, never in threads.
+it, so classes are fitted one after the other or in several processes, never in threads.
 """
 
 import time

@@ -10,25 +10,50 @@ ones, and once it had to drop others, it takes only windows that score above the
 Otherwise a class whose SVM finds most windows hard would be refitted after every image.
 
 Each image is visited once, so no window is held twice.
+
+No class depends on another, so classes are refitted at the same time. While a class is refitted,
+images wait for it; each class sees all images in their order.
 """
 
 import hashlib
 import json
-import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detection.learners.class_svms import ClassSVMs
-from detection.learners.svm import RELEASED, HingeLoss, LinearSVM, fit_svm
+from detection.learners.svm import RELEASED, HingeLoss, LinearSVM
 from detection.training.mining.models import Model
-from detection.training.mining.negative_cache import NegativeCache
+from detection.training.mining.negative_cache import Block, NegativeCache
+from detection.training.mining.refit_log import RefitLog
+from detection.training.mining.refits import Refit, Refits
 
 # Part of an artefact's key: raise it when the same inputs would give other SVMs.
 VERSION = 5
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that waits for classes.
+
+    Attributes:
+        number: how many images were given, with this one.
+        features: ``(U, D)``.
+        negative: ``(U, K)``, as given.
+        scores: ``(U, K)`` by the SVMs at its arrival.
+        refits: ``(K,)`` refits of each class until then.
+        block: in the cache, the rows that are a negative of some class.
+    """
+
+    number: int
+    features: NDArray[np.float16]
+    negative: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    refits: NDArray[np.int64]
+    block: Block
 
 
 class HardNegativeMiner:
@@ -50,7 +75,9 @@ class HardNegativeMiner:
             earlier ones. With 2,000 new ones, 20 classes of 4,096 numbers take less than 1.5 GB of
             float16, even if classes share no windows.
         seed: seed of the solver.
-        on_refit: called after each refit with the logged figures, as keywords.
+        on_refit: called after each refit with the logged figures, as keywords; the order is that
+            of images, then of classes.
+        refits: where SVMs are fitted; this process unless it says otherwise.
     """
 
     def __init__(
@@ -65,6 +92,7 @@ class HardNegativeMiner:
         max_negatives: int = 7000,
         seed: int = 0,
         on_refit: Callable[..., None] | None = None,
+        refits: Refits | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.dimension = dimension
@@ -75,6 +103,7 @@ class HardNegativeMiner:
         self.loss = loss
         self.seed = seed
         self.on_refit = on_refit
+        self.refits = refits or Refits()
 
     def start(self, positives: Sequence[NDArray]) -> "HardNegativeMiner":
         """Begin with each class's ground-truth features, K arrays ``(n_k, D)``, n_k > 0.
@@ -99,19 +128,24 @@ class HardNegativeMiner:
                 )
         count = len(self.classes)
         self._positives = list(positives)
-        self._cache = NegativeCache(self.dimension)
+        self._cache = NegativeCache(count, self.dimension)
         self._coef = np.zeros((count, self.dimension), np.float32)
         self._intercept = np.zeros(count, np.float32)
         self._thresholds = np.full(count, -np.inf, np.float32)
         self._new = np.zeros(count, np.int64)
+        self._refits = np.zeros(count, np.int64)
+        self._seen = np.zeros(count, np.int64)
         self._visited: set[int] = set()
+        self._waiting: list[deque[_Image]] = [deque() for _ in range(count)]
+        self._begun: dict[int, Refit] = {}
+        self._log = RefitLog(self.classes, self.on_refit)
         self._settings = self._digest()
         return self
 
     def add_image(
         self, image_index: int, features: NDArray[np.float16], negative: NDArray[np.bool_]
     ) -> None:
-        """Take an image's hard negatives, and refit the classes that have enough new ones.
+        """Take an image's hard negatives; classes that have enough new ones are refitted.
 
         Args:
             image_index: number of the image; each may be given once.
@@ -120,6 +154,7 @@ class HardNegativeMiner:
 
         Raises:
             ValueError: the image was already given, shapes differ, or a feature is not finite.
+            RuntimeError: a refit did not converge.
         """
         if image_index in self._visited:
             raise ValueError(f"image {image_index} was already mined; give each image once")
@@ -130,17 +165,20 @@ class HardNegativeMiner:
                 f"(U, {len(self.classes)}), got {features.shape} and {negative.shape}"
             )
         try:
-            taken = negative & self.model().hard(features)
+            scores = self._model().scores(features)
         except ValueError as error:
             raise ValueError(f"image {image_index}: {error}") from error
         self._visited.add(image_index)
-        self._cache.add(features, taken)
-        self._new += taken.sum(axis=0)
-        enough = np.where(np.isfinite(self._thresholds), self.refit_every, 0)
-        self._refit(np.flatnonzero(self._new > enough).tolist())
+        block = self._cache.add(features[negative.any(axis=1)])
+        number = len(self._visited)
+        image = _Image(number, features, negative, scores, self._refits.copy(), block)
+        for waiting in self._waiting:
+            waiting.append(image)
+        self._advance()
 
     def model(self) -> Model:
-        """A copy of the current SVMs; later refits do not change it."""
+        """A copy of the SVMs after all images so far; later refits do not change it."""
+        self._settle()
         return Model(self._coef.copy(), self._intercept.copy(), self._thresholds.copy())
 
     def finish(self) -> ClassSVMs:
@@ -148,8 +186,10 @@ class HardNegativeMiner:
 
         Raises:
             ValueError: a class found no negative in any image.
+            RuntimeError: a refit did not converge.
         """
-        self._refit(np.flatnonzero(self._new > 0).tolist())
+        self._settle()
+        self._settle(least=0)
         if not np.isfinite(self._thresholds).all():
             name = self.classes[int(self._thresholds.argmin())]
             raise ValueError(
@@ -158,23 +198,80 @@ class HardNegativeMiner:
             )
         return ClassSVMs.from_arrays(self._coef, self._intercept)
 
-    def _refit(self, labels: list[int]) -> None:
-        """Fit classes on all their negatives, then drop the easy ones."""
-        for label in labels:
-            svm = fit_svm(
-                self._positives[label],
-                self._cache.gather(label),
-                self.loss,
-                seed=self.seed,
-            )
-            self._coef[label] = svm.weights
-            self._intercept[label] = svm.bias
-            kept, self._thresholds[label] = self._kept(svm.negative_scores)
-            self._cache.keep(label, kept)
-            self._report(label, svm, kept)
-            self._new[label] = 0
-        if labels:
-            self._cache.compact()
+    def _settle(self, least: int | None = None) -> None:
+        """Wait until all classes have seen all images and are refitted."""
+        self._advance(least)
+        while self._unsettled(least):
+            self.refits.wait()
+            self._advance(least)
+
+    def _unsettled(self, least: int | None) -> bool:
+        return bool(self._begun or any(self._waiting) or self._due(least).any())
+
+    def _due(self, least: int | None) -> NDArray[np.bool_]:
+        """Which classes ``(K,)`` have more than ``least`` new negatives, else ``refit_every``."""
+        enough = self.refit_every if least is None else least
+        return self._new > np.where(np.isfinite(self._thresholds), enough, 0)
+
+    def _advance(self, least: int | None = None) -> None:
+        """Show each class the images that wait for it, as far as its refits allow."""
+        for label, waiting in enumerate(self._waiting):
+            while True:
+                if label in self._begun:
+                    if not self._begun[label].done():
+                        break
+                    self._refitted(label, self._begun.pop(label).result())
+                if self._due(least)[label]:
+                    if not self.refits.free:
+                        break
+                    self._begin(label)
+                elif waiting:
+                    self._take(label, waiting.popleft())
+                else:
+                    break
+        if not self._unsettled(least):
+            self._cache.compact(dropped=self._log.report() > 0)
+
+    def _take(self, label: int, image: _Image) -> None:
+        """Give a class its hard negatives of an image."""
+        scores = image.scores
+        if self._refits[label] > image.refits[label]:
+            # Of all classes, because one alone may differ in the last bit.
+            scores = self._model().scores(image.features)
+        taken = image.negative[:, label] & (scores[:, label] > self._thresholds[label])
+        image.block.members[:, label] = taken[image.negative.any(axis=1)]
+        self._new[label] += taken.sum()
+        self._seen[label] = image.number
+
+    def _begin(self, label: int) -> None:
+        """Begin to fit a class on all its negatives."""
+        negatives = self._cache.gather(label)
+        self._begun[label] = self.refits.begin(
+            self._positives[label], negatives, self.loss, self.seed
+        )
+
+    def _refitted(self, label: int, svm: LinearSVM) -> None:
+        """Take a class's new SVM, then drop its easy negatives."""
+        self._coef[label] = svm.weights
+        self._intercept[label] = svm.bias
+        kept, self._thresholds[label] = self._kept(svm.negative_scores)
+        self._cache.keep(label, kept)
+        easy = int((svm.negative_scores < self.evict_below).sum())
+        self._log.add(
+            label,
+            svm,
+            images=int(self._seen[label]),
+            positives=len(self._positives[label]),
+            negatives=len(kept),
+            new=int(self._new[label]),
+            evicted=easy,
+            over_bound=int((~kept).sum()) - easy,
+        )
+        self._refits[label] += 1
+        self._new[label] = 0
+
+    def _model(self) -> Model:
+        return Model(self._coef, self._intercept, self._thresholds)
 
     def _kept(self, scores: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
         """Which negatives are kept, and the score above which further ones are hard."""
@@ -184,39 +281,12 @@ class HardNegativeMiner:
         kept[np.argsort(-scores, kind="stable")[self.max_negatives :]] = False
         return kept, max(self.threshold, scores[kept].min())
 
-    def _report(self, label: int, svm: LinearSVM, kept: NDArray[np.bool_]) -> None:
-        easy = int((svm.negative_scores < self.evict_below).sum())
-        event = {
-            "class": self.classes[label],
-            "images": len(self._visited),
-            "positives": len(self._positives[label]),
-            "negatives": len(kept),
-            "new": int(self._new[label]),
-            "evicted": easy,
-            "over_bound": int((~kept).sum()) - easy,
-            "objective": svm.objective.total,
-            "positive_loss": svm.objective.positive_loss,
-            "negative_loss": svm.objective.negative_loss,
-            "regularisation": svm.objective.regularisation,
-            "support_vectors": svm.support_vectors,
-            "seconds": svm.seconds,
-        }
-        logger.debug(
-            "SVM %(class)s after %(images)d images: %(positives)d positives, %(negatives)d "
-            "negatives (%(new)d new, %(evicted)d evicted, %(over_bound)d over the bound), "
-            "objective %(objective).6g = %(positive_loss).6g positives + %(negative_loss).6g "
-            "negatives + %(regularisation).6g regularisation, %(support_vectors)d support vectors, "
-            "%(seconds).1f s",
-            event,
-        )
-        if self.on_refit:
-            self.on_refit(**event)
-
     def state(self) -> dict[str, NDArray]:
         """Everything mined so far, without the positives, for ``load_state``.
 
         It is a copy: later mining does not change it.
         """
+        self._settle()
         return {
             **self._cache.state(),
             "coef": self._coef.copy(),
@@ -238,13 +308,14 @@ class HardNegativeMiner:
                 "this state of the hard-negative miner was made with different classes, settings "
                 "or positives; delete it and mine again"
             )
-        self._cache = NegativeCache(self.dimension)
+        self._cache = NegativeCache(len(self.classes), self.dimension)
         self._cache.load(state)
         self._coef = state["coef"].copy()
         self._intercept = state["intercept"].copy()
         self._thresholds = state["thresholds"].copy()
         self._new = state["new"].copy()
         self._visited = set(state["visited"].tolist())
+        self._seen[:] = len(self._visited)
         return self
 
     def _digest(self) -> NDArray[np.uint8]:

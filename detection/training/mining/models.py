@@ -33,8 +33,8 @@ class Model:
     bias: NDArray[np.float32]
     thresholds: NDArray[np.float32]
 
-    def hard(self, features: NDArray) -> NDArray[np.bool_]:
-        """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``.
+    def scores(self, features: NDArray) -> NDArray[np.float32]:
+        """Scores ``(U, K)`` of rows ``(U, D)``.
 
         Raises:
             ValueError: a feature is not finite.
@@ -42,7 +42,11 @@ class Model:
         scores = linear_scores(features, self.weights, self.bias)
         if not np.isfinite(scores).all():
             raise ValueError("features are not finite")
-        return np.asarray(scores > self.thresholds)
+        return scores
+
+    def hard(self, features: NDArray) -> NDArray[np.bool_]:
+        """Whether rows ``(U, D)`` are hard for each class, ``(U, K)``; errors as ``scores``."""
+        return np.asarray(self.scores(features) > self.thresholds)
 
 
 class ModelsFile(NamedTuple):

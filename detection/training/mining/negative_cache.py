@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 @dataclass
-class _Block:
+class Block:
     """The held windows of one image: features ``(r, D)``, members ``(r, K)`` bool."""
 
     features: NDArray[np.float16]
@@ -23,18 +23,21 @@ class NegativeCache:
     """Negatives of K classes, each window's features once, in the order they came.
 
     Args:
+        classes: K.
         dimension: D.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, classes: int, dimension: int) -> None:
+        self.classes = classes
         self.dimension = dimension
-        self._blocks: list[_Block] = []
+        self._blocks: list[Block] = []
+        self._compacted = 0
 
-    def add(self, features: NDArray[np.float16], members: NDArray[np.bool_]) -> None:
-        """Hold a copy of the rows ``(U, D)`` that ``members`` ``(U, K)`` gives to some class."""
-        held = members.any(axis=1)
-        if held.any():
-            self._blocks.append(_Block(features[held], members[held]))
+    def add(self, features: NDArray[np.float16]) -> Block:
+        """Hold rows ``(r, D)`` that are no class's negative yet; set ``members`` of the block."""
+        block = Block(features, np.zeros((len(features), self.classes), bool))
+        self._blocks.append(block)
+        return block
 
     def gather(self, label: int) -> NDArray[np.float16]:
         """Features ``(m, D)`` of a class's negatives; a copy."""
@@ -49,13 +52,20 @@ class NegativeCache:
             block.members[rows, label] = kept[first : first + len(rows)]
             first += len(rows)
 
-    def compact(self) -> None:
-        """Drop the windows that are no class's negative any more."""
-        for block in self._blocks:
+    def compact(self, *, dropped: bool = True) -> None:
+        """Drop the windows that are no class's negative.
+
+        Args:
+            dropped: whether ``keep`` was called since the last time; otherwise only windows that
+                were added since then are looked at.
+        """
+        first = 0 if dropped else self._compacted
+        for block in self._blocks[first:]:
             held = block.members.any(axis=1)
             if not held.all():
                 block.features, block.members = block.features[held], block.members[held]
-        self._blocks = [block for block in self._blocks if len(block.features)]
+        self._blocks[first:] = [block for block in self._blocks[first:] if len(block.features)]
+        self._compacted = len(self._blocks)
 
     def state(self) -> dict[str, NDArray]:
         """``features.n`` ``(r, D)`` and ``members.n`` ``(r, K)`` of block n, counted from 0.
@@ -76,4 +86,4 @@ class NegativeCache:
         self._blocks = []
         while (name := f"features.{len(self._blocks)}") in state:
             members = state[f"members.{len(self._blocks)}"]
-            self._blocks.append(_Block(state[name], members.copy()))
+            self._blocks.append(Block(state[name], members.copy()))

@@ -36,6 +36,7 @@ from detection.training.mining.hard_windows import (
     hard_windows_in_process,
 )
 from detection.training.mining.models import Model, ModelsFile
+from detection.training.mining.refits import Refits
 from proposals.store import Windows
 
 # For the first SVMs nearly every window is hard, so blocks begin with one image and double.
@@ -85,7 +86,10 @@ class Mining:
         """SVMs of each layer; ``key`` is what determines them, for the checkpoint."""
         for left in self.checkpoint.parent.glob(f"{BLOCK_FILE}*"):
             left.unlink()  # by a training that was killed; no other works in this folder
-        miners = self._start(layers, entries)
+        with Refits(self.run.workers) as refits:
+            return self._train(self._start(layers, entries, refits), key)
+
+    def _train(self, miners: dict[str, HardNegativeMiner], key: str) -> dict[str, ClassSVMs]:
         done = checkpoint.resume(self.checkpoint, key, miners)
         records, saved = self.data.records, done
         total = len(records) - done
@@ -97,7 +101,7 @@ class Mining:
         return {layer: miner.finish() for layer, miner in miners.items()}
 
     def _start(
-        self, layers: Sequence[str], entries: Sequence[CachedWindows]
+        self, layers: Sequence[str], entries: Sequence[CachedWindows], refits: Refits
     ) -> dict[str, HardNegativeMiner]:
         """A miner for each layer, given its positives."""
         settings, count = self.settings, len(self.data.classes)
@@ -113,6 +117,7 @@ class Mining:
                 max_negatives=kept,
                 seed=self.run.config.seed,
                 on_refit=partial(self.run.event, "svm", layer=layer),
+                refits=refits,
             ).start(positives)
         return miners
 

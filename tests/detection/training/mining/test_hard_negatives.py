@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from detection.learners.class_svms import ClassSVMs
 from detection.learners.svm import HingeLoss, fit_svm
 from detection.training.mining.hard_negatives import HardNegativeMiner
+from detection.training.mining.refits import Refit, Refits
 
 CLASSES = ("cat", "dog", "sheep")
 DIMENSION = 12
@@ -124,6 +127,60 @@ def test_miner_equals_slow_twin(
     np.testing.assert_array_equal(svms.intercept_, biases)
     found = [(e["images"] - 1, CLASSES.index(e["class"]), e["negatives"], e["new"]) for e in events]
     assert found == twin.refits
+
+
+class LateRefits(Refits):
+    """Refits, two at once, that are done in random order, and only when they are waited for."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+        self.waits: list[Refit] = []
+
+    @property
+    def free(self) -> bool:
+        return len(self.waits) < 2
+
+    def begin(self, positives: NDArray, negatives: NDArray, loss: HingeLoss, seed: int) -> Refit:
+        refit = Refit(partial(fit_svm, positives, negatives, loss, seed=seed), Future())
+        self.waits.append(refit)
+        return refit
+
+    def wait(self) -> None:
+        if self.waits:
+            refit = self.waits.pop(self.rng.integers(len(self.waits)))
+            refit.future.set_result(refit.fit())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("refit_every", "max_negatives"), [(20, 1000), (5, 25)])
+def test_the_order_in_which_refits_are_done_changes_nothing(
+    seed: int, refit_every: int, max_negatives: int
+) -> None:
+    """Images wait for a class that is refitted; other classes see them meanwhile."""
+    positives, images = draw(seed, images=12)
+    found, stopped = [], 5
+    for refits in (None, LateRefits(seed), LateRefits(seed + 1)):
+        events, on_refit = collected()
+        miner = HardNegativeMiner(
+            CLASSES,
+            DIMENSION,
+            refit_every=refit_every,
+            max_negatives=max_negatives,
+            on_refit=on_refit,
+            refits=refits,
+        )
+        miner.start(positives)
+        for index, (features, negative) in enumerate(images):
+            miner.add_image(index, features, negative)
+            if index == stopped:
+                state = {name: rows.tobytes() for name, rows in miner.state().items()}
+        svms = miner.finish()
+        for event in events:
+            del event["seconds"]
+        found.append((svms.coef_.tobytes(), svms.intercept_.tobytes(), state, events))
+    assert len(found[0][3]) > 3
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_pass_refits_and_evicts() -> None:

@@ -21,6 +21,7 @@ from detection.run import Run
 from detection.training.mining import checkpoint, hard_windows
 from detection.training.mining import search as mining
 from detection.training.mining.hard_negatives import HardNegativeMiner
+from detection.training.mining.refits import Refits
 from detection.training.mining.search import (
     BLOCK,
     block_ends,
@@ -57,7 +58,9 @@ def test_settings_reach_every_miner(world, monkeypatch):
     settings = replace(
         CONFIG.svm, C=0.25, bias=3.0, positive_weight=1.5, refit_every=17, negative_iou=0.2
     )
-    miners = made_mining(world, world.run(svm=settings, seed=3))._start(LAYERS, world.entries)
+    miners = made_mining(world, world.run(svm=settings, seed=3))._start(
+        LAYERS, world.entries, Refits()
+    )
     # There is room for 9 negatives of a class on pool5, and for 75 on the other layers.
     limits = {"pool5": (LENGTH, 4, 5), "fc6": (6, 17, 58), "fc7": (6, 17, 58)}
     for layer, expected in limits.items():
@@ -66,7 +69,7 @@ def test_settings_reach_every_miner(world, monkeypatch):
         assert miner.loss == HingeLoss(C=0.25, positive_weight=1.5, bias=3.0)
         assert miner.seed == 3
     monkeypatch.undo()
-    miners = made_mining(world, world.run())._start(LAYERS, world.entries)
+    miners = made_mining(world, world.run())._start(LAYERS, world.entries, Refits())
     assert {miner.max_negatives for miner in miners.values()} == {7000}
 
 
