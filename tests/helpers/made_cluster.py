@@ -25,9 +25,16 @@ class Cluster:
 
     def pids(self):
         """Return the process ids of the workers; a nanny restarts a worker that is killed."""
-        with self._client() as client:
-            client.wait_for_workers(1, timeout=60)
-            return sorted(client.run(os.getpid).values())
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with self._client() as client:
+                    client.wait_for_workers(1, timeout=60)
+                    return sorted(client.run(os.getpid).values())
+            except OSError:  # a worker that was just killed is still on the scheduler's list
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def wait(self, workers):
         """Wait until so many workers are connected."""
