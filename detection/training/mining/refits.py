@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from detection.learners.svm import HingeLoss, LinearSVM, fit_svm
 
-# Each process takes up to 1.3 GB on pool5. With four of them, the search for hard windows takes
-# longer than refits on most machines.
+# Each takes up to 1.3 GB on pool5. Computed for eight workers, four make mining there 2.6 times
+# faster, and eight 3.2 times (docs/decisions.md).
 MOST_PROCESSES = 4
-# A refit on fewer numbers takes half a second at most: less than a process needs to get them.
+# A refit on fewer numbers is done here: VOC's on fc7 of 512 units, 2.5 million, take 0.2 s.
 FEW_NUMBERS = 10_000_000
 # A process that waits for longer ends; so it ends, too, if this process is killed.
 IDLE_S = 60
