@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from driven_tools import FLAGS, TOOLS, files, write_small_voc
+from driven_tools import FLAGS, TOOLS, check_same, files, write_small_voc
 from made_cluster import PATHS
 
 PROGRAM = """
@@ -67,9 +67,4 @@ def test_rays_workers(tmp_path):
         made[how] = files(folder, "*.safetensors")
     said = (tmp_path / "ray" / "log.txt").read_text()
     assert said.count("a worker of the chosen backend was lost (ActorDiedError)") == len(KILLS)
-    one, other = made.values()
-    assert {name for name in other if name not in one} == {
-        name for name in other if name.startswith("run/stages/trunk-")
-    }
-    for name, content in one.items():
-        assert other[name] == content, name
+    check_same(made["serial"], made["ray"])
