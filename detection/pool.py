@@ -7,6 +7,7 @@ what a worker that was killed had in its hands is done again, and no byte depend
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from detection.cluster import cluster_size, on_cluster
 from detection.jobs import Job, elsewhere, with_one_thread
+from detection.orphans import end_with
 
 Pool = Callable[[Iterable[Job]], Iterator[Any]]
 Order = Literal["generator", "generator_unordered"]
@@ -188,7 +190,7 @@ class _HandedOut:
                     return
                 number, job = found
                 self.waiting[number] = job
-            yield _numbered, (number, *job), {}
+            yield _numbered, (os.getpid(), number, *job), {}
 
     def taken_back(self) -> list[Job]:
         """The jobs without a result, in order; whoever took them gets no more."""
@@ -198,5 +200,8 @@ class _HandedOut:
             return left
 
 
-def _numbered(number: int, job: Callable, words: tuple, named: dict) -> tuple[int, Any]:
+def _numbered(
+    parent: int, number: int, job: Callable, words: tuple, named: dict
+) -> tuple[int, Any]:
+    end_with(parent)
     return number, job(*words, **named)

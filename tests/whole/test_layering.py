@@ -11,7 +11,7 @@ ORDER = (
     ("files",),
     (
         *("networks", "boxes", "detections", "config", "settings", "run", "leftovers", "events"),
-        *("machine", "jobs", "cluster", "pool", "ranks", "proposals"),
+        *("machine", "jobs", "orphans", "cluster", "pool", "ranks", "proposals"),
     ),
     ("features", "learners", "data"),
     ("inference", "evaluation", "pages"),

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 import torch
 
+from detection.orphans import end_with
 from detection.training.finetuning.batches import View, WindowBatches
 
 # Of a reader process.
@@ -50,24 +50,18 @@ class Prefetcher:
 def _processes(batches: WindowBatches, readers: int) -> ProcessPoolExecutor:
     """Processes that draw from the batches; a GPU's own process must not be forked."""
     context = get_context("spawn")
-    return ProcessPoolExecutor(readers, context, initializer=_become_reader, initargs=(batches,))
+    return ProcessPoolExecutor(
+        readers, context, initializer=_become_reader, initargs=(batches, os.getpid())
+    )
 
 
-def _become_reader(batches: WindowBatches) -> None:
+def _become_reader(batches: WindowBatches, training: int) -> None:
     """Keep the batches for ``_draw_in_process``, on one core, for as long as the training lives."""
     global _batches
     _batches = batches
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which ends this.
-    threading.Thread(target=_end_with_training, daemon=True).start()
-
-
-def _end_with_training() -> None:
-    """End this process with the one that started it, however that ends."""
-    training = parent_process()
-    assert training is not None
-    training.join()
-    os._exit(1)
+    end_with(training)
 
 
 def _draw_in_process(step: int) -> list[View]:

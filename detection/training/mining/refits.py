@@ -5,6 +5,7 @@ does a refit changes no byte of the SVM.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,14 +17,13 @@ from joblib.externals.loky import ProcessPoolExecutor
 from numpy.typing import NDArray
 
 from detection.learners.svm import HingeLoss, LinearSVM, fit_svm
+from detection.orphans import end_with
 
 # Each takes up to 1.3 GB on pool5. Computed for eight workers, four make mining there 2.6 times
 # faster, and eight 3.2 times (docs/decisions.md).
 MOST_PROCESSES = 4
 # A refit on fewer numbers is done here: VOC's on fc7 of 512 units, 2.5 million, take 0.2 s.
 FEW_NUMBERS = 10_000_000
-# A process that waits for longer ends; so it ends, too, if this process is killed.
-IDLE_S = 60
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,9 @@ class Refits:
                 return self._executor.submit(fit)
             except BrokenProcessPool:  # of the refits before; their results say so
                 pass
-        self._executor = ProcessPoolExecutor(max_workers=self._most, timeout=IDLE_S)
+        self._executor = ProcessPoolExecutor(
+            max_workers=self._most, initializer=end_with, initargs=(os.getpid(),)
+        )
         return self._executor.submit(fit)
 
     def wait(self) -> None:

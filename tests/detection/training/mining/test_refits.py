@@ -60,7 +60,7 @@ def test_processes_give_the_same_bytes_and_may_be_killed(samples, monkeypatch, c
 class OneThread(ThreadPoolExecutor):
     """In place of processes, which take seconds to start."""
 
-    def __init__(self, max_workers, timeout):
+    def __init__(self, **settings):
         super().__init__(1)
 
     def shutdown(self, *, kill_workers):
