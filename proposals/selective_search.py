@@ -29,7 +29,7 @@ from proposals.opencv import check_image, one_thread, opencv, shrink_to_working_
 # Part of every key: raise it when the same parameters start to give other windows.
 VERSION = 1
 # Libraries whose threads call ``rand()`` at any time. Beside them the search has its own process.
-DISTURBING = ("ray",)
+DISTURBING = ("ray", "onnxruntime")
 # It ends after so many idle seconds, also if this process is killed.
 IDLE_S = 60
 
