@@ -8,6 +8,9 @@ users run it: float32, batches of the best size, every window. SPP-net runs with
 bfloat16, fc6 and fc7 truncated (mAP at that rank: docs/results/voc07_table.csv). ``_whole`` does
 not truncate. ``_plain`` is the like-for-like comparison: float32, every window pooled by itself,
 one pooling per level. ``end_to_end`` is from an image's file to boxes: reading, windows, detection.
+
+Where the processor has no bfloat16 instructions, all methods are in float32, and those that have
+become equal are timed once.
 """
 
 import json
@@ -26,7 +29,7 @@ from numpy.typing import NDArray
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from commands.cli import run_tool, with_progress
-from commands.timed_methods import METHODS, make
+from commands.timed_methods import Method, make, native_methods
 from detection.config import Config
 from detection.data.reading import read_dataset
 from detection.data.records import ImageRecord
@@ -80,8 +83,10 @@ def main(
     records = some_images(data, limit)
     windows, seconds = timed_windows(proposals, records)
     place = Run(Config(device=device)).device
-    detectors = {name: make(name, hidden, place) for name in METHODS}
-    times = measure(detectors, records, windows)
+    methods = native_methods(place)
+    detectors = {method: make(method, hidden, place) for method in dict.fromkeys(methods.values())}
+    measured = measure(detectors, records, windows)
+    times = {name: measured[method] for name, method in methods.items()}
     times["faster_rcnn_resnet50_fpn"] = {"total": faster_rcnn(records[:3], place)}
     times["proposals"] = {"total": median(seconds)}
     sizes = [record.size for record in records]
@@ -93,7 +98,7 @@ def main(
         "windows": float(np.mean([len(each) for each in windows])),
         "seconds": times,
         "end_to_end": {
-            name: end_to_end(replace(detectors[name], proposals=proposals), records)
+            name: end_to_end(replace(detectors[methods[name]], proposals=proposals), records)
             for name in ("spp_5_scales", "spp_1_scale")
         },
         "ratios": ratios(times, "rcnn", "spp_5_scales", "spp_1_scale"),
@@ -103,9 +108,9 @@ def main(
             times, "rcnn_bfloat16", "spp_5_scales_whole", "spp_1_scale_whole"
         ),
         "ratios_paper": PAPER,
-        "arithmetic": arithmetic(detectors, sizes, windows, times, place),
+        "arithmetic": arithmetic(methods, detectors, sizes, windows, times, place),
         "peak_memory_mb": {
-            name: peak_of((name, hidden, place), records[0], windows[0])
+            name: peak_of((methods[name], hidden, place), records[0], windows[0])
             for name in ("spp_5_scales", "spp_1_scale", "rcnn")
         },
     }
@@ -137,30 +142,31 @@ def timed_windows(
 
 
 def measure(
-    detectors: dict[str, SPPDetector],
+    detectors: dict[Method, SPPDetector],
     records: list[ImageRecord],
     windows: list[NDArray[np.float32]],
-) -> dict[str, dict[str, float]]:
+) -> dict[Method, dict[str, float]]:
     """Median seconds per image of each method's phases, after a warm-up on the first image.
 
     On a GPU every image has a warm-up, as cuDNN chooses its algorithms when it first sees a size.
     Methods are shuffled for each image: pooling took twice as long when it always followed R-CNN.
     """
-    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
+    methods = list(detectors)
+    seconds: dict[Method, list[dict[str, float]]] = {method: [] for method in methods}
     order = [0, *range(len(records))]
     rng = np.random.default_rng(0)
     for turn, number in enumerate(with_progress(order, "images", len(order))):
         image = read_image(records[number].path)
-        for name in rng.permutation(list(detectors)):
-            detector = detectors[name]
+        for method in map(methods.__getitem__, rng.permutation(len(methods))):
+            detector = detectors[method]
             if detector.extractor.device.type == "cuda":
                 time_image(detector, image, windows[number])
             found = time_image(detector, image, windows[number])
             if turn:
-                seconds[name].append(found)
+                seconds[method].append(found)
     return {
-        name: {phase: median(one[phase] for one in each) for phase in (*PHASES, "total")}
-        for name, each in seconds.items()
+        method: {phase: median(one[phase] for one in each) for phase in (*PHASES, "total")}
+        for method, each in seconds.items()
     }
 
 
@@ -174,17 +180,20 @@ def ratios(times: dict[str, dict[str, float]], rcnn: str, five: str, one: str) -
 
 
 def arithmetic(
-    detectors: dict[str, SPPDetector],
+    methods: dict[str, Method],
+    detectors: dict[Method, SPPDetector],
     sizes: list[tuple[int, int]],
     windows: list[NDArray[np.float32]],
     times: dict[str, dict[str, float]],
     device: torch.device,
 ) -> dict[str, Any]:
     """Operations of the convolutions per image, and their rate as a share of a matrix product's."""
-    rates = {precision: matrix_rate(precision, device) for precision in ("float32", "bfloat16")}
+    precisions = dict.fromkeys(method.precision for method in methods.values())
+    rates = {precision: matrix_rate(precision, device) for precision in precisions}
     found: dict[str, Any] = {f"matrix_gflops_{name}": rate / 1e9 for name, rate in rates.items()}
-    for name, detector in detectors.items():
-        features, scales, precision, _ = METHODS[name]
+    for name, method in methods.items():
+        features, scales, precision, _ = method
+        detector = detectors[method]
         if features == "rcnn":
             one = convolution_operations(detector.extractor.trunk, [(CROP, CROP)])
             operations = one * float(np.mean([len(each) for each in windows]))

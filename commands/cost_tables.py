@@ -14,10 +14,15 @@ NOT_TRAINING = ("detection", "evaluation", "windows")
 # Of tools/benchmark.py: which R-CNN is compared with which SPP-net.
 RATIOS = {
     "ratios_like_for_like": "like for like: float32, no shortcuts",
-    "ratios_same_precision": "both bfloat16; fc6 of rank 256",
+    "ratios_same_precision": "both bfloat16",
     "ratios_whole_fc": "SPP-net bfloat16, R-CNN float32",
     "ratios": "SPP-net bfloat16, fc6 of rank 256; R-CNN float32",
     "ratios_paper": "the paper, on a GPU",
+}
+# Of a processor without bfloat16 instructions, where all methods are in float32.
+FLOAT32_RATIOS = {
+    "ratios_like_for_like": "like for like",
+    "ratios": "fc6 of rank 256",
 }
 
 
@@ -85,13 +90,17 @@ def seconds(benchmark: Path, gpu: Path) -> str:
     return text
 
 
-def ratios(benchmark: Path) -> str:
-    """How many times faster than R-CNN, like for like first."""
-    found = results_of(benchmark)
+def ratios(benchmark: Path, laptop: Path) -> str:
+    """How many times faster than R-CNN, like for like first, then without bfloat16."""
+    found, other = results_of(benchmark), results_of(laptop)
+    named = [(words, found[kind]) for kind, words in RATIOS.items() if kind in found]
+    named[-1:-1] = [
+        (f"no bfloat16 instructions: {words}", other[kind])
+        for kind, words in FLOAT32_RATIOS.items()
+    ]
     lines = [
-        [words, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in found[kind].values())]
-        for kind, words in RATIOS.items()
-        if kind in found
+        [words, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in each.values())]
+        for words, each in named
     ]
     parts = [
         name.replace("conv_", "convolutions, ").replace("total_", "in all, ")

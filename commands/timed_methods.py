@@ -13,7 +13,7 @@ from detection.inference.detector import SPPDetector
 from detection.inference.layers import LayerFeatures
 from detection.learners.bbox_regression import BoxRegressor
 from detection.learners.class_svms import ClassSVMs
-from detection.machine import Precision
+from detection.machine import Precision, native_precision
 from detection.networks.build import build_backbone
 from detection.networks.head import Head
 from detection.networks.pyramid import LEVELS
@@ -69,15 +69,23 @@ class PlainSPP(SPPExtractor):
         return WindowFeatures(pooled, np.arange(len(windows)))
 
 
-def make(name: str, hidden: int, device: torch.device) -> SPPDetector:
+def native_methods(device: torch.device) -> dict[str, Method]:
+    """``METHODS`` in the precisions that detection uses on a device."""
+    return {
+        name: method._replace(precision=native_precision(method.precision, device))
+        for name, method in METHODS.items()
+    }
+
+
+def make(method: Method, hidden: int, device: torch.device) -> SPPDetector:
     """A detector with random weights throughout: time does not depend on what was learned.
 
     Args:
-        name: of ``METHODS``.
+        method: what is timed.
         hidden: width of fc6 and fc7.
         device: where the network runs.
     """
-    features, scales, precision, rank = METHODS[name]
+    features, scales, precision, rank = method
     backbone = build_backbone("alexnet", "random").to(device)
     if features == "rcnn":
         extractor: Any = RCNNExtractor(backbone, precision)

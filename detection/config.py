@@ -49,8 +49,8 @@ class Config:
         held_back: share of the training images that no stage learns from; they give the learning
             curve and calibrate scores to probabilities. With 0, training uses all images and
             scores stay raw.
-        mirrored: train SVMs and box regression on mirror images too; fine-tuning always does.
-            Better with few images; these stages then take twice as long.
+        mirrored: SVMs take positives from mirror images too, and box regression learns from them;
+            fine-tuning always does. Better with few images.
         features: SPP-net's or R-CNN's; R-CNN sends every warped window through the network.
         scales: number of image scales; 5 are 480, 576, 688, 864 and 1200, 1 is 688.
         precision: number format of conv and fc layers; bfloat16 is faster but less exact. Machines

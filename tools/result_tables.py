@@ -31,9 +31,10 @@ def main(
 
     Args:
         results: folder of voc07_table.csv and voc07_minival_*.json (test_det.py), combination.csv
-            (combine_det.py), proposal_recall.csv (make_proposals.py), benchmark.json and
-            benchmark_cuda.json (benchmark.py, the second on a GPU), classification.csv
-            (transfer_cls.py, test_cls.py), classification_differences.csv (compare_cls.py),
+            (combine_det.py), proposal_recall.csv (make_proposals.py), benchmark.json,
+            benchmark_float32.json and benchmark_cuda.json (benchmark.py, the second on a processor
+            without bfloat16, the third on a GPU), classification.csv (transfer_cls.py,
+            test_cls.py), classification_differences.csv (compare_cls.py),
             shipped_voc07_*.json (test_det.py of the shipped detector), own_images_*.csv (peers.py,
             few_images.py).
         pages: Markdown files with the marks.
@@ -61,7 +62,7 @@ def makers_of(results: Path) -> dict[str, Callable[[], str]]:
         "windows": partial(cost_tables.windows, results / "proposal_recall.csv"),
         "seconds": partial(cost_tables.seconds, *benchmarks),
         "shipped": partial(cost_tables.shipped, SHIPPED / "voc07.safetensors", *shipped),
-        "ratios": partial(cost_tables.ratios, benchmarks[0]),
+        "ratios": partial(cost_tables.ratios, benchmarks[0], results / "benchmark_float32.json"),
         "voc07_cls": partial(classification_tables.transfer, classes, "voc07"),
         "voc07_short": partial(classification_tables.transfer, classes, "voc07", ["pool5_pyramid"]),
         "caltech101": partial(classification_tables.transfer, classes, "caltech101"),

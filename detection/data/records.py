@@ -82,6 +82,10 @@ class Dataset:
         mirrored = tuple(record.mirror() for record in self.records)
         return replace(self, records=self.records + mirrored)
 
+    def without_mirrored(self) -> "Dataset":
+        """The records that are not mirrored."""
+        return replace(self, records=tuple(each for each in self.records if not each.mirrored))
+
     def without(self, unreadable: Mapping[str, str]) -> "Dataset":
         """The split without more images; each is logged as a warning.
 

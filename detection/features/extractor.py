@@ -4,7 +4,7 @@
 ``Extractor``. All later steps are the same for both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -22,7 +22,7 @@ from detection.features.resizing import THINNEST_SIDE, is_bounded, mapped_scale,
 from detection.features.scales import ScaleChoice
 from detection.machine import Precision, device_in_keys
 from detection.networks.backbone import Backbone
-from detection.networks.pyramid import pool_pyramid, pool_pyramids
+from detection.networks.pyramid import BINS, pool_pyramid, pool_pyramids
 from files.names import content_key
 
 # Part of a feature's key: raise it when the same image gives other numbers.
@@ -35,7 +35,8 @@ class Maps:
 
     Attributes:
         image_size: (height, width) of the original image.
-        maps: one ``(C, H_s, W_s)`` per scale, in the extractor's precision and order of scales.
+        maps: one ``(C, H_s, W_s)`` per scale, in the extractor's precision and order of scales;
+            ``(C, 0, 0)`` at a scale that was not wanted.
     """
 
     image_size: tuple[int, int]
@@ -155,25 +156,38 @@ class SPPExtractor:
         }
 
     def features(self, image: NDArray[np.uint8], windows: NDArray) -> WindowFeatures:
-        """Pooled windows of an image, each from its best-fit scale; ``maps``, then ``pool``."""
-        return self.of_image(image)(windows)
+        """Pooled windows of an image, each from its best-fit scale; ``maps``, then ``pool``.
+
+        Maps are computed only at scales that some window has.
+        """
+        windows = np.asarray(windows, np.float64).reshape(-1, 4)
+        wanted = np.unique(self.choice.best_fit(windows, (image.shape[0], image.shape[1])))
+        return self.pool(self.maps(image, wanted.tolist()), windows)
 
     def of_image(self, image: NDArray[np.uint8]) -> Callable[[NDArray], WindowFeatures]:
         """``features`` for any windows of one image; errors: see ``maps`` and ``pool``."""
         return partial(self.pool, self.maps(image))
 
     @torch.no_grad()
-    def maps(self, image: NDArray[np.uint8]) -> Maps:
+    def maps(self, image: NDArray[np.uint8], wanted: Collection[int] | None = None) -> Maps:
         """Conv5 of an image ``(H, W, 3)`` RGB at every scale, on the backbone's device.
 
         The preprocessed image is resized, bilinear without antialiasing, to at most LONGEST_SIDE
         pixels at the longer side.
 
+        Args:
+            image: the image.
+            wanted: numbers of the scales whose maps are computed; None for all.
+
         Raises:
             ValueError: the image is not uint8 with three channels.
         """
         prepared = prepare(self.backbone, image)
-        maps = [self._map(image, prepared, scale) for scale in self.scales]
+        none = torch.empty(self.length // BINS, 0, 0, dtype=self._dtype, device=self.device)
+        maps = [
+            self._map(image, prepared, scale) if wanted is None or number in wanted else none
+            for number, scale in enumerate(self.scales)
+        ]
         return Maps((image.shape[0], image.shape[1]), maps)
 
     def features_at(self, image: NDArray[np.uint8], windows: NDArray, side: int) -> Tensor:

@@ -1,8 +1,8 @@
 """Features of the training windows that the linear learners need, kept on disk.
 
 Each image is visited once. Kept, as float16, are the windows that box regression learns from, and
-a few random windows for the mean feature norm. The first rows are the trainable ground truth, which
-are the SVMs' positives.
+a few random windows for the mean feature norm; none of a mirrored image. The first rows are the
+trainable ground truth, which are the SVMs' positives.
 
 Each image has one artefact, with the rows and facts about them.
 """
@@ -24,7 +24,7 @@ from files.artefacts import read_artefact, write_artefact
 from files.names import content_key, short_name
 from files.writing import content_digest
 
-VERSION = 3
+VERSION = 4
 RANDOM_WINDOWS = 8
 REGRESSION_WINDOWS = 100
 
@@ -192,7 +192,8 @@ class FeatureCache:
             record, proposals, self.num_classes, difficult=self.sampling.difficult
         )
         regression = regression_rows(labels, self.sampling.regression_iou)
-        count = min(RANDOM_WINDOWS, len(proposals))
+        # A mirrored image needs only the maps of scales at which it has something to learn from.
+        count = 0 if record.mirrored else min(RANDOM_WINDOWS, len(proposals))
         spread = len(labels.boxes) + rng.choice(len(proposals), count, replace=False)
         windows = labels.windows[np.concatenate([regression, spread])]
         if self.extractor is None:

@@ -33,6 +33,8 @@ def svm_stage(
 ) -> dict[str, ClassSVMs]:
     """One SVM a class on each layer asked for, negatives mined over every image once.
 
+    Mirrored images give positives only: their negatives are those of the images, mirrored.
+
     Args:
         run: its folder, seed and processes.
         settings: of the SVMs.
@@ -66,10 +68,11 @@ def svm_stage(
         if path.exists():
             run.reused(f"SVMs on {layer}", path)
     if missing:
-        with run.stage("SVMs", len(data.records)):
+        mined = data.without_mirrored()
+        with run.stage("SVMs", len(mined.records)):
             key = content_key(facts | {"layers": missing})
             head = HeadFile(head_path(run, head_key), head_key)
-            mining = Mining(run, settings, data, windows, extractor, features, head)
+            mining = Mining(run, settings, mined, windows, extractor, features, head)
             for layer, svms in mining.train(missing, entries, key).items():
                 arrays = {"weights": svms.coef_, "bias": svms.intercept_}
                 write_artefact(paths[layer], keys[layer], arrays)

@@ -15,8 +15,8 @@ from detection.machine import processor
 from files.names import content_key
 from files.writing import save_text
 
-# Stages that go over the mirrored images too, where these are learned from.
-MIRRORED = ("training windows", "SVMs")
+# The stage that goes over the mirrored images too, where these are learned from.
+MIRRORED = "training windows"
 # Settings that change nothing about the time of an image or of a batch.
 FREE = ("run", "seed", "limit", "strict", "mirrored", "data", "detection", "report")
 
@@ -48,7 +48,7 @@ def expected_seconds(cache: Path, config: Config, images: int) -> dict[str, floa
 
 def items_of(stage: str, config: Config, images: int) -> int:
     """Over how many images, mirrored ones too, or batches a stage goes."""
-    mirrored = config.mirrored and stage in MIRRORED
+    mirrored = config.mirrored and stage == MIRRORED
     return batches_of(stage, config) or images * (2 if mirrored else 1)
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_windows import random_windows
 
-from commands import benchmark
-from commands.timed_methods import PlainSPP
+from commands import benchmark, timed_methods
+from commands.timed_methods import METHODS, PlainSPP, native_methods
 from detection.evaluation.timing import (
     PHASES,
     convolution_operations,
@@ -52,7 +52,7 @@ def test_calls_are_timed_while_the_block_lasts():
 
 @pytest.mark.parametrize("method", ["spp_1_scale", "spp_1_scale_plain", "rcnn"])
 def test_phases_add_up(rng, method):
-    detector = benchmark.make(method, 16, torch.device("cpu"))
+    detector = benchmark.make(METHODS[method], 16, torch.device("cpu"))
     image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     seconds = time_image(detector, image, random_windows(rng, 4, SIZE).astype(np.float32))
     assert seconds["total"] == pytest.approx(sum(seconds[phase] for phase in PHASES))
@@ -81,6 +81,22 @@ def test_a_file_to_its_boxes(monkeypatch):
     records = [SimpleNamespace(path=path) for path in "abc"]
     assert benchmark.end_to_end(SimpleNamespace(search=search), records) == 2
     assert seen == ["a", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(("native", "different"), [("bfloat16", 10), ("float32", 7)])
+def test_methods_that_become_equal(monkeypatch, native, different):
+    """In float32, fc layers of full rank are the same twice, and so is R-CNN."""
+    monkeypatch.setattr(
+        timed_methods, "native_precision", lambda precision, _: min(precision, native, key=len)
+    )
+    methods = native_methods(torch.device("cpu"))
+    assert list(methods) == list(METHODS)
+    assert len(set(methods.values())) == different
+    if native == "float32":
+        assert methods["rcnn_bfloat16"] == METHODS["rcnn"]
+        assert methods["spp_5_scales_whole"] == METHODS["spp_5_scales_float32"]
+    else:
+        assert methods == METHODS
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

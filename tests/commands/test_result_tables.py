@@ -161,12 +161,16 @@ def test_seconds_and_ratios(tmp_path):
     assert "| proposals | - | - | - | - | 1.100 | - |\n" in text
     assert "| spp, file to boxes | - | - | - | - | 0.850 | 0.500 |\n" in text
     assert text.endswith("6 images, a machine\n\n`tools/benchmark.py`, 2026-11-25, 4 images, H1\n")
-    assert cost_tables.ratios(path).splitlines() == [
+    laptop = tmp_path / "benchmark_float32.json"
+    laptop.write_text(json.dumps(facts | {"ratios": {"conv_5_scales": 7.0, "total_5_scales": 3.0}}))
+    assert cost_tables.ratios(path, laptop).splitlines() == [
         "| times faster than R-CNN | convolutions, 5 scales | in all, 5 scales |",
         "|---|---|---|",
         "| like for like: float32, no shortcuts | 12.3 | 2.0 |",
-        "| both bfloat16; fc6 of rank 256 | 12.3 | 2.0 |",
+        "| both bfloat16 | 12.3 | 2.0 |",
         "| SPP-net bfloat16, fc6 of rank 256; R-CNN float32 | 12.3 | 2.0 |",
+        "| no bfloat16 instructions: like for like | 12.3 | 2.0 |",
+        "| no bfloat16 instructions: fc6 of rank 256 | 7.0 | 3.0 |",
         "| the paper, on a GPU | 49 | 24 to 38 |",
     ]
 

@@ -32,7 +32,7 @@ from detection.training.mining.refit_log import RefitLog
 from detection.training.mining.refits import Refit, Refits
 
 # Part of an artefact's key: raise it when the same inputs would give other SVMs.
-VERSION = 5
+VERSION = 6
 
 
 @dataclass(frozen=True)

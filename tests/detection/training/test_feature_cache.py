@@ -14,7 +14,7 @@ from made_feature_cache import (
     made_record,
 )
 
-from detection.boxes import iou
+from detection.boxes import flip_boxes, iou
 from detection.features.extractor import WindowFeatures
 from detection.training.feature_cache import (
     RANDOM_WINDOWS,
@@ -94,6 +94,18 @@ def test_random_rows(tmp_path):
     assert found <= {tuple(window) for window in proposals.astype(int)}
     other = added(tmp_path, record, proposals, Sampling(seed=1)).random_rows.read()
     assert not np.array_equal(rows, other)
+
+
+def test_a_mirrored_image_gives_what_is_learned_from(tmp_path):
+    """Random windows need the maps of all scales, objects and windows on them those of a few."""
+    record, proposals = made_record(tmp_path), made_proposals()
+    plain = added(tmp_path, record, proposals)
+    mirrored = added(tmp_path, record.mirror(), record.mirror().turned(proposals))
+    assert len(mirrored.random_rows) == 0
+    assert len(mirrored.regression_rows) == len(plain.regression_rows)
+    assert mirrored.objects == plain.objects
+    turned = flip_boxes(plain.windows, record.size[1])
+    np.testing.assert_array_equal(mirrored.windows, turned)
 
 
 def test_every_window_can_be_drawn_at_random(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from made_world import (
     CLASSES,
     CONFIG,
+    IMAGES,
     LAYERS,
     LENGTH,
     FakeExtractor,
@@ -68,6 +69,20 @@ def test_only_the_missing_layers_are_trained(world, caplog):
     assert [layer for layer, _ in trained] == ["fc7", "pool5", "fc6"]
     reused = [event["stage"] for event in events_of(run, "reused")]
     assert reused == [f"SVMs on {layer}" for layer in ("fc7", "pool5", "fc6", "fc7", "pool5")]
+
+
+def test_mirrored_images_give_positives_only(world):
+    """The negatives are of each image once; a positive that is there twice counts twice."""
+    once = svms_of(world, world.run("once"))
+    world.data, world.entries = world.data.with_mirrored(), world.entries * 2
+    twice = svms_of(world, world.run("twice"))
+    for name, copies in (("once", 1), ("twice", 2)):
+        (begun,) = events_of(world.run(name), "begin")
+        assert begun["images"] == IMAGES
+        first = events_of(world.run(name), "svm")[0]
+        assert first["positives"] == copies * IMAGES
+        assert first["negatives"] <= IMAGES * 12
+    assert all(once[layer] != twice[layer] for layer in LAYERS)
 
 
 def test_svms_without_a_head(world):

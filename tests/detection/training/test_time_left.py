@@ -32,10 +32,12 @@ def test_images_cost_what_they_cost_before(tmp_path):
 
 def test_mirrored_images_take_their_time(tmp_path):
     mirrored = replace(Config(), mirrored=True)
-    twice = STAGES | {"SVMs": {"seconds": 60.0, "images": 200}}
+    twice = STAGES | {"training windows": {"seconds": 60.0, "images": 200}}
     remember(tmp_path, mirrored, twice)
     found = expected_seconds(tmp_path, mirrored, 50)
-    assert found == {"windows of train": 25.0, "fine-tuning": 60.0, "SVMs": 30.0}
+    assert found["training windows"] == 30.0
+    assert found["windows of train"] == 25.0
+    assert found["SVMs"] == 15.0
 
 
 def test_a_stage_that_did_nothing_keeps_its_time(tmp_path):

@@ -123,6 +123,21 @@ def test_features_are_the_pooled_maps(extractor, maps, image, rng):
     assert not found.pooled.requires_grad
 
 
+def test_only_maps_that_windows_need_are_computed(backbone, maps, image, rng):
+    extractor, computed = SPPExtractor(backbone, SCALES), []
+    trunk = extractor.trunk
+    extractor.trunk = lambda pixels: computed.append(min(pixels.shape[2:])) or trunk(pixels)
+    windows = random_windows(rng, 40, SIZE)
+    scales = extractor.choice.best_fit(windows, SIZE)
+    for numbers in ({0}, {0, 2}, {1}, set()):
+        some = windows[np.isin(scales, list(numbers))]
+        found, expected = extractor.features(image, some), extractor.pool(maps, some)
+        assert computed == [SCALES[number] for number in sorted(numbers)]
+        assert torch.equal(found.pooled, expected.pooled)
+        np.testing.assert_array_equal(found.index, expected.index)
+        computed.clear()
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_features_at_a_scale_equal_the_twins(backbone, extractor, maps, image, rng, number):
     windows = random_windows(rng, 20, SIZE)
