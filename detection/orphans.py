@@ -5,6 +5,7 @@ with about 1 GB of memory, while the same command is started again.
 """
 
 import os
+import sys
 import threading
 import time
 
@@ -15,15 +16,17 @@ _watched: int | None = None
 
 
 def end_with(parent: int) -> None:
-    """End this process within a second after its parent, if ``parent`` is that.
+    """End this process within a second after its parent, or now if the parent has ended already.
 
-    Otherwise nothing happens: joblib also does jobs in the process that gave them. Calls after the
-    first cost nothing.
+    Nothing happens in ``parent`` itself, because joblib also does jobs in the process that gave
+    them, and on Windows, where a process keeps the parent that has ended. Calls after the first
+    cost nothing.
     """
     global _watched
-    if _watched is None and os.getppid() == parent:
-        _watched = parent
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if parent in (_watched, os.getpid()) or sys.platform == "win32":
+        return
+    _watched = parent
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
