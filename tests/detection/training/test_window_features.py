@@ -11,7 +11,7 @@ from made_windows import random_windows
 
 from detection.features.extractor import SPPExtractor
 from detection.features.resizing import resized_size
-from detection.features.scales import choose_scale_released
+from detection.features.scales import ScaleChoice, choose_scale_released
 from detection.networks.build import build_backbone
 
 
@@ -127,8 +127,10 @@ def test_only_maps_that_windows_need_are_computed(backbone, maps, image, rng):
     extractor, computed = SPPExtractor(backbone, SCALES), []
     trunk = extractor.trunk
     extractor.trunk = lambda pixels: computed.append(min(pixels.shape[2:])) or trunk(pixels)
-    windows = random_windows(rng, 40, SIZE)
+    extractor.choice = ScaleChoice(SCALES, "released", 100)  # the paper's never takes 120 here
+    windows = random_windows(rng, 200, SIZE)
     scales = extractor.choice.best_fit(windows, SIZE)
+    assert set(scales) == {0, 1, 2}
     for numbers in ({0}, {0, 2}, {1}, set()):
         some = windows[np.isin(scales, list(numbers))]
         found, expected = extractor.features(image, some), extractor.pool(maps, some)
