@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import Any
 
 from detection.data.records import Dataset
 from detection.features.extractor import Extractor
@@ -45,20 +46,7 @@ def svm_stage(
         features: the layers' features.
         head_key: key of the fine-tuning's artefact.
     """
-    config, relevant = run.config, asdict(settings)
-    for irrelevant in ("layers", "checkpoint_every"):
-        del relevant[irrelevant]
-    facts = {
-        "version": hard_negatives.VERSION,
-        "scikit-learn": version("scikit-learn"),
-        "head": head_key,
-        "features": extractor.facts,
-        "windows": windows.method.key,
-        "images": [image_key(record) for record in data.records],
-        "difficult": config.data.difficult,
-        "seed": config.seed,
-        "settings": relevant,
-    }
+    facts = _facts(run, settings, data, windows, extractor, head_key)
     keys: dict[str, str] = {
         layer: content_key(facts | {"layer": layer}) for layer in settings.layers
     }
@@ -84,4 +72,24 @@ def svm_stage(
     return {
         layer: ClassSVMs.from_arrays(arrays["weights"], arrays["bias"])
         for layer, arrays in read.items()
+    }
+
+
+def _facts(
+    run: Run, settings: Svm, data: Dataset, windows: Windows, extractor: Extractor, head_key: str
+) -> dict[str, Any]:
+    """What determines the SVMs of a layer, besides the layer."""
+    config, relevant = run.config, asdict(settings)
+    for irrelevant in ("layers", "checkpoint_every"):
+        del relevant[irrelevant]
+    return {
+        "version": hard_negatives.VERSION,
+        "scikit-learn": version("scikit-learn"),
+        "head": head_key,
+        "features": extractor.facts,
+        "windows": windows.method.key,
+        "images": [image_key(record) for record in data.records],
+        "difficult": config.data.difficult,
+        "seed": config.seed,
+        "settings": relevant,
     }
