@@ -40,11 +40,12 @@ tools = sys.argv[1]
 sys.path.insert(0, str(Path(tools).parent))
 from commands import export_det, make_proposals, test_det, train_cls, train_det
 from detection.features.scales import SCALES
-from detection.training.finetuning import shuffle_buffer
+from detection.training.finetuning import pyramid_network, shuffle_buffer
 import cv2, torchvision.transforms.v2  # what the tools import when they need it
 
 SCALES[1] = (160,)  # a twentieth of the pixels of 688
 shuffle_buffer.STEPS_HELD = 8  # of 100; so within these trainings images leave it, too
+pyramid_network.MOMENT_IMAGES = 4  # of 64, more than these trainings have
 
 
 def kill_at(pattern, number, when):

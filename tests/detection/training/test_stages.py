@@ -92,6 +92,7 @@ def test_keys_of_the_training_data(world):
     assert len(others | {key}) == 5
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_the_extractor_that_the_settings_ask_for(world, weights):
     backbone = made_backbone()
     extractor = make_extractor(world.run(precision="bfloat16"), backbone)

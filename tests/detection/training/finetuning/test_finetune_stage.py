@@ -121,6 +121,7 @@ def test_runs_share_the_first_phase(world, weights, caplog):
     assert torch.equal(same.fc6.weight, start.fc6.weight)
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_keys_of_fine_tuning(world, weights):
     changes = [
         {"seed": 1},
@@ -232,6 +233,7 @@ def test_rcnn_with_what_it_cannot_train_is_refused(world, weights, change):
     assert not run.folder.exists()
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_fc_layers_learn_from_the_features_of_the_stages_after(world, weights):
     backbone, run = made_backbone(), world.run(precision="bfloat16")
     phases = Phases(run, None, None, None, weights, backbone, None, ALONE)

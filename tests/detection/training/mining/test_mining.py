@@ -107,6 +107,7 @@ def test_threads_beside_a_gpu_change_no_byte(world, monkeypatch):
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_processes_change_no_byte(world, monkeypatch, precision):
     threads_for_processes(monkeypatch)
