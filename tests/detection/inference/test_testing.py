@@ -101,7 +101,7 @@ def test_threads_beside_a_gpu_score_the_same(split, monkeypatch):
     files = {path: path.read_bytes() for folder in folders.values() for path in folder.iterdir()}
     for path in files:
         path.unlink()
-    monkeypatch.setattr(Run, "shares_network", True)
+    monkeypatch.setattr(Run, "_gpu", True)
     monkeypatch.setattr(testing, "_score_in_process", None)
     shared = Run(replace(split.run.config, workers=3))
     assert testing.score_split(shared, detector, split.data, split.windows) == folders

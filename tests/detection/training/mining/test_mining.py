@@ -101,7 +101,7 @@ def threads_for_processes(monkeypatch):
 
 def test_threads_beside_a_gpu_change_no_byte(world, monkeypatch):
     found = [mined(world, world.run("alone", workers=1))]
-    monkeypatch.setattr(Run, "shares_network", True)
+    monkeypatch.setattr(Run, "_gpu", True)
     monkeypatch.setattr(hard_windows, "_features_of_process", None)
     found.append(mined(world, world.run("threads", workers=3)))
     assert found[0] == found[1]

@@ -75,7 +75,7 @@ def test_a_mining_whose_refits_are_done_elsewhere(tmp_path, monkeypatch):
         begun.append(OneThread(**settings))
         return begun[-1]
 
-    monkeypatch.setattr("detection.run.Run.shares_network", True)
+    monkeypatch.setattr("detection.run.Run._gpu", True)
     monkeypatch.setattr(module, "FEW_NUMBERS", 0)
     monkeypatch.setattr(module, "ProcessPoolExecutor", executor)
     for workers in (1, 2):
