@@ -1,5 +1,6 @@
 """EdgeBoxes: windows of synthetic scenes, order, limits, odd images, keys."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -75,12 +76,13 @@ def threads():
 
 def same_by_any_number_of_threads(image, threads):
     found = []
-    for number in (1, 2):
-        threads(number, number)
+    for numbers in itertools.product((1, 2), repeat=2):
+        threads(*numbers)
         found.append(EdgeBoxes().scored(image))
-        assert (torch.get_num_threads(), cv2.getNumThreads()) == (number, number)
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == numbers
+    for windows, scores in found[1:]:
+        np.testing.assert_array_equal(windows, found[0][0])
+        np.testing.assert_array_equal(scores, found[0][1])
 
 
 def test_the_number_of_threads_does_not_matter(rng, threads):
